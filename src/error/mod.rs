@@ -1,0 +1,9 @@
+//! The one error type of the image, and the conversions from the crates' errors into it.
+//!
+//! Everything that can go wrong in nos is an [`Error`]; no other type stands in the error position of a
+//! `Result` anywhere in `src/`. An error never allocates, so that running out of memory can be reported.
+
+mod conversions;
+mod unified_framework;
+
+pub use unified_framework::{CommandFault, Error, HttpFault, Kind, Result, ShortText, Subsystem};

@@ -1,0 +1,8 @@
+//! The image: the kernel and the default application.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("nos is a guest image; build it with `make image` and boot it with `make run`");
+    std::process::exit(2);
+}

@@ -1,0 +1,181 @@
+//! Frames of physical memory: their numbers, orders, the [`FrameSource`] they come from and the owned
+//! [`Block`] by which the rest of the image holds them.
+//!
+//! Memory is identity-mapped: a frame's physical address is where it is read and written. On the host the
+//! "physical" memory is an allocation of the test's.
+#![allow(unsafe_code, reason = "a block turns frames it owns into a slice")]
+
+use crate::error::Result;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// Bytes in a frame.
+pub const PAGE_SIZE: usize = 4096;
+/// `log2(PAGE_SIZE)`.
+pub const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+
+/// The number of a frame: its physical address divided by [`PAGE_SIZE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pfn(pub u64);
+
+impl Pfn {
+    /// The frame that holds `address`.
+    pub const fn containing(address: usize) -> Self {
+        Self((address >> PAGE_SHIFT) as u64)
+    }
+
+    /// The address of the frame's first byte.
+    pub const fn address(self) -> usize {
+        (self.0 as usize) << PAGE_SHIFT
+    }
+}
+
+/// The size of a block: 2^order frames, aligned to its own size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order(u8);
+
+impl Order {
+    /// One frame.
+    pub const ZERO: Self = Self(0);
+    /// The largest block: 1,024 frames, 4 MiB.
+    pub const MAX: Self = Self(10);
+    /// How many orders there are.
+    pub const COUNT: usize = Self::MAX.0 as usize + 1;
+
+    /// The order of that number, if there is one.
+    pub const fn new(order: u8) -> Option<Self> {
+        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
+    }
+
+    /// The smallest order whose blocks hold `bytes`, if there is one.
+    pub const fn for_bytes(bytes: usize) -> Option<Self> {
+        let frames = bytes.div_ceil(PAGE_SIZE);
+        if frames > 1 << Self::MAX.0 {
+            return None;
+        }
+        Some(Self(frames.next_power_of_two().trailing_zeros() as u8))
+    }
+
+    /// The number of the order.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Frames in a block of this order.
+    pub const fn frames(self) -> u64 {
+        1 << self.0
+    }
+
+    /// Bytes in a block of this order.
+    pub const fn bytes(self) -> usize {
+        PAGE_SIZE << self.0
+    }
+
+    /// All orders, smallest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        (0..=Self::MAX.0).map(Self)
+    }
+}
+
+/// Gives out blocks of frames and takes them back. Safe to call from any CPU, and with interrupts masked.
+///
+/// # Safety
+/// A block given out is memory that nothing else reads or writes until it is given back: readable and
+/// writable, `order.bytes()` long and aligned to that.
+#[expect(unsafe_code, reason = "owners turn what it gives out into memory")]
+pub unsafe trait FrameSource: Sync {
+    /// Gives out a block.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no block of that order.
+    fn allocate(&self, order: Order) -> Result<Pfn>;
+
+    /// Takes a block back.
+    ///
+    /// # Errors
+    /// `BadFree` if this block was not given out with this order, as far as can be seen; nothing changes.
+    fn free(&self, first: Pfn, order: Order) -> Result<()>;
+
+    /// Frames free now, those in page caches counted as free.
+    fn free_frames(&self) -> u64;
+
+    /// Frames managed in all.
+    fn total_frames(&self) -> u64;
+}
+
+/// A block of frames, owned: readable and writable bytes, given back when dropped.
+///
+/// Its contents are whatever the frames held before.
+pub struct Block {
+    start: NonNull<u8>,
+    order: Order,
+    source: &'static dyn FrameSource,
+}
+
+impl core::fmt::Debug for Block {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Block({:p}, order {})", self.start, self.order.0)
+    }
+}
+
+impl Block {
+    /// Takes a block of `order` from `source`.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the source has none.
+    pub fn allocate(source: &'static dyn FrameSource, order: Order) -> Result<Self> {
+        let first = source.allocate(order)?;
+        let start = NonNull::new(first.address() as *mut u8).expect("frame 0 is never given out");
+        Ok(Self { start, order, source })
+    }
+
+    /// Its order.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `allocate` got the block from a `FrameSource`, which promises `order.bytes()` readable
+        // bytes for this owner alone until `drop`; any byte pattern is a valid `u8`.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.order.bytes()) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` is the only way to the block now.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.order.bytes()) }
+    }
+}
+
+// SAFETY: the block is owned memory without ties to a CPU, and its source is `Sync`.
+unsafe impl Send for Block {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Block {}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.source
+            .free(Pfn::containing(self.start.as_ptr() as usize), self.order)
+            .expect("a block is given back once, with the order it was given out with");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_for_a_size_is_the_smallest_that_holds_it() {
+        let order = |bytes| Order::for_bytes(bytes).map(Order::get);
+        assert_eq!(order(1), Some(0));
+        assert_eq!(order(PAGE_SIZE), Some(0));
+        assert_eq!(order(PAGE_SIZE + 1), Some(1));
+        assert_eq!(order(4 << 20), Some(10));
+        assert_eq!(order((4 << 20) + 1), None);
+    }
+}

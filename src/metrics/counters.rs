@@ -1,0 +1,145 @@
+//! The counter types: plain atomics, read at any time by a scrape on any CPU.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter at 0.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds 1.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        // Relaxed: a count orders nothing else.
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The count now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A quantity that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// A gauge at 0.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Takes `n` away; the caller added it before.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    /// The quantity now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of the latency buckets in nanoseconds: 1 µs to 10 s in steps of 1-2.5-5 (METRICS.md).
+pub const LATENCY_BOUNDS_NS: [u64; 22] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// A histogram of latencies over [`LATENCY_BOUNDS_NS`], with one more bucket for what is above.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; LATENCY_BOUNDS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    pub const fn new() -> Self {
+        Self {
+            buckets: [const { AtomicU64::new(0) }; LATENCY_BOUNDS_NS.len() + 1],
+            sum_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one latency of `nanos` nanoseconds.
+    pub fn observe_nanos(&self, nanos: u64) {
+        self.observe_many(nanos, 1);
+    }
+
+    /// Counts `count` latencies of `nanos` nanoseconds each.
+    pub fn observe_many(&self, nanos: u64, count: u64) {
+        // Most latencies are short: a walk from the low end beats a binary search.
+        let bucket = LATENCY_BOUNDS_NS
+            .iter()
+            .position(|&bound| nanos <= bound)
+            .unwrap_or(LATENCY_BOUNDS_NS.len());
+        self.buckets[bucket].fetch_add(count, Relaxed);
+        self.sum_ns.fetch_add(nanos.saturating_mul(count), Relaxed);
+    }
+
+    /// Counts per bucket, not cumulative; the last is above every bound.
+    pub fn buckets(&self) -> [u64; LATENCY_BOUNDS_NS.len() + 1] {
+        core::array::from_fn(|i| self.buckets[i].load(Relaxed))
+    }
+
+    /// Sum of all latencies in nanoseconds.
+    pub fn sum_nanos(&self) -> u64 {
+        self.sum_ns.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_on_a_bound_falls_into_that_bounds_bucket() {
+        let histogram = Histogram::new();
+        histogram.observe_nanos(1_000);
+        histogram.observe_nanos(1_001);
+        histogram.observe_nanos(u64::MAX);
+        let buckets = histogram.buckets();
+        assert_eq!((buckets[0], buckets[1], buckets[22]), (1, 1, 1));
+    }
+}

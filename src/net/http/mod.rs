@@ -1,0 +1,1 @@
+//! The HTTP server on port 9100.

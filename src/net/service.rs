@@ -1,0 +1,197 @@
+//! What serves a TCP port: the [`Service`] trait, and the [`Output`] its replies go to.
+//!
+//! The stack owns connections, windows and timers; a service owns what a connection means. The stack
+//! calls the service with all bytes that have not been consumed, contiguous, and sends what the service
+//! wrote before it calls again: a peer that does not read stops being read from. Bytes a service leaves
+//! unconsumed are shown again, with more behind them. Everything runs to completion on one CPU.
+
+use crate::error::Result;
+use crate::platform::time::Instant;
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+
+/// Names a connection from `open` to `close`; never reused while the image runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The slot, below the connection limit of the stack: an index for per-connection state.
+    pub slot: u32,
+    /// Counts the connections that had this slot before.
+    pub generation: u32,
+}
+
+/// Serves one TCP port.
+pub trait Service {
+    /// The port it listens on.
+    fn port(&self) -> u16;
+
+    /// A peer connected. What is written to `output` is sent to it.
+    fn open(&mut self, id: ConnectionId, peer: SocketAddrV4, now: Instant, output: &mut Output) -> Next;
+
+    /// Bytes are there to be read, or the backlog of an earlier call has been sent.
+    fn receive(&mut self, turn: Turn<'_>) -> Progress;
+
+    /// The connection is gone, whoever ended it.
+    fn close(&mut self, id: ConnectionId);
+
+    /// A deadline told by [`Service::deadline`] has come, or came earlier.
+    fn tick(&mut self, now: Instant);
+
+    /// When [`Service::tick`] is to be called next, if ever. Asked after every turn: keep it cheap.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Takes the next connection that the service wants ended though no call for it is under way (an idle
+    /// or slow client, a client that another one killed). Asked after every tick and turn: keep it cheap.
+    fn take_doomed(&mut self) -> Option<ConnectionId>;
+}
+
+/// One call of a service for one connection.
+pub struct Turn<'a> {
+    /// The connection.
+    pub id: ConnectionId,
+    /// The time now.
+    pub now: Instant,
+    /// All bytes received and not yet consumed.
+    pub input: &'a [u8],
+    /// Where replies go.
+    pub output: &'a mut Output,
+}
+
+/// What a service did with its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the input that are done with.
+    pub consumed: usize,
+    /// What is to happen next.
+    pub next: Next,
+}
+
+/// What is to happen with a connection after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for more bytes, of which at least so many must be unconsumed before the next call (a hint
+    /// for room; 0 for any). Also said when the service stopped because the output is full: the stack
+    /// calls again as soon as that has been sent, with the same bytes if no new ones came.
+    Wait {
+        /// Unconsumed bytes needed before another call makes sense.
+        until_bytes: usize,
+    },
+    /// Send what was written, then close in good order.
+    Close,
+    /// Drop the connection with a reset, and what was written with it.
+    Abort,
+}
+
+impl Next {
+    /// Waits for any further byte.
+    pub const MORE: Self = Self::Wait { until_bytes: 0 };
+}
+
+/// Replies under construction. Memory that runs out is remembered, not told by each write: the stack
+/// then ends this connection, and only this one.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl Output {
+    /// Bytes after which a service should stop and let the stack send first: enough to fill a window.
+    pub const FULL: usize = 64 * 1024;
+
+    /// An empty output.
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), overflowed: false }
+    }
+
+    /// Appends `bytes`.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() && !self.grow(bytes.len()) {
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// True when a service should stop consuming until this has been sent.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= Self::FULL || self.overflowed
+    }
+
+    /// What has been written.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes written.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True when nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Overwrites bytes written before, from `at`: for a length that is known only after its body.
+    ///
+    /// # Panics
+    /// If `at + bytes.len()` is beyond what was written, unless memory ran out on the way.
+    pub fn patch(&mut self, at: usize, bytes: &[u8]) {
+        if !self.overflowed {
+            self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// Forgets what was written after the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// Empties it and keeps its memory; forgets that memory ran out.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.overflowed = false;
+    }
+
+    /// Takes the bytes, or tells that memory ran out while they were written.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if a write since the last [`Output::clear`] did not fit.
+    pub fn check(&self) -> Result<()> {
+        if self.overflowed {
+            return Err(crate::error::Error::new(
+                crate::error::Subsystem::Network,
+                crate::error::Kind::OutOfMemory { requested_bytes: self.bytes.len() },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes the bytes away, memory and all.
+    pub fn take(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.bytes)
+    }
+
+    #[cold]
+    fn grow(&mut self, additional: usize) -> bool {
+        if self.overflowed || self.bytes.try_reserve(additional).is_err() {
+            self.overflowed = true;
+        }
+        !self.overflowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_can_be_patched_in_after_its_body() {
+        let mut output = Output::new();
+        output.write(b"$0\r\nbody");
+        output.patch(1, b"4");
+        assert_eq!(output.as_slice(), b"$4\r\nbody");
+        assert!(output.check().is_ok());
+    }
+}
