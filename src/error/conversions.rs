@@ -5,12 +5,14 @@ use alloc::collections::TryReserveError;
 
 impl From<TryReserveError> for Error {
     fn from(_: TryReserveError) -> Self {
-        Self::new(Subsystem::Memory, Kind::OutOfMemory { requested_bytes: 0 }).caused_by("a buffer could not grow")
+        Self::new(Subsystem::Memory, Kind::OutOfMemory { requested_bytes: 0 })
+            .caused_by("a buffer could not grow")
     }
 }
 
 impl From<core::fmt::Error> for Error {
     fn from(_: core::fmt::Error) -> Self {
-        Self::new(Subsystem::Memory, Kind::OutOfMemory { requested_bytes: 0 }).caused_by("text did not fit its buffer")
+        Self::new(Subsystem::Memory, Kind::OutOfMemory { requested_bytes: 0 })
+            .caused_by("text did not fit its buffer")
     }
 }

@@ -17,12 +17,19 @@ pub struct Error {
     source: Option<&'static str>,
 }
 
-const _: () = assert!(core::mem::size_of::<Error>() <= 64, "an error must fit one cache line");
+const _: () = assert!(
+    core::mem::size_of::<Error>() <= 64,
+    "an error must fit one cache line"
+);
 
 impl Error {
     /// Makes an error of `kind` that arose in `subsystem`.
     pub const fn new(subsystem: Subsystem, kind: Kind) -> Self {
-        Self { kind, subsystem, source: None }
+        Self {
+            kind,
+            subsystem,
+            source: None,
+        }
     }
 
     /// Adds what the layer below said, in its own words.
@@ -144,6 +151,13 @@ pub enum Kind {
         /// What is wrong, in the protocol's own words.
         what: &'static str,
     },
+    /// A byte stream has another byte where its protocol has a fixed one.
+    UnexpectedByte {
+        /// The byte of the protocol.
+        expected: u8,
+        /// The byte found.
+        found: u8,
+    },
     /// A cache command cannot be carried out as asked.
     Command(CommandFault),
     /// An HTTP request cannot be answered as asked.
@@ -237,7 +251,10 @@ impl ShortText {
         }
         let mut bytes = [0; Self::CAPACITY];
         bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        Self { bytes, len: len as u8 }
+        Self {
+            bytes,
+            len: len as u8,
+        }
     }
 
     /// The text kept.
@@ -285,8 +302,14 @@ impl fmt::Display for Kind {
             Self::OutOfMemory { requested_bytes } => {
                 write!(f, "out of memory for {requested_bytes} bytes")
             }
-            Self::TooLittleMemory { available_bytes, required_bytes } => {
-                write!(f, "too little memory: {available_bytes} bytes, need {required_bytes}")
+            Self::TooLittleMemory {
+                available_bytes,
+                required_bytes,
+            } => {
+                write!(
+                    f,
+                    "too little memory: {available_bytes} bytes, need {required_bytes}"
+                )
             }
             Self::BadFree { frame, order } => {
                 write!(f, "bad free of frame {frame:#x} with order {order}")
@@ -304,6 +327,12 @@ impl fmt::Display for Kind {
             Self::Device { what } => write!(f, "device failed: {what}"),
             Self::Firmware { code } => write!(f, "firmware answered {code}"),
             Self::Protocol { what } => write!(f, "protocol error: {what}"),
+            Self::UnexpectedByte { expected, found } => {
+                write!(
+                    f,
+                    "protocol error: expected byte {expected:#04x}, found {found:#04x}"
+                )
+            }
             Self::Command(fault) => write!(f, "command refused: {fault:?}"),
             Self::Http(fault) => write!(f, "request refused: {fault:?}"),
         }
@@ -317,9 +346,17 @@ mod tests {
 
     #[test]
     fn an_error_prints_as_a_lower_case_clause_with_its_source() {
-        let error = Error::new(Subsystem::Platform, Kind::UnknownArgument { key: ShortText::new("nos.maxmem") })
-            .caused_by("bootargs");
-        assert_eq!(format!("{error}"), "platform: unknown boot argument nos.maxmem (bootargs)");
+        let error = Error::new(
+            Subsystem::Platform,
+            Kind::UnknownArgument {
+                key: ShortText::new("nos.maxmem"),
+            },
+        )
+        .caused_by("bootargs");
+        assert_eq!(
+            format!("{error}"),
+            "platform: unknown boot argument nos.maxmem (bootargs)"
+        );
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! Counter types that parts own, the [`Source`] trait by which they show them, and the text encoder.
 //!
 //! Every part owns its counters; nothing pushes and nothing is counted twice. A scrape walks the sources
-//! in their fixed order and each writes its families once, HELP and TYPE first.
+//! in their fixed order and each writes its families once, HELP and TYPE first. Beside the text encoder stands
+//! the JSON writer, for the pages that show more than numbers.
 
 mod counters;
 mod encoder;
+mod json;
 
 pub use counters::{Counter, Gauge, Histogram, LATENCY_BOUNDS_NS};
 pub use encoder::{Encoder, Family, FamilyKind, Format, Label, Value};
+pub use json::Json;
 
 /// A part whose counters a scrape shows.
 pub trait Source: Sync {
     /// Writes all families of this part, always the same ones in the same order.
     fn collect(&self, page: &mut Encoder<'_>);
+}
+
+impl<S: Source + ?Sized> Source for &S {
+    fn collect(&self, page: &mut Encoder<'_>) {
+        (**self).collect(page);
+    }
 }

@@ -25,7 +25,13 @@ pub trait Service {
     fn port(&self) -> u16;
 
     /// A peer connected. What is written to `output` is sent to it.
-    fn open(&mut self, id: ConnectionId, peer: SocketAddrV4, now: Instant, output: &mut Output) -> Next;
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        peer: SocketAddrV4,
+        now: Instant,
+        output: &mut Output,
+    ) -> Next;
 
     /// Bytes are there to be read, or the backlog of an earlier call has been sent.
     fn receive(&mut self, turn: Turn<'_>) -> Progress;
@@ -100,7 +106,10 @@ impl Output {
 
     /// An empty output.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), overflowed: false }
+        Self {
+            bytes: Vec::new(),
+            overflowed: false,
+        }
     }
 
     /// Appends `bytes`.
@@ -162,7 +171,9 @@ impl Output {
         if self.overflowed {
             return Err(crate::error::Error::new(
                 crate::error::Subsystem::Network,
-                crate::error::Kind::OutOfMemory { requested_bytes: self.bytes.len() },
+                crate::error::Kind::OutOfMemory {
+                    requested_bytes: self.bytes.len(),
+                },
             ));
         }
         Ok(())
