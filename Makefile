@@ -1,0 +1,58 @@
+# nos: what there is to do. Each target does its own set-up; `make help` lists them.
+# Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
+
+export SMP MEM REDIS_PORT HTTP_PORT NET DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA
+# rustup's own directory is often missing from the PATH of a fresh login.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+guest := aarch64-unknown-none
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: setup-run image ## boot under QEMU in the foreground; Ctrl-A X ends it
+	@scripts/run.sh
+
+.PHONY: image
+image: setup-run ## target/nos.img (arm64 Image), target/nos.elf, target/nos.debug (symbols)
+	@scripts/image.sh
+
+.PHONY: test test-host test-harness test-guest test-image
+test: setup-test ## every test: on the host, inside QEMU, on the whole image with real clients
+	@scripts/test.sh
+test-host test-harness test-guest test-image: setup-test
+	@scripts/test.sh $(@:test-%=%)
+
+.PHONY: nightly
+nightly: setup-test ## make test, with the long runs: every machine, more random input
+	@NOS_NIGHTLY=1 scripts/test.sh
+
+.PHONY: bench
+bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
+	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || $$bench || exit 1; done
+bench-%: setup-test image
+	@scripts/bench-$*.sh
+
+.PHONY: ci fmt lint floors
+ci: setup-test fmt lint test ## what CI runs: format, clippy as errors, house rules, every test
+fmt: setup-run
+	cargo fmt --check
+lint: setup-run
+	cargo clippy --quiet --lib --test house_rules --test harness --test image -- -D warnings
+	cargo clippy --quiet --target $(guest) --lib --bins --test 'guest_*' -- -D warnings
+floors: setup-run ## which floor imports which, file sizes, error types, duplicates
+	@scripts/check-floors.sh
+
+.PHONY: setup setup-run setup-test
+setup: setup-test ## install what is missing, and say so
+setup-run:
+	@scripts/setup.sh run
+setup-test:
+	@scripts/setup.sh test
+
+.PHONY: clean
+clean: ## remove everything built
+	cargo clean
+	rm -rf target

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Runs the test stages named (host, harness, guest, image; all without a name), each under its heading, and
+# ends with one line that sums up every stage: N passed, N failed. Stops at the first stage that fails.
+set -eu
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+log=$(mktemp "${TMPDIR:-/tmp}/nos-test.XXXXXX")
+trap 'rm -f "$log" "$log.status"' EXIT
+
+# summary: adds up what cargo's harness, the guest binaries and the image tests report.
+summary() {
+    tr -d '\r' <"$log" | awk '
+        # A failed test of the harness quotes guests: each stage has its own kind of line.
+        /^==> / { stage = $2; sub(":", "", stage) }
+        /^test result:/ && stage != "image" { passed += $4; failed += $6 }
+        /^nos-test: [0-9]+ passed, [0-9]+ failed$/ && stage == "guest" { passed += $2; failed += $4 }
+        /^image: [0-9]+ passed, [0-9]+ failed$/ && stage == "image" { passed += $2; failed += $4 }
+        # A guest that hung or died reports no count of its own.
+        /^FAILED / && stage == "guest" { dead++ }
+        END { printf("%d passed, %d failed\n", passed, (failed > dead) ? failed : dead) }'
+}
+
+# stage NAME HEADING COMMAND...: shows the output as it comes and keeps it to count from.
+stage() {
+    printf '\n==> %s: %s\n' "$1" "$2" | tee -a "$log"
+    shift 2
+    { "$@" 2>&1 && echo 0 >"$log.status" || echo 1 >"$log.status"; } | tee -a "$log"
+    if [ "$(cat "$log.status")" != 0 ]; then
+        printf '\n'
+        summary
+        exit 1
+    fi
+}
+
+host() {
+    cargo test --quiet --lib &&
+        # Shown in full: file sizes and duplicated logic are there to be read.
+        cargo test --quiet --test house_rules -- --nocapture --test-threads=1
+}
+
+guest() {
+    # Binaries of tests/guest, one a topic; each ends by semihosting with its own exit code.
+    cargo test --quiet --target aarch64-unknown-none --test 'guest_*'
+}
+
+[ $# -gt 0 ] || set -- host harness guest image
+for name; do
+    case $name in
+        host) stage host "plain Rust, and the house rules" host ;;
+        harness) stage harness "the runner of the guest tests" cargo test --quiet --test harness ;;
+        guest) stage guest "inside QEMU, one binary a topic" guest ;;
+        image) scripts/image.sh && stage image "the whole image, with real clients" cargo test --quiet --test image ;;
+        *) die "no stage $name: host, harness, guest, image" ;;
+    esac
+done
+printf '\n'
+summary

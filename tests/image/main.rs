@@ -1,0 +1,84 @@
+//! The whole image as its users meet it: booted by `scripts/run.sh`, driven by real clients and by peers that
+//! misbehave. `cargo test --test image -- WORDS` runs the tests whose names hold every word.
+//!
+//! Booting costs a second and two CPUs are all there may be, so tests share a machine: one boot serves a
+//! list of them, in order, each with the image alive before and after.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod boot;
+mod clients;
+mod hostile_http;
+mod hostile_resp;
+mod memory;
+mod pages;
+mod runner;
+
+use runner::{Machine, tests};
+use support::guest::image;
+
+fn main() {
+    let machines = [
+        Machine {
+            what: "as `make run` boots it",
+            settings: vec![("MEM", "256M".into())],
+            tests: tests![
+                boot::the_log_tells_the_address_that_dhcp_gave,
+                clients::redis_cli_sets_gets_counts_and_expires,
+                clients::redis_benchmark_runs_as_it_comes,
+                clients::redis_py_works_as_it_comes,
+                clients::values_of_every_size_and_byte_come_back,
+                clients::many_connections_at_once_do_not_wait_for_each_other,
+                pages::promtool_finds_nothing_to_say_about_the_metrics,
+                pages::every_family_that_this_image_owes_is_there,
+                pages::counters_move_with_what_they_count,
+                pages::health_and_index_answer,
+                pages::unknown_pages_and_methods_are_refused_by_their_codes,
+                pages::diagnosis_sees_nothing_in_a_healthy_image,
+                hostile_resp::every_prefix_of_a_session_leaves_others_served,
+                hostile_resp::a_session_in_single_bytes_is_answered,
+                hostile_resp::wrong_lengths_are_answered_with_an_error,
+                hostile_resp::a_line_without_end_is_refused,
+                hostile_resp::random_bytes_leave_others_served,
+                hostile_resp::connections_reset_a_hundred_times_leave_others_served,
+                hostile_resp::connections_closed_three_hundred_times_leave_others_served,
+                hostile_resp::half_a_request_and_silence_hold_nobody_up,
+                hostile_http::every_prefix_of_a_request_leaves_others_served,
+                hostile_http::malformed_requests_are_refused_by_their_codes,
+                hostile_http::a_head_without_end_is_refused,
+                hostile_http::random_bytes_leave_others_served,
+                hostile_http::resets_in_the_middle_of_an_answer_leave_others_served,
+            ],
+        },
+        Machine {
+            what: "as ELF on user networking, with little memory and boot arguments that cannot be used",
+            settings: vec![
+                ("IMAGE", image("nos.elf")),
+                ("NET", "user".into()),
+                ("MEM", "32M".into()),
+                (
+                    "APPEND",
+                    "nos.frobnicate=7 nos.on-panic=sulk nos.maxmemory=1gb console=ttyAMA0".into(),
+                ),
+            ],
+            tests: tests![
+                boot::boot_arguments_that_cannot_be_used_are_named_in_the_log,
+                clients::redis_cli_sets_gets_counts_and_expires,
+                memory::filling_the_memory_raises_a_symptom_with_its_evidence,
+            ],
+        },
+        Machine {
+            what: "with a limit on the dataset",
+            settings: vec![
+                ("MEM", "64M".into()),
+                ("APPEND", "nos.maxmemory=4mb".into()),
+            ],
+            tests: tests![memory::a_full_cache_evicts_and_stays_under_its_limit],
+        },
+    ];
+    runner::run(
+        &machines,
+        tests![boot::too_little_memory_is_one_clear_line_and_an_end],
+    );
+}

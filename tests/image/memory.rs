@@ -1,0 +1,134 @@
+//! Memory that runs out: eviction, and what the diagnosis makes of it.
+
+use std::time::{Duration, Instant};
+
+use crate::support::guest::Guest;
+use crate::support::http::get;
+use crate::support::resp::{Client, Reply, encode};
+
+/// The dataset's limit that this machine was booted with (`nos.maxmemory=4mb`).
+const LIMIT: i64 = 4 << 20;
+
+pub(crate) fn a_full_cache_evicts_and_stays_under_its_limit(guest: &Guest) {
+    let mut client = guest.redis();
+    let limit = client.command(&["CONFIG", "GET", "maxmemory"]);
+    assert_eq!(
+        limit,
+        Reply::Array(vec![
+            Reply::bulk("maxmemory"),
+            Reply::bulk(&LIMIT.to_string())
+        ])
+    );
+    const KEYS: i64 = 20_000;
+    assert_eq!(
+        fill(&mut client, 0..KEYS as usize),
+        KEYS as usize,
+        "every SET is accepted"
+    );
+    let resident = client.command(&["DBSIZE"]).integer();
+    let evicted = info(&mut client, "evicted_keys");
+    assert_eq!(
+        resident + evicted,
+        KEYS,
+        "{resident} resident and {evicted} evicted"
+    );
+    assert!(evicted > KEYS / 2, "20 MB in 4 MB: {evicted} evicted");
+    assert!(
+        resident > 1_000,
+        "a cache of 4 MB holds more than {resident} values of 1 KiB"
+    );
+    let used = info(&mut client, "used_memory");
+    assert!(used <= LIMIT, "{used} bytes used, more than {LIMIT}");
+
+    // Least recently used leaves first: what is read all along stays.
+    assert_eq!(client.command(&["SET", "wanted", "here"]), Reply::ok());
+    for batch in 0..100 {
+        fill(&mut client, batch * 100..(batch + 1) * 100);
+        assert_eq!(
+            client.command(&["GET", "wanted"]),
+            Reply::bulk("here"),
+            "after batch {batch}"
+        );
+    }
+    client.command(&["FLUSHALL"]);
+    assert_eq!(client.command(&["DBSIZE"]), Reply::Integer(0));
+}
+
+pub(crate) fn filling_the_memory_raises_a_symptom_with_its_evidence(guest: &Guest) {
+    let mut client = guest.redis();
+    let mut written = 0;
+    while info(&mut client, "evicted_keys") == 0 {
+        written += fill(&mut client, written..written + 2_000);
+        assert!(written < 200_000, "200 MB fitted into a machine of 32M");
+    }
+    let symptom = wait_for_diagnosis(guest, "symptoms", "\"state\":\"raised\"");
+    for part in [
+        "\"evidence\":{",
+        "\"raise_below\":",
+        "\"free_bytes\":",
+        "\"total_bytes\":",
+    ] {
+        assert!(symptom.contains(part), "no {part} in {symptom}");
+    }
+    assert_eq!(
+        client.command(&["PING"]),
+        Reply::Simple("PONG".into()),
+        "served on while it lasts"
+    );
+
+    client.command(&["FLUSHALL"]);
+    wait_for_diagnosis(guest, "past", "\"state\":\"cleared\"");
+}
+
+/// Waits until the list `member` of `GET /diagnosis` holds the free-memory detector in `state`; the list.
+fn wait_for_diagnosis(guest: &Guest, member: &str, state: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let page = get(guest.http_port, "/diagnosis")
+            .body
+            .replace([' ', '\n'], "");
+        let list = page
+            .split_once(&format!("\"{member}\":["))
+            .map_or("", |(_, rest)| rest);
+        // Members follow in a fixed order; the list ends where the next begins.
+        let list = list.split("],\"").next().unwrap_or_default();
+        if list.contains("\"detector\":\"free_memory_ratio\"") && list.contains(state) {
+            return list.into();
+        }
+        assert!(
+            Instant::now() < deadline,
+            "no {state} among {member} after 20 s: {page}"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Writes `key:N` with 1 KiB each; how many were accepted.
+fn fill(client: &mut Client, keys: std::ops::Range<usize>) -> usize {
+    let value = "x".repeat(1_024);
+    let keys: Vec<usize> = keys.collect();
+    let mut accepted = 0;
+    for batch in keys.chunks(100) {
+        client.send(
+            &batch
+                .iter()
+                .flat_map(|n| encode(&["SET", &format!("key:{n}"), &value]))
+                .collect::<Vec<_>>(),
+        );
+        accepted += batch
+            .iter()
+            .filter(|_| client.reply() == Reply::ok())
+            .count();
+    }
+    accepted
+}
+
+/// A number that INFO tells.
+fn info(client: &mut Client, field: &str) -> i64 {
+    let info = client.command(&["INFO"]).text();
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or_else(|| panic!("INFO has no number {field}:\n{info}"))
+}

@@ -1,0 +1,188 @@
+//! The pages of port 9100.
+
+use std::collections::BTreeMap;
+
+use crate::support::guest::Guest;
+use crate::support::http::{exchange, get, parse};
+use crate::support::tools::{succeed, tool};
+
+/// Families that the first page of metrics owes: name and type.
+const FAMILIES: [(&str, &str); 41] = [
+    ("nos_build_info", "gauge"),
+    ("nos_boot_duration_seconds", "gauge"),
+    ("nos_uptime_seconds", "gauge"),
+    ("nos_memory_total_bytes", "gauge"),
+    ("nos_memory_free_bytes", "gauge"),
+    ("nos_memory_reserved_bytes", "gauge"),
+    ("nos_buddy_free_blocks", "gauge"),
+    ("nos_buddy_fragmentation_ratio", "gauge"),
+    ("nos_buddy_allocations_total", "counter"),
+    ("nos_buddy_frees_total", "counter"),
+    ("nos_buddy_failures_total", "counter"),
+    ("nos_buddy_splits_total", "counter"),
+    ("nos_buddy_merges_total", "counter"),
+    ("nos_page_cache_hits_total", "counter"),
+    ("nos_page_cache_misses_total", "counter"),
+    ("nos_page_cache_drains_total", "counter"),
+    ("nos_page_cache_pages", "gauge"),
+    ("nos_page_cache_capacity_pages", "gauge"),
+    ("nos_heap_used_bytes", "gauge"),
+    ("nos_heap_committed_bytes", "gauge"),
+    ("nos_heap_allocations_total", "counter"),
+    ("nos_heap_failures_total", "counter"),
+    ("nos_kv_keyspace_hits_total", "counter"),
+    ("nos_kv_keyspace_misses_total", "counter"),
+    ("nos_kv_evicted_keys_total", "counter"),
+    ("nos_kv_expired_keys_total", "counter"),
+    ("nos_kv_keys", "gauge"),
+    ("nos_kv_memory_used_bytes", "gauge"),
+    ("nos_kv_memory_limit_bytes", "gauge"),
+    ("nos_kv_clients_connected", "gauge"),
+    ("nos_kv_commands_total", "counter"),
+    ("nos_kv_command_duration_seconds", "histogram"),
+    ("nos_network_receive_bytes_total", "counter"),
+    ("nos_network_transmit_bytes_total", "counter"),
+    ("nos_network_receive_packets_total", "counter"),
+    ("nos_network_drops_total", "counter"),
+    ("nos_tcp_connections", "gauge"),
+    ("nos_tcp_retransmits_total", "counter"),
+    ("nos_http_requests_total", "counter"),
+    ("nos_http_request_duration_seconds", "histogram"),
+    ("nos_http_rejected_total", "counter"),
+];
+
+pub(crate) fn promtool_finds_nothing_to_say_about_the_metrics(guest: &Guest) {
+    let page = get(guest.http_port, "/metrics");
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let said = succeed(
+        tool("promtool").args(["check", "metrics"]),
+        page.body.as_bytes(),
+    );
+    assert_eq!(said, "", "promtool complains");
+}
+
+pub(crate) fn every_family_that_this_image_owes_is_there(guest: &Guest) {
+    let body = get(guest.http_port, "/metrics").body;
+    let missing: Vec<&str> = FAMILIES
+        .iter()
+        .filter(|(name, kind)| {
+            let has = |line: &str| body.lines().any(|l| l.starts_with(line));
+            !has(&format!("# TYPE {name} {kind}")) || !has(&format!("# HELP {name} "))
+        })
+        .map(|(name, _)| *name)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no such families, or of another type: {missing:?}"
+    );
+}
+
+/// The samples of a page: series to value.
+fn scrape(guest: &Guest) -> BTreeMap<String, f64> {
+    let body = get(guest.http_port, "/metrics").body;
+    body.lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let (series, value) = line
+                .rsplit_once(' ')
+                .expect("a sample is a series and a value");
+            (series.into(), value.parse().expect("a value is a number"))
+        })
+        .collect()
+}
+
+/// The sum of a family's samples whose series hold `label`.
+fn sum(page: &BTreeMap<String, f64>, family: &str, label: &str) -> f64 {
+    let of_family =
+        |series: &str| series.split('{').next() == Some(family) && series.contains(label);
+    page.iter()
+        .filter(|(series, _)| of_family(series))
+        .map(|(_, value)| value)
+        .sum()
+}
+
+pub(crate) fn counters_move_with_what_they_count(guest: &Guest) {
+    let mut client = guest.redis();
+    client.command(&["FLUSHALL"]);
+    let before = scrape(guest);
+    for n in 0..50 {
+        client.command(&["SET", &format!("k{n}"), "v"]);
+    }
+    for n in 0..70 {
+        client.command(&["GET", &format!("k{n}")]);
+    }
+    client.command(&["FROBNICATE"]);
+    let after = scrape(guest);
+    let grew = |family: &str, label: &str| sum(&after, family, label) - sum(&before, family, label);
+    assert_eq!(grew("nos_kv_keyspace_hits_total", ""), 50.0);
+    assert_eq!(grew("nos_kv_keyspace_misses_total", ""), 20.0);
+    assert_eq!(grew("nos_kv_commands_total", "cmd=\"set\""), 50.0);
+    assert_eq!(grew("nos_kv_commands_total", "cmd=\"get\""), 70.0);
+    assert_eq!(sum(&after, "nos_kv_keys", ""), 50.0);
+    assert_eq!(grew("nos_http_requests_total", "path=\"/metrics\""), 1.0);
+    assert!(grew("nos_network_receive_bytes_total", "") > 120.0 * 50.0);
+    assert!(grew("nos_network_transmit_bytes_total", "") > 0.0);
+    assert!(sum(&after, "nos_kv_clients_connected", "") >= 1.0);
+    assert!(sum(&after, "nos_page_cache_hits_total", "") > 0.0);
+    let falls: Vec<_> = before
+        .iter()
+        .filter(|(series, value)| {
+            let family = series.split('{').next().unwrap_or_default();
+            family.ends_with("_total") && after.get(*series).is_none_or(|now| now < value)
+        })
+        .collect();
+    assert!(
+        falls.is_empty(),
+        "counters that fell or vanished: {falls:?}"
+    );
+    client.command(&["FLUSHALL"]);
+}
+
+pub(crate) fn health_and_index_answer(guest: &Guest) {
+    for page in ["/healthz", "/readyz"] {
+        assert_eq!(get(guest.http_port, page).status, 200, "{page}");
+    }
+    let index = get(guest.http_port, "/");
+    assert_eq!(index.status, 200);
+    assert!(
+        index
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/html"))
+    );
+    for link in ["/metrics", "/healthz", "/diagnosis"] {
+        assert!(index.body.contains(link), "the index does not name {link}");
+    }
+    // As an operator does it.
+    let url = format!("http://127.0.0.1:{}/healthz", guest.http_port);
+    succeed(tool("curl").args(["-fsS", "-m", "10", &url]), b"");
+}
+
+pub(crate) fn unknown_pages_and_methods_are_refused_by_their_codes(guest: &Guest) {
+    assert_eq!(get(guest.http_port, "/nothing").status, 404);
+    let request = b"DELETE /metrics HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n";
+    let answer = parse(&exchange(guest.http_port, request)).expect("an answer");
+    assert_eq!(answer.status, 405);
+    assert!(
+        answer
+            .header("allow")
+            .is_some_and(|allow| allow.contains("GET"))
+    );
+}
+
+pub(crate) fn diagnosis_sees_nothing_in_a_healthy_image(guest: &Guest) {
+    let page = get(guest.http_port, "/diagnosis");
+    assert_eq!(page.status, 200);
+    assert!(
+        page.header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/json"))
+    );
+    assert!(
+        page.body.replace(' ', "").contains("\"symptoms\":[]"),
+        "{}",
+        page.body
+    );
+}

@@ -1,0 +1,7 @@
+//! What the whole-image tests share: a guest under QEMU, and small clients that can also misbehave.
+
+pub(crate) mod guest;
+pub(crate) mod http;
+pub(crate) mod random;
+pub(crate) mod resp;
+pub(crate) mod tools;
