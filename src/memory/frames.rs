@@ -44,7 +44,11 @@ impl Order {
 
     /// The order of that number, if there is one.
     pub const fn new(order: u8) -> Option<Self> {
-        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
+        if order <= Self::MAX.0 {
+            Some(Self(order))
+        } else {
+            None
+        }
     }
 
     /// The smallest order whose blocks hold `bytes`, if there is one.
@@ -126,7 +130,11 @@ impl Block {
     pub fn allocate(source: &'static dyn FrameSource, order: Order) -> Result<Self> {
         let first = source.allocate(order)?;
         let start = NonNull::new(first.address() as *mut u8).expect("frame 0 is never given out");
-        Ok(Self { start, order, source })
+        Ok(Self {
+            start,
+            order,
+            source,
+        })
     }
 
     /// Its order.

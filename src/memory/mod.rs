@@ -1,3 +1,22 @@
 //! The memory manager: frames, the per-CPU page cache in front of them, the heap.
+//!
+//! From the bottom up: `zone` is the buddy system over all of RAM, `page_cache` keeps a few blocks a CPU,
+//! `manager` joins them into the image's [`frames::FrameSource`], and [`heap`] is the global allocator, which takes
+//! its memory from there. Boot calls [`heap::KernelHeap::init_boot`] first, since building a
+//! [`MemoryManager`] allocates, then [`MemoryManager::new`], then [`heap::KernelHeap::install`].
 
 pub mod frames;
+pub mod heap;
+mod local_cpu;
+mod manager;
+mod page_cache;
+mod report;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+pub use local_cpu::{InterruptState, LocalCpu};
+pub use manager::MemoryManager;
+pub use page_cache::PageCachePolicy;

@@ -1,0 +1,73 @@
+//! The heap families of METRICS.md, in its order.
+//!
+//! The label `class` is the size of a slab's objects in bytes, `large` for blocks of frames, `boot` for the boot
+//! arena: twelve groups.
+
+use super::KernelHeap;
+use super::slab::{CLASS_BYTES, Class};
+use crate::memory::local_cpu::LocalCpu;
+use crate::metrics::FamilyKind::{self, Counter, Gauge};
+use crate::metrics::{Encoder, Label, Source, Value};
+
+const _: () = assert!(
+    CLASS_BYTES.len() + 2 <= 12,
+    "METRICS.md allows 12 groups of `class`"
+);
+
+impl<C: LocalCpu> Source for KernelHeap<C> {
+    fn collect(&self, page: &mut Encoder<'_>) {
+        let boot = self.boot_stats();
+        self.collect_by_class(
+            page,
+            (
+                "nos_heap_used_bytes",
+                Gauge,
+                "Live bytes by size class, objects rounded up to their class.",
+            ),
+            Class::used_bytes,
+            [self.large_bytes.get(), boot.used_bytes],
+        );
+        page.gauge(
+            "nos_heap_committed_bytes",
+            "Bytes taken from the page allocator.",
+            Value::Whole(self.committed_bytes()),
+        );
+        self.collect_by_class(
+            page,
+            (
+                "nos_heap_allocations_total",
+                Counter,
+                "Objects handed out by size class.",
+            ),
+            Class::allocations,
+            [self.large_allocations.get(), boot.allocations],
+        );
+        page.counter(
+            "nos_heap_failures_total",
+            "Requests refused.",
+            self.failures.get(),
+        );
+    }
+}
+
+impl<C: LocalCpu> KernelHeap<C> {
+    fn collect_by_class(
+        &self,
+        page: &mut Encoder<'_>,
+        (name, kind, help): (&'static str, FamilyKind, &'static str),
+        value: fn(&Class) -> u64,
+        large_and_boot: [u64; 2],
+    ) {
+        let mut family = page.family(name, kind, help);
+        for (bytes, class) in CLASS_BYTES.iter().zip(&self.classes) {
+            let value = self.cpu.masked(|| value(&class.lock()));
+            family.sample(
+                &[("class", Label::Number(*bytes as u64))],
+                Value::Whole(value),
+            );
+        }
+        for (class, value) in ["large", "boot"].into_iter().zip(large_and_boot) {
+            family.sample(&[("class", Label::Word(class))], Value::Whole(value));
+        }
+    }
+}

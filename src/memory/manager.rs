@@ -1,0 +1,231 @@
+//! The [`MemoryManager`]: the zone and the page caches in front of it, as the image's one [`FrameSource`].
+//!
+//! Flow: an owner's request for a small block is met from the page cache of its CPU, a larger one from the
+//! zone. When neither has a block, all caches are drained, so that their pages merge, and the zone is asked once
+//! more. A block that comes back is looked up in the owner map first: a bad free changes nothing.
+//!
+//! Always true: blocks in owners' hands are exactly those marked in the owner map; every lock is taken with
+//! interrupts masked, a cache's before the zone's, and no visit moves more than one batch.
+//!
+//! Limits: [`FrameSource::free_frames`] adds up the caches one after another, so pages that move meanwhile may
+//! be missed or counted twice; a request made just before another CPU's free may be refused.
+#![allow(unsafe_code, reason = "carves its metadata from the memory it manages")]
+
+use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
+use super::local_cpu::LocalCpu;
+use super::page_cache::{CACHED_ORDERS, CacheStats, CpuCache, PageCachePolicy};
+use super::zone::geometry::Geometry;
+use super::zone::owners::OwnerMap;
+use super::zone::spans::FreeSpans;
+use super::zone::{Zone, ZoneStats};
+use crate::error::{Error, Kind, Result, Subsystem};
+use crate::metrics::Counter;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+use spin::Mutex;
+
+/// All frames of the machine, with a page cache for each CPU.
+pub struct MemoryManager<C> {
+    zone: Mutex<Zone>,
+    owners: OwnerMap,
+    caches: Vec<Mutex<CpuCache>>,
+    cpu: C,
+    refusals: [Counter; Order::COUNT],
+    total_frames: u64,
+    reserved_bytes: u64,
+}
+
+impl<C: LocalCpu> MemoryManager<C> {
+    /// Takes charge of the RAM in `ram` (byte addresses) but for what `reserved` touches, on a machine with
+    /// `cpus` CPUs, numbered from 0 by `cpu`.
+    ///
+    /// The ranges may come in any order, unaligned and overlapping: RAM is rounded inwards to frames,
+    /// reservations outwards. The metadata (0.0125 % of memory) is carved from the lowest run of free
+    /// frames that holds it, and the page caches' stacks come from the heap: at most 3 KiB a CPU.
+    ///
+    /// # Errors
+    /// `TooLittleMemory` if no run of free frames holds the metadata; `LimitReached` for more than 16
+    /// separate banks; `OutOfMemory` if the heap has no room for the page caches.
+    ///
+    /// # Safety
+    /// Every whole frame of `ram` outside `reserved` is readable and writable memory at that address, for ever,
+    /// and nothing but this manager and those it hands frames to uses it.
+    pub unsafe fn new(
+        ram: &[Range<usize>],
+        reserved: &[Range<usize>],
+        cpus: usize,
+        policy: PageCachePolicy,
+        cpu: C,
+    ) -> Result<Self> {
+        let free = FreeSpans::new(ram, reserved, 0..0);
+        let geometry = Geometry::covering(free.clone())?;
+        let zone_words = Zone::storage_words(&geometry);
+        let owner_words = OwnerMap::storage_words(&geometry);
+        let metadata = find_room(free, (zone_words + owner_words) * size_of::<u64>())?;
+
+        // SAFETY: `find_room` chose whole frames of `ram` outside `reserved`, so by this function's contract
+        // they are memory that nobody else uses; `free` below leaves them out, so nobody ever will. They are
+        // aligned to a frame, hold `zone_words` words, and any bits are a valid `u64`.
+        let storage = unsafe {
+            core::slice::from_raw_parts_mut(Pfn(metadata.start).address() as *mut u64, zone_words)
+        };
+        // SAFETY: as above; these words follow those of `storage` and end before `metadata` does.
+        let owner_storage = unsafe {
+            let start = Pfn(metadata.start).address() as *const AtomicU64;
+            core::slice::from_raw_parts(start.add(zone_words), owner_words)
+        };
+
+        let free = FreeSpans::new(ram, reserved, metadata);
+        let owners = OwnerMap::new(geometry.clone(), owner_storage);
+        let zone = Zone::new(geometry, owners.clone(), storage, free);
+        let total_frames = zone.stats().free_frames();
+        let ram_frames: u64 = FreeSpans::new(ram, &[], 0..0)
+            .map(|span| span.end - span.start)
+            .sum();
+        Ok(Self {
+            zone: Mutex::new(zone),
+            owners,
+            caches: caches(cpus, policy.capacity_pages(total_frames, cpus))?,
+            cpu,
+            refusals: Default::default(),
+            total_frames,
+            reserved_bytes: (ram_frames - total_frames) * PAGE_SIZE as u64,
+        })
+    }
+
+    /// Gives every cached page back to the zone, where it merges. From any CPU, a batch at a time.
+    pub fn drain_all(&self) {
+        for cache in &self.caches {
+            for order in Order::all().take(CACHED_ORDERS) {
+                let drain = || cache.lock().drain_batch(order, &mut self.zone.lock());
+                while self.cpu.masked(drain) {}
+            }
+        }
+    }
+
+    /// Requests that the page caches of all CPUs have met themselves, and those that asked the zone, since boot.
+    pub fn page_cache_requests(&self) -> (u64, u64) {
+        self.cache_stats().fold((0, 0), |(hits, misses), stats| {
+            (hits + stats.hits, misses + stats.misses)
+        })
+    }
+
+    /// Bytes of RAM that are not managed: the image, tables, rings, the device tree, this manager's metadata.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes
+    }
+
+    /// Requests refused, by order.
+    pub(super) fn refusals(&self) -> &[Counter; Order::COUNT] {
+        &self.refusals
+    }
+
+    /// The zone's counters and free blocks now.
+    pub(super) fn zone_stats(&self) -> ZoneStats {
+        self.cpu.masked(|| self.zone.lock().stats())
+    }
+
+    /// The counters and contents of each CPU's cache now, in the order of the CPUs.
+    pub(super) fn cache_stats(&self) -> impl Iterator<Item = CacheStats> {
+        self.caches
+            .iter()
+            .map(|cache| self.cpu.masked(|| cache.lock().stats()))
+    }
+
+    /// A block from the CPU's cache or the zone.
+    fn take(&self, order: Order) -> Option<Pfn> {
+        self.cpu.masked(|| {
+            if usize::from(order.get()) >= CACHED_ORDERS {
+                return self.zone.lock().take(order);
+            }
+            let mut cache = self.caches[self.cpu.current()].lock();
+            cache
+                .take(order)
+                .or_else(|| cache.refill(order, &mut self.zone.lock()))
+        })
+    }
+
+    /// A block that is there only once the caches have given theirs back.
+    fn take_after_drain(&self, order: Order) -> Option<Pfn> {
+        self.drain_all();
+        self.cpu.masked(|| self.zone.lock().take(order))
+    }
+}
+
+// SAFETY: a block given out is memory by the contract of `MemoryManager::new`, in one place only (the zone's
+// trees and the stacks hold disjoint blocks, and `claim` would stop at one handed out twice), and aligned
+// to its size because it is a node of a chunk's tree.
+unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
+    fn allocate(&self, order: Order) -> Result<Pfn> {
+        match self.take(order).or_else(|| self.take_after_drain(order)) {
+            Some(first) => {
+                self.owners.claim(first, order);
+                Ok(first)
+            }
+            None => {
+                self.refusals[usize::from(order.get())].increment();
+                let requested_bytes = order.bytes();
+                Err(Error::new(
+                    Subsystem::Memory,
+                    Kind::OutOfMemory { requested_bytes },
+                ))
+            }
+        }
+    }
+
+    fn free(&self, first: Pfn, order: Order) -> Result<()> {
+        self.owners.release(first, order)?;
+        self.cpu.masked(|| {
+            if usize::from(order.get()) >= CACHED_ORDERS {
+                self.zone.lock().give_back(first, order);
+                return;
+            }
+            let mut cache = self.caches[self.cpu.current()].lock();
+            if !cache.put(first, order) {
+                let zone = &mut self.zone.lock();
+                cache.drain_batch(order, zone);
+                if !cache.put(first, order) {
+                    // A policy so small that this order has no stack.
+                    zone.give_back(first, order);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn free_frames(&self) -> u64 {
+        let cached: u64 = self.cache_stats().map(|cache| cache.pages).sum();
+        self.zone_stats().free_frames() + cached
+    }
+
+    fn total_frames(&self) -> u64 {
+        self.total_frames
+    }
+}
+
+/// The frames for `bytes` of metadata: the start of the first run that is long enough.
+fn find_room(free: FreeSpans<'_>, bytes: usize) -> Result<Range<u64>> {
+    let frames = bytes.div_ceil(PAGE_SIZE) as u64;
+    let available_frames: u64 = free.clone().map(|span| span.end - span.start).sum();
+    // One frame more, so that there is something to manage.
+    let too_little = Kind::TooLittleMemory {
+        available_bytes: available_frames * PAGE_SIZE as u64,
+        required_bytes: (frames + 1) * PAGE_SIZE as u64,
+    };
+    let mut free = free;
+    match free.find(|span| span.end - span.start >= frames) {
+        Some(span) if available_frames > frames => Ok(span.start..span.start + frames),
+        _ => Err(Error::new(Subsystem::Memory, too_little)),
+    }
+}
+
+fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<Mutex<CpuCache>>> {
+    assert!(cpus > 0, "a machine has a CPU");
+    let mut caches = Vec::new();
+    caches.try_reserve_exact(cpus)?;
+    for _ in 0..cpus {
+        caches.push(Mutex::new(CpuCache::new(capacity_pages)?));
+    }
+    Ok(caches)
+}

@@ -1,0 +1,142 @@
+//! The page allocator and page cache families of METRICS.md, in its order.
+
+use super::frames::{FrameSource, Order, PAGE_SIZE};
+use super::local_cpu::LocalCpu;
+use super::manager::MemoryManager;
+use super::page_cache::CacheStats;
+use super::zone::PerOrder;
+use crate::metrics::FamilyKind::{self, Counter, Gauge};
+use crate::metrics::{Encoder, Label, Source, Value};
+
+impl<C: LocalCpu> Source for MemoryManager<C> {
+    fn collect(&self, page: &mut Encoder<'_>) {
+        self.collect_memory(page);
+        self.collect_buddy(page);
+        self.collect_page_caches(page);
+    }
+}
+
+impl<C: LocalCpu> MemoryManager<C> {
+    fn collect_memory(&self, page: &mut Encoder<'_>) {
+        let bytes = |frames| Value::Whole(frames * PAGE_SIZE as u64);
+        page.gauge(
+            "nos_memory_total_bytes",
+            "Memory that the page allocator manages.",
+            bytes(self.total_frames()),
+        );
+        page.gauge(
+            "nos_memory_free_bytes",
+            "Managed memory that is free, pages in page caches included.",
+            bytes(self.free_frames()),
+        );
+        page.gauge(
+            "nos_memory_reserved_bytes",
+            "Memory that is not managed: image, tables, rings.",
+            Value::Whole(self.reserved_bytes()),
+        );
+    }
+
+    fn collect_buddy(&self, page: &mut Encoder<'_>) {
+        let zone = self.zone_stats();
+        let whole =
+            |values: PerOrder| move |order: Order| Value::Whole(values[usize::from(order.get())]);
+        let mut family = |name, kind, help, value: &dyn Fn(Order) -> Value| {
+            let mut family = page.family(name, kind, help);
+            for order in Order::all() {
+                family.sample(
+                    &[("order", Label::Number(order.get().into()))],
+                    value(order),
+                );
+            }
+        };
+        family(
+            "nos_buddy_free_blocks",
+            Gauge,
+            "Free blocks of each order.",
+            &whole(zone.free_blocks),
+        );
+        family(
+            "nos_buddy_fragmentation_ratio",
+            Gauge,
+            "Share of the memory in free blocks that lies in blocks smaller than the order.",
+            &|order| Value::Millionths(zone.fragmentation_millionths(order)),
+        );
+        family(
+            "nos_buddy_allocations_total",
+            Counter,
+            "Blocks handed out, those to page caches included.",
+            &whole(zone.allocations),
+        );
+        family(
+            "nos_buddy_frees_total",
+            Counter,
+            "Blocks given back, those from page caches included.",
+            &whole(zone.frees),
+        );
+        family(
+            "nos_buddy_failures_total",
+            Counter,
+            "Requests refused.",
+            &|order| Value::Whole(self.refusals()[usize::from(order.get())].get()),
+        );
+        family(
+            "nos_buddy_splits_total",
+            Counter,
+            "Blocks of the order split.",
+            &whole(zone.splits),
+        );
+        family(
+            "nos_buddy_merges_total",
+            Counter,
+            "Blocks of the order formed by merging.",
+            &whole(zone.merges),
+        );
+    }
+
+    fn collect_page_caches(&self, page: &mut Encoder<'_>) {
+        let mut family = |name, kind: FamilyKind, help, value: fn(CacheStats) -> u64| {
+            let mut family = page.family(name, kind, help);
+            for (cpu, stats) in self.cache_stats().enumerate() {
+                let labels = [("cpu", Label::Number(cpu as u64))];
+                family.sample(&labels, Value::Whole(value(stats)));
+            }
+        };
+        family(
+            "nos_page_cache_hits_total",
+            Counter,
+            "Requests met without the shared allocator.",
+            |stats| stats.hits,
+        );
+        family(
+            "nos_page_cache_misses_total",
+            Counter,
+            "Requests that refilled from the shared allocator.",
+            |stats| stats.misses,
+        );
+        family(
+            "nos_page_cache_drains_total",
+            Counter,
+            "Batches given back to the shared allocator.",
+            |stats| stats.drains,
+        );
+        family("nos_page_cache_pages", Gauge, "Pages held now.", |stats| {
+            stats.pages
+        });
+        family(
+            "nos_page_cache_capacity_pages",
+            Gauge,
+            "Most pages that may be held now.",
+            |stats| stats.capacity_pages,
+        );
+        let name = "nos_page_cache_resizes_total";
+        let mut family = page.family(name, Counter, "Changes of the capacity.");
+        for (cpu, _) in self.cache_stats().enumerate() {
+            for direction in ["grow", "shrink"] {
+                let cpu = Label::Number(cpu as u64);
+                let labels = [("cpu", cpu), ("direction", Label::Word(direction))];
+                // The capacity is fixed at boot until part 3.
+                family.sample(&labels, Value::Whole(0));
+            }
+        }
+    }
+}

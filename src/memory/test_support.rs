@@ -1,0 +1,114 @@
+//! What tests of the memory manager share: a seeded generator, CPUs that are threads, and memory to manage.
+#![allow(
+    unsafe_code,
+    reason = "the tests' memory is a raw allocation of the host's"
+)]
+
+use super::frames::Order;
+use super::local_cpu::{InterruptState, LocalCpu};
+use super::manager::MemoryManager;
+use super::page_cache::PageCachePolicy;
+use core::cell::Cell;
+use core::ops::Range;
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::boxed::Box;
+use std::{println, thread_local};
+
+/// Steps of a random run: all of them in `cargo test`, a few under Miri.
+pub(super) const fn steps(all: usize) -> usize {
+    if cfg!(miri) { all / 1_000 } else { all }
+}
+
+/// The order of that number.
+pub(super) fn order(number: u8) -> Order {
+    Order::new(number).expect("an order")
+}
+
+/// A seeded generator (splitmix64) that tells its seed when the test fails.
+pub(super) struct Random {
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, state: seed }
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+impl Drop for Random {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("failed with seed {:#x}", self.seed);
+        }
+    }
+}
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The calling thread's CPU: 0, or what [`HostCpu::run_as`] said. There are no interrupts to mask.
+pub(super) struct HostCpu;
+
+impl HostCpu {
+    /// Makes the calling thread CPU number `cpu`.
+    pub(super) fn run_as(cpu: usize) {
+        CPU.set(cpu);
+    }
+}
+
+impl LocalCpu for HostCpu {
+    fn current(&self) -> usize {
+        CPU.get()
+    }
+
+    fn mask_interrupts(&self) -> InterruptState {
+        InterruptState(0)
+    }
+
+    fn restore_interrupts(&self, _: InterruptState) {}
+}
+
+/// `bytes` of zeroed memory aligned to the largest block, never given back to the host.
+pub(super) fn memory(bytes: usize) -> Range<usize> {
+    let layout = Layout::from_size_align(bytes, Order::MAX.bytes()).expect("a size in reason");
+    // SAFETY: the layout's size is not 0.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() {
+        handle_alloc_error(layout);
+    }
+    let start = start.expose_provenance();
+    start..start + bytes
+}
+
+/// A memory manager over memory of its own, without what `reserved` (offsets) covers.
+pub(super) fn manager(
+    bytes: usize,
+    reserved: &[Range<usize>],
+    cpus: usize,
+    policy: PageCachePolicy,
+) -> &'static MemoryManager<HostCpu> {
+    let ram = memory(bytes);
+    let at = |offset: usize| ram.start + offset;
+    let reserved: std::vec::Vec<_> = reserved
+        .iter()
+        .map(|range| at(range.start)..at(range.end))
+        .collect();
+    // SAFETY: `memory` is zeroed memory of our own, leaked.
+    let manager = unsafe { MemoryManager::new(&[ram], &reserved, cpus, policy, HostCpu) };
+    Box::leak(Box::new(manager.expect("the host has memory")))
+}

@@ -1,0 +1,385 @@
+//! Tests of the zone with its owner map, against a plain model of the frames. The zone never touches the
+//! frames, so their addresses are made up.
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "a list of one range is what is meant"
+)]
+
+use super::*;
+use crate::memory::test_support::{Random, order, steps};
+use core::sync::atomic::AtomicU64;
+use std::vec;
+use std::vec::Vec;
+
+const CHUNK: u64 = Order::MAX.frames();
+
+/// Steps of the random run between two checks of every frame.
+const FRAME_BY_FRAME_EVERY: usize = 8_192;
+
+/// A zone and its owner map, as the memory manager uses them, but without page caches.
+struct Bare {
+    zone: Zone,
+    owners: OwnerMap,
+    spans: Vec<Range<u64>>,
+}
+
+impl Bare {
+    /// Metadata starts as garbage, as RAM does.
+    fn new(spans: &[Range<u64>]) -> Self {
+        let geometry = Geometry::covering(spans.iter().cloned()).expect("few banks");
+        let garbage = || (0..OwnerMap::storage_words(&geometry)).map(|_| AtomicU64::new(u64::MAX));
+        let owners = OwnerMap::new(geometry.clone(), garbage().collect::<Vec<_>>().leak());
+        let storage = vec![u64::MAX; Zone::storage_words(&geometry)].leak();
+        let zone = Zone::new(geometry, owners.clone(), storage, spans.iter().cloned());
+        Self {
+            zone,
+            owners,
+            spans: spans.to_vec(),
+        }
+    }
+
+    fn allocate(&mut self, order: Order) -> Option<Pfn> {
+        let first = self.zone.take(order)?;
+        self.owners.claim(first, order);
+        Some(first)
+    }
+
+    fn free(&mut self, first: Pfn, order: Order) -> crate::error::Result<()> {
+        self.owners.release(first, order)?;
+        self.zone.give_back(first, order);
+        Ok(())
+    }
+
+    fn managed_frames(&self) -> u64 {
+        self.spans.iter().map(|span| span.end - span.start).sum()
+    }
+
+    /// Checks the bits against each other and against the counts; returns the free frames.
+    fn check(&mut self) -> u64 {
+        let mut free_blocks = PerOrder::default();
+        for chunk in 0..self.zone.geometry.chunks() {
+            let is_open = self.zone.owners.is_open(chunk);
+            let words = &mut self.zone.trees[chunk];
+            let valid = if is_open { tree::NODE_WORDS } else { 1 };
+            let mut filled = 0;
+            for (i, &word) in words[..valid].iter().enumerate() {
+                if word == 0 {
+                    continue;
+                }
+                filled |= 1 << i;
+                // Bit 0 of word 0 is no node and never set, so it is nobody's buddy.
+                let both = word & (word >> 1) & 0x5555_5555_5555_5555;
+                assert_eq!(both, 0, "unmerged buddies in chunk {chunk} word {i}");
+                if i > 0 {
+                    free_blocks[order_of(i * 64)] += u64::from(word.count_ones());
+                    continue;
+                }
+                for node in (0..64).filter(|bit| word & (1 << bit) != 0) {
+                    free_blocks[order_of(node)] += 1;
+                }
+            }
+            assert_eq!(words[tree::NODE_WORDS], filled, "chunk {chunk}");
+            let largest = Tree(words).largest_order();
+            for (order, set) in self.zone.by_largest.iter().enumerate() {
+                assert_eq!(
+                    set.contains(chunk),
+                    largest == Some(order),
+                    "chunk {chunk} in set {order}"
+                );
+            }
+        }
+        for (order, set) in self.zone.by_largest.iter().enumerate() {
+            assert_eq!(
+                set.first().is_some(),
+                self.zone.filled_sets & (1 << order) != 0
+            );
+        }
+        assert_eq!(self.zone.stats.free_blocks, free_blocks);
+        self.zone.stats.free_frames()
+    }
+
+    /// Checks frame by frame that exactly those the model calls free are covered by a free block, once.
+    fn check_frames(&mut self, is_owned: impl Fn(u64) -> bool) {
+        for span in self.spans.clone() {
+            for frame in span {
+                let covering = Order::all().filter(|&order| {
+                    let first = frame & !(order.frames() - 1);
+                    let place = self.zone.geometry.place(Pfn(first), order);
+                    let Some(Place { chunk, node }) = place else {
+                        return false;
+                    };
+                    let in_word_0 = node < 64;
+                    (in_word_0 || self.zone.owners.is_open(chunk))
+                        && Tree(&mut self.zone.trees[chunk]).is_free(node)
+                });
+                assert_eq!(
+                    covering.count(),
+                    usize::from(!is_owned(frame)),
+                    "frame {frame}"
+                );
+            }
+        }
+    }
+
+    fn allocate_all(&mut self, order: Order) -> Vec<Pfn> {
+        core::iter::from_fn(|| self.allocate(order)).collect()
+    }
+}
+
+/// Which frames are in hands, and by which blocks.
+struct Model {
+    owned: Vec<bool>,
+    base: u64,
+    blocks: Vec<(Pfn, Order)>,
+    owned_frames: u64,
+}
+
+impl Model {
+    fn new(bare: &Bare) -> Self {
+        let base = bare
+            .spans
+            .iter()
+            .map(|span| span.start)
+            .min()
+            .expect("a span");
+        let end = bare
+            .spans
+            .iter()
+            .map(|span| span.end)
+            .max()
+            .expect("a span");
+        let mut owned = vec![true; (end - base) as usize];
+        for span in &bare.spans {
+            owned[(span.start - base) as usize..(span.end - base) as usize].fill(false);
+        }
+        Self {
+            owned,
+            base,
+            blocks: Vec::new(),
+            owned_frames: 0,
+        }
+    }
+
+    /// Notes a block handed out, every frame of which must have been free.
+    fn take(&mut self, first: Pfn, order: Order) {
+        assert!(first.0.is_multiple_of(order.frames()), "misaligned block");
+        for owned in self.frames(first, order) {
+            assert!(!*owned, "a frame in two hands, or of a hole");
+            *owned = true;
+        }
+        self.blocks.push((first, order));
+        self.owned_frames += order.frames();
+    }
+
+    fn give_back(&mut self, index: usize) -> (Pfn, Order) {
+        let (first, order) = self.blocks.swap_remove(index);
+        self.frames(first, order).fill(false);
+        self.owned_frames -= order.frames();
+        (first, order)
+    }
+
+    fn frames(&mut self, first: Pfn, order: Order) -> &mut [bool] {
+        &mut self.owned[(first.0 - self.base) as usize..][..order.frames() as usize]
+    }
+}
+
+/// Five chunks in two banks, with ragged ends and holes.
+fn with_holes() -> Bare {
+    let base = 64 * CHUNK;
+    Bare::new(&[
+        base + 3..base + 900,
+        base + 901..base + CHUNK + 512,
+        base + 2 * CHUNK..base + 3 * CHUNK + 1,
+        base + 20 * CHUNK + 37..base + 21 * CHUNK - 1,
+    ])
+}
+
+#[test]
+fn random_requests_agree_with_a_plain_model_after_each_step() {
+    for seed in [1, 0x00de_cade] {
+        let mut random = Random::new(seed);
+        let mut bare = with_holes();
+        let mut model = Model::new(&bare);
+        let managed = bare.managed_frames();
+        for step in 0..steps(100_000) {
+            // Fills and empties in turns, so that both ends are met.
+            let allocates = random.below(100) < if step / 4_096 % 2 == 0 { 60 } else { 40 };
+            if allocates || model.blocks.is_empty() {
+                let mixed = if random.below(10) == 0 {
+                    random.below(Order::COUNT)
+                } else {
+                    random.below(3)
+                };
+                let wanted = order(mixed as u8);
+                let before = bare.zone.stats.free_blocks;
+                match bare.allocate(wanted) {
+                    Some(first) => model.take(first, wanted),
+                    None => assert!(
+                        before[mixed..].iter().all(|&blocks| blocks == 0),
+                        "refused for nothing"
+                    ),
+                }
+            } else {
+                let (first, order) = model.give_back(random.below(model.blocks.len()));
+                bare.free(first, order).expect("a block in hand");
+            }
+            assert_eq!(bare.check(), managed - model.owned_frames);
+            if step % FRAME_BY_FRAME_EVERY == 0 {
+                bare.check_frames(|frame| model.owned[(frame - model.base) as usize]);
+            }
+        }
+        while !model.blocks.is_empty() {
+            let (first, order) = model.give_back(0);
+            bare.free(first, order).expect("a block in hand");
+        }
+        assert_eq!(bare.check(), managed);
+        assert_eq!(
+            bare.zone.stats.free_blocks,
+            with_holes().zone.stats.free_blocks
+        );
+    }
+}
+
+#[test]
+fn memory_is_given_out_to_the_last_frame_and_merges_when_it_all_comes_back() {
+    let mut bare = with_holes();
+    let before = bare.zone.stats.free_blocks;
+    let mut frames = bare.allocate_all(Order::ZERO);
+    assert_eq!(frames.len() as u64, bare.managed_frames());
+    assert_eq!((bare.allocate(Order::ZERO), bare.check()), (None, 0));
+    frames.sort_unstable();
+    assert!(
+        frames.windows(2).all(|pair| pair[0] < pair[1]),
+        "a frame was given out twice"
+    );
+    let in_spans = |pfn: &Pfn| bare.spans.iter().any(|span| span.contains(&pfn.0));
+    assert!(
+        frames.iter().all(in_spans),
+        "a frame of a hole was given out"
+    );
+    let mut random = Random::new(7);
+    while !frames.is_empty() {
+        let first = frames.swap_remove(random.below(frames.len()));
+        bare.free(first, Order::ZERO).expect("a frame in hand");
+    }
+    assert_eq!(bare.zone.stats.free_blocks, before);
+}
+
+#[test]
+fn bad_frees_are_refused_with_the_frame_number_and_change_nothing() {
+    let mut bare = with_holes();
+    let base = 64 * CHUNK;
+    let pair = bare.allocate(order(1)).expect("memory");
+    let gone = bare.allocate(Order::ZERO).expect("memory");
+    bare.free(gone, Order::ZERO).expect("a frame in hand");
+    let before = bare.zone.stats;
+    for (why, first, order) in [
+        ("twice", gone, 0),
+        ("wrong order, smaller", pair, 0),
+        ("wrong order, second half", Pfn(pair.0 + 1), 0),
+        ("wrong order, larger", Pfn(pair.0 & !3), 2),
+        ("misaligned", Pfn(pair.0 + 1), 1),
+        ("never handed out", Pfn(base + CHUNK + 100), 0),
+        ("a closed chunk", Pfn(base + 2 * CHUNK), 10),
+        ("a frame of a closed chunk", Pfn(base + 2 * CHUNK + 77), 0),
+        ("a hole", Pfn(base + 900), 0),
+        ("between the banks", Pfn(base + 10 * CHUNK), 0),
+        ("below all RAM", Pfn(0), 0),
+        ("above all RAM", Pfn(u64::MAX), 0),
+    ] {
+        let error = bare
+            .free(first, super::super::test_support::order(order))
+            .expect_err(why);
+        let bad = crate::error::Kind::BadFree {
+            frame: first.0,
+            order,
+        };
+        assert_eq!(error.kind(), bad, "{why}");
+    }
+    assert_eq!(bare.zone.stats, before);
+    bare.free(pair, order(1)).expect("a block in hand");
+    bare.check();
+}
+
+#[test]
+fn the_largest_block_can_be_freed_once_and_with_its_order_only() {
+    let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
+    let first = bare.allocate(Order::MAX).expect("a whole chunk");
+    assert!(bare.free(first, Order::ZERO).is_err());
+    bare.free(first, Order::MAX).expect("a block in hand");
+    assert!(bare.free(first, Order::MAX).is_err());
+    assert_eq!(bare.check(), CHUNK);
+}
+
+#[test]
+fn a_whole_chunk_is_split_only_when_no_partial_one_serves() {
+    let mut bare = Bare::new(&[CHUNK..4 * CHUNK + 64]);
+    for _ in 0..64 {
+        let first = bare.allocate(Order::ZERO).expect("memory");
+        assert!(
+            first.0 >= 4 * CHUNK,
+            "frame {} splits a whole chunk",
+            first.0
+        );
+    }
+    assert_eq!(
+        bare.allocate(Order::ZERO),
+        Some(Pfn(CHUNK)),
+        "then the lowest"
+    );
+}
+
+#[test]
+fn splits_and_merges_are_counted_by_the_order_split_and_the_order_formed() {
+    let mut bare = Bare::new(&[CHUNK..CHUNK + 8]);
+    assert_eq!(
+        bare.zone.stats.merges,
+        PerOrder::default(),
+        "building merges nothing"
+    );
+    let first = bare.allocate(order(1)).expect("memory");
+    assert_eq!(bare.zone.stats.splits[..5], [0, 0, 1, 1, 0]);
+    assert_eq!(bare.zone.stats.free_blocks[..5], [0, 1, 1, 0, 0]);
+    bare.free(first, order(1)).expect("a block in hand");
+    assert_eq!(bare.zone.stats.merges[..5], [0, 0, 1, 1, 0]);
+    assert_eq!(bare.zone.stats.free_blocks[..5], [0, 0, 0, 1, 0]);
+    assert_eq!(
+        (bare.zone.stats.allocations[1], bare.zone.stats.frees[1]),
+        (1, 1)
+    );
+}
+
+#[test]
+fn fragmentation_is_the_share_of_free_memory_in_smaller_blocks() {
+    let stats = |free: &[(usize, u64)]| {
+        let mut stats = ZoneStats::default();
+        free.iter()
+            .for_each(|&(order, blocks)| stats.free_blocks[order] = blocks);
+        stats
+    };
+    let mixed = stats(&[(0, 4), (2, 1), (10, 1)]);
+    assert_eq!(mixed.free_frames(), 1_032);
+    assert_eq!(mixed.fragmentation_millionths(order(0)), 0);
+    assert_eq!(mixed.fragmentation_millionths(order(1)), 4_000_000 / 1_032);
+    assert_eq!(mixed.fragmentation_millionths(order(10)), 8_000_000 / 1_032);
+    assert_eq!(
+        stats(&[]).fragmentation_millionths(order(10)),
+        0,
+        "none free, none too small"
+    );
+}
+
+#[test]
+fn sixteen_gibibytes_are_managed_and_the_metadata_is_an_eight_thousandth() {
+    if cfg!(miri) {
+        return;
+    }
+    let frames = 4 << 20;
+    let mut bare = Bare::new(&[CHUNK..CHUNK + frames]);
+    let geometry = &bare.zone.geometry;
+    let words = Zone::storage_words(geometry) + OwnerMap::storage_words(geometry);
+    assert!(words as u64 * 8 <= frames * 4096 / 8_000, "{words} words");
+    assert_eq!(bare.zone.stats.free_blocks[10], 4096);
+    assert_eq!(bare.allocate_all(Order::MAX).len(), 4096);
+    assert_eq!(bare.check(), 0);
+}
