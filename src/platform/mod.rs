@@ -1,5 +1,17 @@
 //! What the machine is, as the device tree says it: memory map, CPUs, interrupt controller, console,
 //! clock, virtio. The plain types build on the host too; the drivers only on the target.
 
+pub mod boot_arguments;
+pub mod checksum;
+#[cfg(target_os = "none")]
+pub mod clock;
+#[cfg(target_os = "none")]
+pub mod console;
+pub mod device_tree;
+#[cfg(target_os = "none")]
+pub mod interrupts;
+pub mod memory_map;
 pub mod network_device;
 pub mod time;
+#[cfg(target_os = "none")]
+pub mod virtio;

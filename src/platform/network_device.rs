@@ -40,6 +40,10 @@ pub trait Receiver {
     /// The oldest frame received and not yet released, if there is one.
     fn peek(&mut self) -> Option<&[u8]>;
 
+    /// Asks for an interrupt with the next frame. Answers false if a frame is there already: then there
+    /// is nothing to wait for.
+    fn await_interrupt(&mut self) -> bool;
+
     /// Releases the frame that [`Receiver::peek`] showed; its buffer goes back to the device.
     fn release(&mut self);
 }

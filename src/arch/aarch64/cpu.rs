@@ -1,0 +1,60 @@
+//! The CPU itself: identity, interrupt masking, sleeping, barriers, checks at entry.
+
+use aarch64_cpu::asm;
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{DAIF, MPIDR_EL1, Readable, Writeable};
+
+/// The affinity of the CPU this runs on, as device trees and PSCI name it.
+pub fn affinity() -> u64 {
+    MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// Stops here for good, sleeping.
+pub fn halt() -> ! {
+    mask_interrupts();
+    loop {
+        asm::wfi();
+    }
+}
+
+/// Masks interrupts on this CPU; answers whether they were unmasked before.
+pub fn mask_interrupts() -> bool {
+    let were_unmasked = !DAIF.is_set(DAIF::I);
+    // SAFETY: masking interrupts changes no memory; the compiler must not move accesses over it, and
+    // the asm is a barrier to it by its implicit memory clobber.
+    unsafe { core::arch::asm!("msr daifset, #2", options(nostack)) };
+    were_unmasked
+}
+
+/// Unmasks interrupts on this CPU.
+pub fn unmask_interrupts() {
+    // SAFETY: as in `mask_interrupts`; the handlers installed expect to run at any time.
+    unsafe { core::arch::asm!("msr daifclr, #2", options(nostack)) };
+}
+
+/// Runs `section` with interrupts masked on this CPU.
+pub fn without_interrupts<R>(section: impl FnOnce() -> R) -> R {
+    let were_unmasked = mask_interrupts();
+    let result = section();
+    if were_unmasked {
+        unmask_interrupts();
+    }
+    result
+}
+
+/// Sleeps until an interrupt is pending, masked or not.
+pub fn wait_for_interrupt() {
+    // What was written before is visible to devices before the CPU sleeps on their answer.
+    barrier::dsb(barrier::SY);
+    asm::wfi();
+}
+
+/// Unmasks SError, so that a bus error is reported where it happens.
+pub fn unmask_system_errors() {
+    DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Masked + DAIF::F::Masked);
+}
+
+/// The boot CPU's number until others are started.
+pub fn current() -> usize {
+    0
+}
