@@ -1,0 +1,181 @@
+//! What the network stack counts: the `nos_network_*` and `nos_tcp_*` families.
+//!
+//! The stack adds to them at the end of each poll, or as a rare thing happens; a scrape reads them from
+//! any CPU. Connections by state are kept up to date by each transition, so a scrape walks no connection.
+
+use crate::metrics::{Counter, Encoder, FamilyKind, Gauge, Label, Source, Value};
+use smoltcp::socket::tcp::State;
+
+/// The one device; METRICS.md has a label for it.
+const DEVICE: (&str, Label<'static>) = ("device", Label::Word("eth0"));
+
+/// Why a frame was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// A checksum of IPv4 or TCP is wrong.
+    Checksum,
+    /// No memory, no free connection or half-open place for what it asked for.
+    NoBuffer,
+    /// Its headers contradict themselves, or it is a fragment.
+    Malformed,
+    /// Nobody listens on its port.
+    NoSocket,
+}
+
+impl DropReason {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Checksum, "checksum"),
+        (Self::NoBuffer, "no_buffer"),
+        (Self::Malformed, "malformed"),
+        (Self::NoSocket, "no_socket"),
+    ];
+}
+
+/// The states of RFC 9293 that a connection of a server can be in, with their labels.
+const STATES: [(State, &str); 8] = [
+    (State::SynReceived, "syn_received"),
+    (State::Established, "established"),
+    (State::FinWait1, "fin_wait_1"),
+    (State::FinWait2, "fin_wait_2"),
+    (State::CloseWait, "close_wait"),
+    (State::Closing, "closing"),
+    (State::LastAck, "last_ack"),
+    (State::TimeWait, "time_wait"),
+];
+
+/// The counters of the network stack.
+#[derive(Debug, Default)]
+pub struct NetworkCounters {
+    pub(super) receive_bytes: Counter,
+    pub(super) receive_packets: Counter,
+    pub(super) transmit_bytes: Counter,
+    pub(super) retransmits: Counter,
+    drops: [Counter; DropReason::ALL.len()],
+    connections: [Gauge; STATES.len()],
+}
+
+impl NetworkCounters {
+    /// All at 0.
+    pub const fn new() -> Self {
+        Self {
+            receive_bytes: Counter::new(),
+            receive_packets: Counter::new(),
+            transmit_bytes: Counter::new(),
+            retransmits: Counter::new(),
+            drops: [const { Counter::new() }; DropReason::ALL.len()],
+            connections: [const { Gauge::new() }; STATES.len()],
+        }
+    }
+
+    /// Connections in `state` now.
+    pub fn connections(&self, state: State) -> u64 {
+        Self::index(state).map_or(0, |at| self.connections[at].get())
+    }
+
+    /// Frames dropped for `reason` so far.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// Segments sent again so far.
+    pub fn retransmits(&self) -> u64 {
+        self.retransmits.get()
+    }
+
+    pub(super) fn dropped(&self, reason: DropReason) {
+        self.drops[reason as usize].increment();
+    }
+
+    /// A connection went from one state to another; CLOSED and LISTEN are not counted.
+    pub(super) fn moved(&self, from: State, to: State) {
+        if let Some(at) = Self::index(from) {
+            self.connections[at].sub(1);
+        }
+        if let Some(at) = Self::index(to) {
+            self.connections[at].add(1);
+        }
+    }
+
+    fn index(state: State) -> Option<usize> {
+        STATES.iter().position(|&(known, _)| known == state)
+    }
+}
+
+impl Source for NetworkCounters {
+    fn collect(&self, page: &mut Encoder<'_>) {
+        for (name, help, counter) in [
+            (
+                "nos_network_receive_bytes_total",
+                "Bytes received.",
+                &self.receive_bytes,
+            ),
+            (
+                "nos_network_transmit_bytes_total",
+                "Bytes sent.",
+                &self.transmit_bytes,
+            ),
+            (
+                "nos_network_receive_packets_total",
+                "Frames received.",
+                &self.receive_packets,
+            ),
+        ] {
+            page.family(name, FamilyKind::Counter, help)
+                .sample(&[DEVICE], Value::Whole(counter.get()));
+        }
+        let mut drops = page.family(
+            "nos_network_drops_total",
+            FamilyKind::Counter,
+            "Received frames that were dropped.",
+        );
+        for (reason, word) in DropReason::ALL {
+            let labels = [DEVICE, ("reason", Label::Word(word))];
+            drops.sample(&labels, Value::Whole(self.drops(reason)));
+        }
+        let mut connections = page.family(
+            "nos_tcp_connections",
+            FamilyKind::Gauge,
+            "Connections by state.",
+        );
+        for ((_, word), gauge) in STATES.iter().zip(&self.connections) {
+            connections.sample(&[("state", Label::Word(word))], Value::Whole(gauge.get()));
+        }
+        page.counter(
+            "nos_tcp_retransmits_total",
+            "Segments sent again.",
+            self.retransmits.get(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Format;
+    use std::string::String;
+    use std::vec::Vec;
+
+    #[test]
+    fn every_reason_and_state_is_shown_from_the_first_scrape() {
+        let counters = NetworkCounters::new();
+        counters.moved(State::Listen, State::SynReceived);
+        counters.moved(State::SynReceived, State::Established);
+        counters.dropped(DropReason::Malformed);
+        let mut bytes = Vec::new();
+        let mut page = Encoder::new(&mut bytes, Format::Text);
+        counters.collect(&mut page);
+        page.finish().expect("the host has memory");
+        let text = String::from_utf8(bytes).expect("the encoder writes text");
+        for line in [
+            "nos_network_receive_bytes_total{device=\"eth0\"} 0\n",
+            "nos_network_drops_total{device=\"eth0\",reason=\"checksum\"} 0\n",
+            "nos_network_drops_total{device=\"eth0\",reason=\"malformed\"} 1\n",
+            "nos_tcp_connections{state=\"syn_received\"} 0\n",
+            "nos_tcp_connections{state=\"established\"} 1\n",
+            "nos_tcp_connections{state=\"time_wait\"} 0\n",
+            "nos_tcp_retransmits_total 0\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One TCP connection: its socket in a set of its own, its phase, and its timers.
+//!
+//! Phases: a flow begins with a SYN in `Handshake`; when the peer has acknowledged, the service is told
+//! and the flow is `Open`; when the service or the peer has ended it, `Finishing`: what is left goes out, then
+//! a FIN, and what still comes in is thrown away. It is gone when its socket is closed.
+//!
+//! The service hears `open` once when the flow opens, and `close` once when it leaves `Open`.
+//!
+//! How long a peer may be silent is smoltcp's timeout, chosen anew in each turn: the handshake's time, less
+//! while it owes us an acknowledgement, else what the keep-alive probes allow.
+
+use super::config::StackConfig;
+use super::conversation::Conversation;
+use super::frame::{FlowKey, SentSegment};
+use super::service::{ConnectionId, Next, Output, Service};
+use crate::error::{Error, Kind, Result, Subsystem};
+use crate::platform::time::{Duration, Instant};
+use alloc::vec::Vec;
+use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::Socket as AnySocket;
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+
+/// Time for the answer to the last keep-alive probe.
+const ANSWER_TIME: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(10);
+
+/// How flows are to behave: the settings that concern them, in smoltcp's units where smoltcp obeys them.
+#[derive(Debug)]
+pub(super) struct FlowPolicy {
+    receive_ring_bytes: usize,
+    transmit_ring_bytes: usize,
+    handshake: smoltcp::time::Duration,
+    unanswered: smoltcp::time::Duration,
+    keep_alive: Option<smoltcp::time::Duration>,
+    /// Silence that a peer may keep although it was probed.
+    silence: Option<smoltcp::time::Duration>,
+    idle: Option<Duration>,
+    linger: Duration,
+}
+
+impl FlowPolicy {
+    pub(super) fn new(config: &StackConfig) -> Self {
+        let keep_alive = config.keep_alive.map(to_smoltcp);
+        Self {
+            receive_ring_bytes: config.receive_ring_bytes,
+            transmit_ring_bytes: config.transmit_ring_bytes,
+            handshake: to_smoltcp(config.handshake_timeout),
+            unanswered: to_smoltcp(config.unanswered_timeout),
+            keep_alive,
+            // Two probes, one an interval after the other.
+            silence: keep_alive.map(|interval| interval * 2 + ANSWER_TIME),
+            idle: config.idle_timeout,
+            linger: config.linger_timeout,
+        }
+    }
+}
+
+fn to_smoltcp(length: Duration) -> smoltcp::time::Duration {
+    smoltcp::time::Duration::from_micros(length.as_nanos() / 1_000)
+}
+
+/// A socket in a set of its own, which outlives the connections that use it one after another.
+pub(super) struct Seat {
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    /// The set may hold the socket silent, for want of a neighbour's hardware address.
+    is_silenced: bool,
+}
+
+impl Seat {
+    /// Allocates a socket and its rings.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn new(policy: &FlowPolicy) -> Result<Self> {
+        let mut storage = Vec::new();
+        storage.try_reserve_exact(1)?;
+        storage.push(SocketStorage::EMPTY);
+        let receive = ring(policy.receive_ring_bytes)?;
+        let transmit = ring(policy.transmit_ring_bytes)?;
+        let mut sockets = SocketSet::new(storage);
+        let handle = sockets.add(Socket::new(receive, transmit));
+        Ok(Self {
+            sockets,
+            handle,
+            is_silenced: false,
+        })
+    }
+
+    /// Makes the socket wait for a SYN to `port`, as if it were new.
+    fn listen(&mut self, port: u16, policy: &FlowPolicy) -> Result<()> {
+        // The set keeps that beside the socket, whoever its peer is.
+        if self.is_silenced
+            && let AnySocket::Tcp(socket) = self.sockets.remove(self.handle)
+        {
+            self.handle = self.sockets.add(socket);
+            self.is_silenced = false;
+        }
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        socket.abort();
+        socket.set_congestion_control(CongestionControl::Reno);
+        socket.set_nagle_enabled(false);
+        socket.set_keep_alive(policy.keep_alive);
+        socket.set_timeout(Some(policy.handshake));
+        let what = "port to listen on";
+        let missing = Error::new(Subsystem::Network, Kind::Missing { what });
+        socket.listen(port).map_err(|_| missing)
+    }
+}
+
+fn ring(len: usize) -> Result<SocketBuffer<'static>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(SocketBuffer::new(bytes))
+}
+
+/// What a flow is given for its turn.
+pub(super) struct Visit<'a> {
+    pub(super) id: ConnectionId,
+    pub(super) now: Instant,
+    pub(super) service: &'a mut dyn Service,
+    pub(super) output: &'a mut Output,
+    pub(super) policy: &'a FlowPolicy,
+}
+
+/// Where a flow is between its SYN and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The peer has not acknowledged our SYN.
+    Handshake,
+    /// A service owns it.
+    Open,
+    /// No service knows it any more.
+    Finishing {
+        /// When it is reset if it has not ended by then.
+        until: Instant,
+    },
+}
+
+/// One TCP connection.
+pub(super) struct Flow {
+    pub(super) key: FlowKey,
+    /// Index of its service.
+    pub(super) service: usize,
+    /// The state that the counters know it in.
+    pub(super) counted_as: State,
+    /// What the timer wheel holds for it.
+    pub(super) armed: Option<Instant>,
+    /// Sequence number of the FIN, if the peer's last segment had one.
+    pub(super) peer_end: u32,
+    seat: Seat,
+    phase: Phase,
+    conversation: Conversation,
+    heard_at: Instant,
+    /// The highest sequence number sent, once something has been sent.
+    highest_sent: Option<u32>,
+}
+
+impl Flow {
+    /// A flow that waits in `seat` for the SYN which made it.
+    ///
+    /// # Errors
+    /// `Missing` for port 0.
+    pub(super) fn new(
+        mut seat: Seat,
+        key: FlowKey,
+        service: usize,
+        policy: &FlowPolicy,
+        now: Instant,
+    ) -> Result<Self> {
+        seat.listen(key.port(), policy)?;
+        Ok(Self {
+            key,
+            service,
+            counted_as: State::Listen,
+            armed: None,
+            peer_end: 0,
+            seat,
+            phase: Phase::Handshake,
+            conversation: Conversation::new(),
+            heard_at: now,
+            highest_sent: None,
+        })
+    }
+
+    /// Gives the socket back for another connection.
+    pub(super) fn into_seat(self) -> Seat {
+        self.seat
+    }
+
+    /// The set with this flow's socket alone.
+    pub(super) fn sockets(&mut self) -> &mut SocketSet<'static> {
+        &mut self.seat.sockets
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.seat.sockets.get_mut(self.seat.handle)
+    }
+
+    /// The socket's state.
+    pub(super) fn state(&self) -> State {
+        let socket: &Socket<'_> = self.seat.sockets.get(self.seat.handle);
+        socket.state()
+    }
+
+    /// True until the peer has acknowledged our SYN.
+    pub(super) fn is_half_open(&self) -> bool {
+        self.phase == Phase::Handshake
+    }
+
+    /// True while a service owns it.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Notes that the socket could not send for want of its neighbour's hardware address.
+    pub(super) fn note_silenced(&mut self) {
+        self.seat.is_silenced = true;
+    }
+
+    /// True if nothing has come that a service could read.
+    pub(super) fn has_no_input(&mut self) -> bool {
+        !self.socket().can_recv()
+    }
+
+    /// True after an acknowledgement that leaves nothing to be done: all is acknowledged, nothing is to
+    /// be read or written. What timers remain are armed already, and only became later.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let is_open = self.phase == Phase::Open && !self.conversation.has_backlog();
+        let socket = self.socket();
+        is_open
+            && socket.state() == State::Established
+            && socket.send_queue() == 0
+            && socket.recv_queue() == 0
+    }
+
+    /// Lets the service work on what has come, and the socket take what is to be sent.
+    pub(super) fn turn(&mut self, visit: &mut Visit<'_>) {
+        match self.phase {
+            Phase::Open => self.converse(visit),
+            Phase::Handshake => self.begin(visit),
+            Phase::Finishing { .. } => {}
+        }
+        if let Phase::Finishing { until } = self.phase {
+            self.finish(until, visit.now, visit.policy);
+        }
+    }
+
+    /// Opens the flow if the handshake is complete.
+    fn begin(&mut self, visit: &mut Visit<'_>) {
+        if !matches!(self.state(), State::Established | State::CloseWait) {
+            return;
+        }
+        self.phase = Phase::Open;
+        self.heard_at = visit.now;
+        visit.output.clear();
+        let next = visit
+            .service
+            .open(visit.id, self.key.peer(), visit.now, visit.output);
+        let socket = self.seat.sockets.get_mut(self.seat.handle);
+        match self.conversation.send(socket, visit.output) {
+            Ok(()) if matches!(next, Next::Wait { .. }) => self.converse(visit),
+            sent => self.go_on(sent.map(|()| next), visit),
+        }
+    }
+
+    /// Shows the service what has come.
+    fn converse(&mut self, visit: &mut Visit<'_>) {
+        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        // A peer that takes its time over a long answer is not idle.
+        if socket.recv_queue() > 0 || self.conversation.has_backlog() {
+            self.heard_at = visit.now;
+        }
+        let state = socket.state();
+        let next = match state {
+            State::Closed => Ok(Next::Abort),
+            _ => self.conversation.run(socket, visit),
+        };
+        // A peer that is silent is given less time while it owes us an acknowledgement.
+        socket.set_timeout(match socket.send_queue() {
+            0 => visit.policy.silence,
+            _ => Some(visit.policy.unanswered),
+        });
+        if !matches!(next, Ok(Next::Wait { .. })) {
+            return self.go_on(next, visit);
+        }
+        // A peer that has sent its FIN gets what it asked for and then ours.
+        let has_ended = state == State::CloseWait && !self.conversation.has_backlog();
+        if has_ended || self.is_idle(visit) {
+            self.end(visit);
+        }
+    }
+
+    fn is_idle(&self, visit: &Visit<'_>) -> bool {
+        let limit = visit.policy.idle;
+        limit.is_some_and(|limit| visit.now.since(self.heard_at) >= limit)
+    }
+
+    /// Does what a service's answer, or the lack of memory for it, asks for.
+    fn go_on(&mut self, next: Result<Next>, visit: &mut Visit<'_>) {
+        match next {
+            Ok(Next::Wait { .. }) => {}
+            Ok(Next::Close) => self.end(visit),
+            Ok(Next::Abort) => self.abort(visit),
+            Err(error) => {
+                log::warn!("connection from {} dropped: {error}", self.key.peer());
+                self.abort(visit);
+            }
+        }
+    }
+
+    /// Takes the flow from its service; what was written is still sent.
+    fn end(&mut self, visit: &mut Visit<'_>) {
+        let until = visit.now + visit.policy.linger;
+        self.phase = Phase::Finishing { until };
+        self.socket().set_timeout(Some(visit.policy.unanswered));
+        visit.service.close(visit.id);
+    }
+
+    /// Takes the flow from its service; what has not been handed to the socket is not sent.
+    pub(super) fn cut(&mut self, visit: &mut Visit<'_>) {
+        self.conversation.drop_backlog();
+        self.end(visit);
+    }
+
+    /// Takes the flow from its service and resets the connection.
+    fn abort(&mut self, visit: &mut Visit<'_>) {
+        self.conversation.drop_backlog();
+        self.socket().abort();
+        self.phase = Phase::Finishing { until: visit.now };
+        visit.service.close(visit.id);
+    }
+
+    /// Sends what is left, then a FIN; throws away what comes; resets a peer that takes too long.
+    fn finish(&mut self, until: Instant, now: Instant, policy: &FlowPolicy) {
+        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        if self.conversation.flush(socket) > 0 {
+            let until = now + policy.linger;
+            self.phase = Phase::Finishing { until };
+        } else if now >= until && socket.state() != State::TimeWait {
+            socket.abort();
+            return;
+        }
+        if !self.conversation.has_backlog() {
+            socket.close();
+        }
+        while socket.recv_queue() > 0 && socket.recv(|input| (input.len(), ())).is_ok() {}
+    }
+
+    /// When this flow has to be looked at for a reason of its own, beside the socket's timers.
+    pub(super) fn own_deadline(&self, policy: &FlowPolicy) -> Option<Instant> {
+        match self.phase {
+            Phase::Handshake => None,
+            Phase::Open => policy.idle.map(|limit| self.heard_at + limit),
+            Phase::Finishing { .. } if self.state() == State::TimeWait => None,
+            Phase::Finishing { until } => Some(until),
+        }
+    }
+
+    /// Notes a segment that was sent; true if it, or part of it, had been sent before.
+    pub(super) fn note_sent(&mut self, segment: SentSegment) -> bool {
+        let advances = self
+            .highest_sent
+            .is_none_or(|highest| (segment.end.wrapping_sub(highest) as i32) > 0);
+        if advances {
+            self.highest_sent = Some(segment.end);
+            return false;
+        }
+        // A keep-alive probe repeats one byte that has been acknowledged already.
+        match segment.payload_len {
+            0 => segment.is_flagged(),
+            1 => self.socket().send_queue() > 0,
+            _ => true,
+        }
+    }
+}

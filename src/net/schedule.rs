@@ -1,0 +1,126 @@
+//! Which flows have something to do: now, at a time, or when a neighbour answers.
+//!
+//! Invariant: the timer wheel never holds a later time for a flow than the flow needs. It may hold an
+//! earlier one: a busy flow is not re-armed by each packet but looked at again when the old timer fires.
+//!
+//! Marking a flow never allocates: [`Schedule::grow`] made room for every slot at once.
+
+use super::flow::Flow;
+use super::timer_wheel::TimerWheel;
+use crate::error::Result;
+use crate::platform::time::Instant;
+use alloc::vec::Vec;
+
+/// The lists of flows, by slot.
+pub(super) struct Schedule {
+    wheel: TimerWheel,
+    /// Flows that have something to do, each at most once.
+    marked: Vec<u32>,
+    is_marked: Vec<bool>,
+    /// Flows whose turn it is in this round.
+    round: Vec<u32>,
+    /// Flows that wait for a neighbour's hardware address, each at most once.
+    waiting: Vec<u32>,
+    is_waiting: Vec<bool>,
+}
+
+impl Schedule {
+    /// Nothing to do, from `now` on.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            wheel: TimerWheel::new(now),
+            marked: Vec::new(),
+            is_marked: Vec::new(),
+            round: Vec::new(),
+            waiting: Vec::new(),
+            is_waiting: Vec::new(),
+        }
+    }
+
+    /// Makes room for that many slots.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn grow(&mut self, slots: usize) -> Result<()> {
+        self.wheel.grow(slots)?;
+        for list in [&mut self.marked, &mut self.round, &mut self.waiting] {
+            list.try_reserve(slots.saturating_sub(list.len()))?;
+        }
+        for flags in [&mut self.is_marked, &mut self.is_waiting] {
+            let missing = slots.saturating_sub(flags.len());
+            flags.try_reserve(missing)?;
+            flags.resize(flags.len() + missing, false);
+        }
+        Ok(())
+    }
+
+    /// Marks a flow as having something to do.
+    pub(super) fn mark(&mut self, slot: u32) {
+        if !core::mem::replace(&mut self.is_marked[slot as usize], true) {
+            self.marked.push(slot);
+        }
+    }
+
+    /// True when a flow has something to do now.
+    pub(super) fn has_marked(&self) -> bool {
+        !self.marked.is_empty()
+    }
+
+    /// Begins a round of turns; returns how many there are. A flow marked from now on waits for the next.
+    pub(super) fn begin_round(&mut self) -> usize {
+        self.round.clear();
+        core::mem::swap(&mut self.marked, &mut self.round);
+        self.round.len()
+    }
+
+    /// The flow whose turn is number `at` of the round, which is no longer marked.
+    pub(super) fn take(&mut self, at: usize) -> u32 {
+        let slot = self.round[at];
+        self.is_marked[slot as usize] = false;
+        slot
+    }
+
+    /// Takes a flow whose timer is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        self.wheel.pop_due(now)
+    }
+
+    /// When a flow next has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.has_marked() {
+            true => Some(Instant::ZERO),
+            false => self.wheel.next_deadline(),
+        }
+    }
+
+    /// Sees to it that the flow in `slot` has its turn by `at`.
+    pub(super) fn arm(&mut self, slot: u32, flow: &mut Flow, at: Option<Instant>) {
+        if flow.armed == at {
+            return;
+        }
+        flow.armed = at;
+        match at {
+            Some(at) => self.wheel.arm(slot, at),
+            None => self.wheel.disarm(slot),
+        }
+    }
+
+    /// Forgets the timer of the flow that was in `slot`.
+    pub(super) fn disarm(&mut self, slot: u32) {
+        self.wheel.disarm(slot);
+    }
+
+    /// Has the flow in `slot` wait for a neighbour as well.
+    pub(super) fn await_neighbour(&mut self, slot: u32) {
+        if !core::mem::replace(&mut self.is_waiting[slot as usize], true) {
+            self.waiting.push(slot);
+        }
+    }
+
+    /// Takes a flow that waits for a neighbour.
+    pub(super) fn pop_waiting(&mut self) -> Option<u32> {
+        let slot = self.waiting.pop()?;
+        self.is_waiting[slot as usize] = false;
+        Some(slot)
+    }
+}

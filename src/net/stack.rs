@@ -1,0 +1,214 @@
+//! The network stack: frames in, service calls, frames out, all in [`Stack::poll`].
+//!
+//! smoltcp walks its whole socket set for each packet. So each connection has a set of its own, found by
+//! the frame's 4-tuple before smoltcp sees the frame (DESIGN.md, "Sockets scale"), and one timer in a wheel.
+//! A request costs the same with one connection and with ten thousand.
+//!
+//! One poll: timers that are due and frames that have come mark flows; then each marked flow takes one
+//! turn (its service is called, what it wrote is sent), so that a burst of frames for one flow is answered
+//! by as few segments as hold the answer; then the services' own deadlines; then the device is kicked, once.
+//!
+//! Invariants: every flow that needs something has a timer armed, is in the list of marked flows, or waits
+//! for a neighbour's address with a timer armed. Nothing here blocks, and nothing walks all flows but a
+//! change of our address.
+//!
+//! The parts: `ingress` (a frame to its flow), `turns` (flows that have something to do), this file (the
+//! order of things). Runs on one CPU; `&mut self` is the lock. Its stack needs 16 KiB: an interface of smoltcp
+//! with 256 neighbours is made there for each SYN.
+
+use super::config::StackConfig;
+use super::counters::NetworkCounters;
+use super::flow::FlowPolicy;
+use super::flow_table::{FlowTable, Queue};
+use super::ingress::FRAMES_PER_POLL;
+use super::isn::SequenceNumbers;
+use super::link::{Link, Moment};
+use super::schedule::Schedule;
+use super::service::{Output, Service};
+use super::system::{Address, System};
+use crate::error::{Error, Kind, Result, Subsystem};
+use crate::platform::network_device::NetworkDevice;
+use crate::platform::time::Instant;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+/// Secrets of the stack, from a source of true randomness.
+#[derive(Clone, Copy)]
+pub struct Secrets {
+    /// Key of the initial sequence numbers (RFC 6528).
+    pub sequence_key: [u64; 2],
+    /// Seed of the flow table's hash.
+    pub hash_seed: u64,
+    /// Seed of DHCP transaction numbers.
+    pub interface_seed: u64,
+}
+
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing to do.
+    Idle,
+    /// Something was done, and nothing is left before [`Stack::deadline`] or the next frame.
+    Done,
+    /// Something is left that can be done now: poll again.
+    More,
+}
+
+/// The TCP/IP stack on one device, and the services on its ports.
+pub struct Stack<D: NetworkDevice> {
+    pub(super) link: Link<D>,
+    pub(super) system: System,
+    pub(super) flows: FlowTable,
+    pub(super) half_open: Queue,
+    pub(super) time_wait: Queue,
+    pub(super) schedule: Schedule,
+    pub(super) services: Vec<Box<dyn Service>>,
+    /// What a service writes; empty between turns.
+    pub(super) output: Output,
+    pub(super) config: StackConfig,
+    pub(super) policy: FlowPolicy,
+    pub(super) numbers: SequenceNumbers,
+    /// Turns taken in this poll.
+    pub(super) turns: usize,
+}
+
+impl<D: NetworkDevice> Stack<D> {
+    /// Sets up the stack; a DHCP client sends its first message in the first poll.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `Device` if the device's address or packet length cannot be used; `Duplicate` if two
+    /// services want one port.
+    pub fn new(
+        device: D,
+        config: StackConfig,
+        services: Vec<Box<dyn Service>>,
+        secrets: Secrets,
+        counters: Arc<NetworkCounters>,
+        now: Instant,
+    ) -> Result<Self> {
+        let is_taken = |at: usize| {
+            let port = services[at].port();
+            services[..at].iter().any(|other| other.port() == port)
+        };
+        if (0..services.len()).any(is_taken) {
+            let name = "a service's port";
+            return Err(Error::new(Subsystem::Network, Kind::Duplicate { name }));
+        }
+        let at = Moment::new(now);
+        let mut link = Link::new(device, secrets.interface_seed, counters, at)?;
+        let system = System::new(&config.address, &mut link.interface, at)?;
+        let (limit, spare) = (config.connection_limit, config.spare_sockets);
+        Ok(Self {
+            link,
+            system,
+            flows: FlowTable::new(limit, spare, secrets.hash_seed),
+            half_open: Queue::default(),
+            time_wait: Queue::default(),
+            schedule: Schedule::new(now),
+            services,
+            output: Output::new(),
+            policy: FlowPolicy::new(&config),
+            config,
+            numbers: SequenceNumbers::new(secrets.sequence_key),
+            turns: 0,
+        })
+    }
+
+    /// Does what is to be done now. Call it when a frame has come, when [`Stack::deadline`] has, and again
+    /// when it says so.
+    pub fn poll(&mut self, now: Instant) -> Activity {
+        let at = Moment::new(now);
+        self.mark_due(now);
+        self.take_frames(at);
+        if self.system.is_due(now) {
+            self.run_system(at);
+        }
+        self.take_turns(at);
+        self.run_services(at);
+        self.settle()
+    }
+
+    /// When [`Stack::poll`] has to be called if no frame comes before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let services = self
+            .services
+            .iter()
+            .filter_map(|service| service.deadline());
+        let own = self
+            .schedule
+            .next_deadline()
+            .into_iter()
+            .chain(self.system.deadline());
+        services.chain(own).min()
+    }
+
+    /// Our address, once there is one.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.system.address()
+    }
+
+    /// True once there is an address, and clients can connect.
+    pub fn is_configured(&self) -> bool {
+        self.address().is_some()
+    }
+
+    /// Connections there are, in whatever state.
+    pub fn connections(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// The device, for what drives it to ask whether frames have come.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.link.device
+    }
+
+    /// Lets the DHCP client send, and follows what it has learnt.
+    pub(super) fn run_system(&mut self, at: Moment) {
+        self.link.send_system(&mut self.system.sockets, at);
+        match self.system.follow_lease(&mut self.link.interface, at) {
+            Ok(Address::Kept) => {}
+            // Flows of the old address find out that they have lost it.
+            Ok(Address::Changed) => {
+                (0..self.flows.slots()).for_each(|slot| self.schedule.mark(slot));
+            }
+            Err(error) => log::error!("the DHCP lease cannot be used: {error}"),
+        }
+    }
+
+    /// Runs the services' own deadlines and ends the connections that they want ended.
+    fn run_services(&mut self, at: Moment) {
+        let mut is_any_cut = false;
+        for index in 0..self.services.len() {
+            let service = &mut self.services[index];
+            if service
+                .deadline()
+                .is_some_and(|deadline| deadline <= at.now)
+            {
+                service.tick(at.now);
+            }
+            while let Some(id) = self.services[index].take_doomed() {
+                self.cut(id, at.now);
+                is_any_cut = true;
+            }
+        }
+        if is_any_cut {
+            self.take_turns(at);
+        }
+    }
+
+    /// Tells the device, the counters and the caller what this poll did.
+    fn settle(&mut self) -> Activity {
+        let tally = self.link.settle();
+        let turns = core::mem::take(&mut self.turns);
+        let is_cut_short = tally.received_frames >= FRAMES_PER_POLL || tally.is_exhausted;
+        if is_cut_short || self.schedule.has_marked() {
+            Activity::More
+        } else if turns > 0 || tally.received_frames > 0 || tally.sent_bytes > 0 {
+            Activity::Done
+        } else {
+            Activity::Idle
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Flows that have something to do: their turns, and their end.
+
+use super::flow::{Flow, Visit};
+use super::link::{Egress, Moment};
+use super::service::ConnectionId;
+use super::stack::Stack;
+use crate::platform::network_device::NetworkDevice;
+use crate::platform::time::{Duration, Instant};
+use smoltcp::socket::tcp::State;
+
+/// The shortest of smoltcp's timers but the delayed ACK's: the least retransmission timeout. A flow that
+/// has just sent an ACK or data needs no timer sooner.
+const SHORTEST_TIMER: Duration = Duration::from_secs(1);
+/// When to look again at a flow that says it has something to send and does not send it.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+impl<D: NetworkDevice> Stack<D> {
+    /// Marks the flows whose timers are due.
+    pub(super) fn mark_due(&mut self, now: Instant) {
+        while let Some(slot) = self.schedule.pop_due(now) {
+            if let Some(flow) = self.flows.get_mut(slot) {
+                flow.armed = None;
+                self.schedule.mark(slot);
+            }
+        }
+    }
+
+    /// Marks the flows that wait for a neighbour: ARP may have found it.
+    pub(super) fn mark_waiting(&mut self) {
+        while let Some(slot) = self.schedule.pop_waiting() {
+            self.schedule.mark(slot);
+        }
+    }
+
+    /// Gives each marked flow its turn. Flows that could not send for want of room are marked again.
+    pub(super) fn take_turns(&mut self, at: Moment) {
+        let turns = self.schedule.begin_round();
+        self.turns += turns;
+        for turn in 0..turns {
+            let slot = self.schedule.take(turn);
+            self.take_turn(slot, at);
+        }
+    }
+
+    fn take_turn(&mut self, slot: u32, at: Moment) {
+        let id = self.flows.id(slot);
+        let Some(flow) = self.flows.get_mut(slot) else {
+            return;
+        };
+        let was_half_open = flow.is_half_open();
+        let is_bare_opening = was_half_open && flow.has_no_input();
+        flow.turn(&mut Visit {
+            id,
+            now: at.now,
+            service: &mut *self.services[flow.service],
+            output: &mut self.output,
+            policy: &self.policy,
+        });
+        if was_half_open && !flow.is_half_open() {
+            self.half_open.left();
+        }
+        // A handshake that is complete leaves a timer armed, and often nothing to say.
+        let is_quiet = is_bare_opening && flow.armed.is_some() && flow.is_quiet();
+        let egress = match is_quiet {
+            true => Egress::Silent,
+            false => self.link.send(flow, at),
+        };
+        let (before, state) = (flow.counted_as, flow.state());
+        if before != state {
+            flow.counted_as = state;
+            self.link.counters.moved(before, state);
+            match state {
+                State::Closed if egress == Egress::Exhausted => {}
+                // Closed; or the peer has reset its own SYN, or the frame was none that smoltcp takes.
+                State::Closed | State::Listen => return self.remove(slot),
+                State::TimeWait => self.enter_time_wait(id),
+                _ => {}
+            }
+        } else if matches!(state, State::Closed | State::Listen) && egress != Egress::Exhausted {
+            return self.remove(slot);
+        }
+        if !is_quiet {
+            self.see_to_next_turn(slot, egress, at);
+        }
+    }
+
+    /// Sees to it that the flow has its next turn in time.
+    fn see_to_next_turn(&mut self, slot: u32, egress: Egress, at: Moment) {
+        let Some(flow) = self.flows.get_mut(slot) else {
+            return;
+        };
+        match egress {
+            Egress::Exhausted => return self.schedule.mark(slot),
+            Egress::NeighbourMissing => {
+                flow.note_silenced();
+                self.schedule.await_neighbour(slot);
+            }
+            // A timer that fires too early costs one look in a second; arming one by each packet costs more.
+            Egress::Sent => {
+                let soon = at.now + SHORTEST_TIMER;
+                if flow.armed.is_some_and(|armed| armed <= soon) {
+                    return;
+                }
+            }
+            Egress::Silent => {}
+        }
+        let own = flow.own_deadline(&self.policy);
+        let wakes_at = self.link.wakes_at(flow, at).into_iter().chain(own).min();
+        let late_enough = wakes_at.map(|wakes_at| match wakes_at <= at.now {
+            true => at.now + LOOK_AGAIN,
+            false => wakes_at,
+        });
+        self.schedule.arm(slot, flow, late_enough);
+    }
+
+    /// Enters a flow among those in TIME-WAIT, of which the oldest makes room.
+    fn enter_time_wait(&mut self, id: ConnectionId) {
+        self.time_wait.push(id);
+        while self.time_wait.live() > self.config.time_wait_limit {
+            match self.time_wait.pop() {
+                Some(oldest) if self.flows.named_mut(oldest).is_some() => self.remove(oldest.slot),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Ends a connection that its service does not want any more.
+    pub(super) fn cut(&mut self, id: ConnectionId, now: Instant) {
+        let Some(flow) = self.flows.named_mut(id).filter(|flow| flow.is_open()) else {
+            return;
+        };
+        flow.cut(&mut Visit {
+            id,
+            now,
+            service: &mut *self.services[flow.service],
+            output: &mut self.output,
+            policy: &self.policy,
+        });
+        self.schedule.mark(id.slot);
+    }
+
+    /// Forgets a flow, and frees its slot for another.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let id = self.flows.id(slot);
+        let Some(flow) = self.flows.remove(slot) else {
+            return;
+        };
+        if flow.is_open() {
+            self.services[flow.service].close(id);
+        }
+        if flow.is_half_open() {
+            self.half_open.left();
+        }
+        if flow.counted_as == State::TimeWait {
+            self.time_wait.left();
+        }
+        self.link.counters.moved(flow.counted_as, State::Closed);
+        self.schedule.disarm(slot);
+        self.flows.keep_spare(flow.into_seat());
+        self.sweep_queues();
+    }
+
+    /// Forgets queued names of flows that have moved on, now and then.
+    fn sweep_queues(&mut self) {
+        let flows = &mut self.flows;
+        let mut is_in = |id, is_state: fn(&Flow) -> bool| {
+            let flow = flows.named_mut(id);
+            flow.is_some_and(|flow| is_state(flow))
+        };
+        if self.half_open.is_stale() {
+            self.half_open.retain(|&id| is_in(id, Flow::is_half_open));
+        }
+        if self.time_wait.is_stale() {
+            let is_waiting = |flow: &Flow| flow.counted_as == State::TimeWait;
+            self.time_wait.retain(|&id| is_in(id, is_waiting));
+        }
+    }
+}
