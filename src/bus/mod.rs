@@ -1,1 +1,3 @@
-//! Placeholder
+//! The spine: what parts are found through.
+
+pub mod registry;

@@ -1,1 +1,15 @@
-//! Placeholder
+//! The diagnosis engine: detection, then root cause, then remedies; its first stone is detection.
+//!
+//! It is a pipeline of values. What parts show of themselves is sampled into plain values; detectors turn
+//! samples into [`Symptom`]s with the [`Evidence`] they were raised on; [`report`](FaultDetection::report)
+//! shows them. Each step depends on its input and the time it is given, and on nothing else, so a recorded
+//! run can be diagnosed again anywhere.
+//!
+//! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
+
+mod fault_detection;
+mod report;
+mod symptom;
+
+pub use fault_detection::{DetectionPolicy, FaultDetection, MemorySample};
+pub use symptom::{Detector, Evidence, Observation, Ratio, Symptom, Threshold};
