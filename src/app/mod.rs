@@ -1,1 +1,63 @@
-//! The application
+//! Applications: what the image runs on top of the kernel, and the one trait they implement.
+//!
+//! The kernel makes the application, hands it its boot arguments one by one ([`Application::configure`]),
+//! and starts it once ([`Application::start`]). What comes back is what the kernel drives: services for
+//! TCP ports, and sources for `/metrics`. [`cache_server`] is the default application and is built on
+//! nothing but this.
+
+pub mod cache_server;
+
+use crate::error::Result;
+use crate::memory::frames::FrameSource;
+use crate::metrics::Source;
+use crate::net::service::Service;
+use crate::platform::time::Clock;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// An application of the image.
+pub trait Application {
+    /// Its name, as the log shows it.
+    fn name(&self) -> &'static str;
+
+    /// Takes a boot argument, `nos.KEY=VALUE` without its prefix; `None` if the key is not of this
+    /// application.
+    fn configure(&mut self, key: &str, value: &str) -> Option<Result<()>>;
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting; the image then stops with that error.
+    fn start(self: Box<Self>, environment: Environment) -> Result<Parts>;
+}
+
+/// What the kernel hands to an application.
+#[derive(Clone, Copy)]
+pub struct Environment {
+    /// Memory in blocks.
+    pub frames: &'static dyn FrameSource,
+    /// Bytes of `frames` that the application may hold; the rest is for buffers and the heap.
+    pub memory_budget_bytes: u64,
+    /// The time.
+    pub clock: &'static dyn Clock,
+    /// Random bits that peers cannot know.
+    pub seed: u64,
+    /// Ends the machine.
+    pub power: &'static dyn Power,
+}
+
+/// Ends the machine, at an application's wish.
+pub trait Power: Sync {
+    /// Turns the machine off. Returns only where that takes effect later, as in a test.
+    fn off(&self);
+}
+
+/// What a started application consists of.
+#[derive(Default)]
+pub struct Parts {
+    /// What answers on TCP ports.
+    pub services: Vec<Box<dyn Service>>,
+    /// What it shows on `/metrics`, by name, in this order.
+    pub sources: Vec<(&'static str, Arc<dyn Source + Send + Sync>)>,
+}

@@ -1,0 +1,447 @@
+//! The floating point numbers of INCRBYFLOAT: x87 extended precision in integer arithmetic.
+//!
+//! Redis adds in `long double`, which on x86 has a significand of 64 bits, and prints with 17 decimals, so
+//! the last digits show the format. This follows it bit for bit: reading and adding round to nearest, ties
+//! to even, and printing is exact. Hexadecimal notation, which C's `strtold` also reads, is refused.
+
+use super::super::number::parse_i64;
+use crate::error::Result;
+use alloc::vec::Vec;
+
+/// The longest text that is read as a number (Redis' `MAX_LONG_DOUBLE_CHARS`).
+const TEXT_BYTES_MAX: usize = 5 * 1024;
+/// Numbers of 2^16384 and more are infinite.
+const EXPONENT_MAX: i32 = 16_384;
+/// Numbers below 2^-16445 are zero, which is an error for `strtold`.
+const EXPONENT_MIN: i32 = -16_445;
+/// Decimals printed, before zeros at the end are cut.
+const DECIMALS: u32 = 17;
+/// Decimal exponents beyond these bounds are infinite, or zero, whatever the digits.
+const DECIMAL_EXPONENT_MAX: i64 = 20_000;
+
+/// A number `significand * 2^exponent`; the significand's top bit is set unless it is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extended {
+    is_negative: bool,
+    significand: u64,
+    exponent: i32,
+    is_infinite: bool,
+}
+
+impl Extended {
+    /// 0.
+    pub(super) const ZERO: Self = Self {
+        is_negative: false,
+        significand: 0,
+        exponent: 0,
+        is_infinite: false,
+    };
+
+    /// Reads a decimal number, or infinity; `None` for anything else, and for what is too small.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() >= TEXT_BYTES_MAX {
+            return None;
+        }
+        let (is_negative, text) = match text {
+            [b'-', rest @ ..] => (true, rest),
+            [b'+', rest @ ..] => (false, rest),
+            _ => (false, text),
+        };
+        if text.eq_ignore_ascii_case(b"inf") || text.eq_ignore_ascii_case(b"infinity") {
+            return Some(Self {
+                is_negative,
+                is_infinite: true,
+                ..Self::ZERO
+            });
+        }
+        let (digits, exponent) = match text.iter().position(|b| b.eq_ignore_ascii_case(&b'e')) {
+            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+            None => (text, 0),
+        };
+        let point = digits
+            .iter()
+            .position(|&b| b == b'.')
+            .unwrap_or(digits.len());
+        let fraction = digits.get(point + 1..).unwrap_or_default();
+        let all = digits[..point].iter().chain(fraction);
+        if digits.len() == usize::from(point < digits.len()) || !all.clone().all(u8::is_ascii_digit)
+        {
+            return None;
+        }
+        let mut number = Natural::default();
+        for digit in all {
+            number.multiply_add(10, u32::from(digit - b'0'))?;
+        }
+        if number.is_zero() {
+            return Some(Self {
+                is_negative,
+                ..Self::ZERO
+            });
+        }
+        let exponent = exponent - fraction.len() as i64;
+        if exponent > DECIMAL_EXPONENT_MAX {
+            return Some(Self {
+                is_negative,
+                is_infinite: true,
+                ..Self::ZERO
+            });
+        }
+        if exponent < -DECIMAL_EXPONENT_MAX {
+            return None;
+        }
+        let mut divisor = Natural::one()?;
+        let scaled = if exponent < 0 {
+            &mut divisor
+        } else {
+            &mut number
+        };
+        for _ in 0..exponent.unsigned_abs() {
+            scaled.multiply_add(10, 0)?;
+        }
+        let (quotient, binary_exponent) = number.divide(divisor)?;
+        let rounded = Self::round(is_negative, quotient, binary_exponent);
+        (rounded.is_infinite || rounded.significand != 0).then_some(rounded)
+    }
+
+    /// The sum; `None` if it is infinite or no number.
+    pub(super) fn add(self, other: Self) -> Option<Self> {
+        if self.is_infinite || other.is_infinite {
+            return None;
+        }
+        if self.significand == 0 || other.significand == 0 {
+            return Some(if self.significand == 0 { other } else { self });
+        }
+        let (high, low) = if self.exponent >= other.exponent {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        // The higher number keeps up to 63 bits below it; what of the lower one lies further below only
+        // has to be known to be there.
+        let distance = high.exponent.abs_diff(low.exponent);
+        let shift = distance.min(63);
+        let above = u128::from(high.significand) << shift;
+        let lost = distance - shift;
+        let kept = u128::from(low.significand.checked_shr(lost).unwrap_or(0));
+        let has_more = lost > 0 && low.significand.trailing_zeros() < lost;
+        let below = kept | u128::from(has_more);
+        let exponent = high.exponent - shift as i32;
+        let (is_negative, sum) = if high.is_negative == low.is_negative {
+            (high.is_negative, above + below)
+        } else if above >= below {
+            (high.is_negative, above - below)
+        } else {
+            (low.is_negative, below - above)
+        };
+        let sum = Self::round(is_negative && sum != 0, sum, exponent);
+        (!sum.is_infinite).then_some(sum)
+    }
+
+    /// Its text with 17 decimals, less the zeros at the end.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn to_text(self) -> Result<Vec<u8>> {
+        let mut digits = self.decimal_digits()?;
+        let decimals = DECIMALS as usize;
+        while digits.len() <= decimals {
+            digits.insert(0, b'0');
+        }
+        digits.insert(digits.len() - decimals, b'.');
+        while digits.last() == Some(&b'0') {
+            digits.pop();
+        }
+        if digits.last() == Some(&b'.') {
+            digits.pop();
+        }
+        if self.is_negative && digits != b"0" {
+            digits.insert(0, b'-');
+        }
+        Ok(digits)
+    }
+
+    /// The digits of the number times 10^17, rounded to an integer.
+    fn decimal_digits(self) -> Result<Vec<u8>> {
+        let scaled = u128::from(self.significand) * 10_u128.pow(DECIMALS);
+        let mut digits = Vec::new();
+        digits.try_reserve(TEXT_BYTES_MAX)?;
+        if self.exponent < 0 {
+            let shift = self.exponent.unsigned_abs();
+            let whole = scaled.checked_shr(shift).unwrap_or(0);
+            let rest = scaled - whole.checked_shl(shift).unwrap_or(0);
+            let half = 1_u128.checked_shl(shift - 1).unwrap_or(u128::MAX);
+            let rounds_up = rest > half || rest == half && whole % 2 == 1;
+            let text = itoa::Buffer::new()
+                .format(whole + u128::from(rounds_up))
+                .len();
+            digits.resize(text, b'0');
+            digits.copy_from_slice(
+                itoa::Buffer::new()
+                    .format(whole + u128::from(rounds_up))
+                    .as_bytes(),
+            );
+            return Ok(digits);
+        }
+        let no_memory = crate::error::Error::new(
+            crate::error::Subsystem::Cache,
+            crate::error::Kind::OutOfMemory {
+                requested_bytes: TEXT_BYTES_MAX,
+            },
+        )
+        .caused_by("a number's digits");
+        let mut number = Natural::from_u128(scaled).ok_or(no_memory)?;
+        number
+            .shift_left(self.exponent.unsigned_abs())
+            .ok_or(no_memory)?;
+        while !number.is_zero() {
+            digits.push(b'0' + number.divide_small(10) as u8);
+        }
+        digits.reverse();
+        Ok(digits)
+    }
+
+    /// Rounds `value * 2^exponent` to 64 significant bits. A set bit 0 of a value beyond 64 bits may
+    /// stand for any bits further down.
+    fn round(is_negative: bool, value: u128, exponent: i32) -> Self {
+        if value == 0 {
+            return Self {
+                is_negative,
+                ..Self::ZERO
+            };
+        }
+        let excess = 128 - value.leading_zeros();
+        if excess <= 64 {
+            let shift = 64 - excess;
+            let significand = (value as u64) << shift;
+            return Self::bounded(is_negative, significand, exponent - shift as i32);
+        }
+        let shift = excess - 64;
+        let (whole, rest) = (value >> shift, value & ((1 << shift) - 1));
+        let half = 1_u128 << (shift - 1);
+        let whole = whole + u128::from(rest > half || rest == half && whole % 2 == 1);
+        // Rounding up may carry into a 65th bit, and all others are then 0.
+        let carry = (whole >> 64) as u32;
+        Self::bounded(
+            is_negative,
+            (whole >> carry) as u64,
+            exponent + (shift + carry) as i32,
+        )
+    }
+
+    fn bounded(is_negative: bool, significand: u64, exponent: i32) -> Self {
+        if exponent + 64 > EXPONENT_MAX {
+            return Self {
+                is_negative,
+                is_infinite: true,
+                ..Self::ZERO
+            };
+        }
+        if exponent + 64 < EXPONENT_MIN {
+            return Self {
+                is_negative,
+                ..Self::ZERO
+            };
+        }
+        Self {
+            is_negative,
+            significand,
+            exponent,
+            is_infinite: false,
+        }
+    }
+}
+
+/// Reads the digits after `e`; numbers beyond any exponent in use are cut to what is as good.
+fn parse_exponent(text: &[u8]) -> Option<i64> {
+    let (sign, digits) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        _ => (1, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let zeros = digits.iter().take_while(|&&b| b == b'0').count();
+    let significant = &digits[zeros..];
+    let beyond = 4 * DECIMAL_EXPONENT_MAX;
+    let value = if significant.is_empty() {
+        0
+    } else {
+        parse_i64(significant).unwrap_or(beyond).min(beyond)
+    };
+    Some(sign * value)
+}
+
+/// A natural number of any size, in limbs of 32 bits, the lowest first, no zeros at the top. `None` from
+/// an operation says that memory ran out.
+#[derive(Clone, Debug, Default)]
+struct Natural {
+    limbs: Vec<u32>,
+}
+
+impl Natural {
+    fn one() -> Option<Self> {
+        Self::from_u128(1)
+    }
+
+    fn from_u128(mut value: u128) -> Option<Self> {
+        let mut limbs = Vec::new();
+        limbs.try_reserve(4).ok()?;
+        while value != 0 {
+            limbs.push(value as u32);
+            value >>= 32;
+        }
+        Some(Self { limbs })
+    }
+
+    fn is_zero(&self) -> bool {
+        self.limbs.is_empty()
+    }
+
+    fn bits(&self) -> u32 {
+        let top = self.limbs.last().map_or(0, |top| top.leading_zeros());
+        self.limbs.len() as u32 * 32 - top
+    }
+
+    fn multiply_add(&mut self, factor: u32, addend: u32) -> Option<()> {
+        let mut carry = u64::from(addend);
+        for limb in &mut self.limbs {
+            carry += u64::from(*limb) * u64::from(factor);
+            *limb = carry as u32;
+            carry >>= 32;
+        }
+        if carry != 0 {
+            self.limbs.try_reserve(1).ok()?;
+            self.limbs.push(carry as u32);
+        }
+        Some(())
+    }
+
+    /// Divides in place and returns the remainder.
+    fn divide_small(&mut self, divisor: u32) -> u32 {
+        let mut rest = 0_u64;
+        for limb in self.limbs.iter_mut().rev() {
+            rest = rest << 32 | u64::from(*limb);
+            *limb = (rest / u64::from(divisor)) as u32;
+            rest %= u64::from(divisor);
+        }
+        self.trim();
+        rest as u32
+    }
+
+    fn shift_left(&mut self, bits: u32) -> Option<()> {
+        let (limbs, bits) = ((bits / 32) as usize, bits % 32);
+        self.multiply_add(1 << bits, 0)?;
+        if !self.is_zero() {
+            self.limbs.try_reserve(limbs).ok()?;
+            self.limbs.splice(0..0, core::iter::repeat_n(0, limbs));
+        }
+        Some(())
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        let lengths = self.limbs.len().cmp(&other.limbs.len());
+        lengths
+            .then_with(|| self.limbs.iter().rev().cmp(other.limbs.iter().rev()))
+            .is_lt()
+    }
+
+    /// Takes away a number that is not larger.
+    fn subtract(&mut self, other: &Self) {
+        let mut borrow = false;
+        for (number, limb) in self.limbs.iter_mut().enumerate() {
+            let taken = other.limbs.get(number).copied().unwrap_or(0);
+            let (first, one) = limb.overflowing_sub(taken);
+            let (second, two) = first.overflowing_sub(u32::from(borrow));
+            *limb = second;
+            borrow = one || two;
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.limbs.last() == Some(&0) {
+            self.limbs.pop();
+        }
+    }
+
+    /// The quotient's first 66 bits, with bit 0 set if anything follows, and its binary exponent.
+    fn divide(mut self, mut divisor: Self) -> Option<(u128, i32)> {
+        // Bring both to the same length: the quotient is then between one half and two.
+        let shift = divisor.bits() as i32 - self.bits() as i32;
+        if shift > 0 {
+            self.shift_left(shift.unsigned_abs())?;
+        } else {
+            divisor.shift_left(shift.unsigned_abs())?;
+        }
+        let mut quotient = 0_u128;
+        let mut produced = 0;
+        while produced < 67 {
+            quotient <<= 1;
+            if !self.is_below(&divisor) {
+                self.subtract(&divisor);
+                quotient |= 1;
+            }
+            self.multiply_add(2, 0)?;
+            produced += 1;
+        }
+        quotient = quotient << 1 | u128::from(!self.is_zero());
+        Some((quotient, -shift - produced))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn sum(one: &str, other: &str) -> Option<String> {
+        let (one, other) = (
+            Extended::parse(one.as_bytes())?,
+            Extended::parse(other.as_bytes())?,
+        );
+        let text = one.add(other)?.to_text().expect("memory");
+        Some(String::from_utf8(text).expect("digits"))
+    }
+
+    #[test]
+    fn sums_have_the_digits_that_redis_prints_on_x86() {
+        for (one, other, text) in [
+            ("10.5", "0.1", "10.6"),
+            ("5.0e3", "200", "5200"),
+            ("0", "3.14159265358979323846", "3.14159265358979324"),
+            ("1.1", "-1.1", "0"),
+            ("-1.5", "0.25", "-1.25"),
+            ("0", "1e-18", "0"),
+            ("0", "-1e-18", "0"),
+            ("0", "1e20", "100000000000000000000"),
+            ("1000", "0.1", "1000.09999999999999998"),
+            ("9223372036854775807", "1", "9223372036854775808"),
+            (".5", "5.", "5.5"),
+            ("+1", "1e0", "2"),
+            ("1e17", "1e-17", "100000000000000000"),
+        ] {
+            assert_eq!(sum(one, other).as_deref(), Some(text), "{one} + {other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_or_not_finite_is_refused() {
+        for text in [
+            "", ".", "+", "e5", "1e", "1 ", " 1", "abc", "nan", "1.2.3", "1e-9999",
+        ] {
+            assert_eq!(Extended::parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(sum("inf", "1"), None);
+        assert_eq!(sum("1e4932", "1e4932"), None);
+        assert_eq!(sum("1e99999999999999999999", "1"), None);
+    }
+
+    #[test]
+    fn numbers_with_few_bits_are_read_and_printed_without_change() {
+        for eighths in -4000_i64..4000 {
+            let text = std::format!("{}", eighths as f64 / 8.0);
+            assert_eq!(sum(&text, "0").as_deref(), Some(&*text));
+        }
+    }
+}

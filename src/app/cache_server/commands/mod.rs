@@ -1,0 +1,423 @@
+//! Commands: the table of them, how one is found and run, and a module for each group.
+//!
+//! A row of the table ([`table`]) says all that dispatch and COMMAND need to know of a command; adding a
+//! command is adding a row. A handler either writes one whole reply, or fails and has written nothing
+//! that stays: what it wrote before an error is taken back.
+//!
+//! A handler that fails with `OutOfMemory` has changed nothing that running it again would not change in
+//! the same way. So a full store is dispatch's business alone: it makes room and runs the handler again.
+
+mod client;
+mod command;
+mod config;
+mod connection;
+mod counters;
+mod database;
+mod expiry;
+mod float;
+mod info;
+mod introspection;
+mod keys;
+mod lcs;
+mod scan;
+mod strings;
+mod table;
+
+use super::number::refused;
+use super::reply::Reply;
+use super::resp::Args;
+use super::server::Server;
+use super::session::{Hearing, Session};
+use super::slowlog::{SlowCommand, kept_arguments};
+use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
+
+pub(super) use table::{COMMAND_COUNT, COMMANDS};
+
+/// What a handler works on.
+pub(super) struct Context<'a> {
+    /// Keyspace, settings, clients.
+    pub server: &'a mut Server,
+    /// The client.
+    pub session: &'a mut Session,
+    /// Where its reply goes.
+    pub reply: Reply<'a>,
+}
+
+impl Context<'_> {
+    /// The selected database.
+    #[inline]
+    pub(super) fn database(&self) -> usize {
+        usize::from(self.session.database)
+    }
+}
+
+/// Runs a command.
+pub(super) type Handler = fn(&mut Context<'_>, Args<'_>) -> Result<()>;
+
+/// What kind of command it is; names and meanings are Redis'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    /// Nothing special.
+    pub(super) const NONE: Self = Self(0);
+    /// May change keys.
+    pub(super) const WRITE: Self = Self(1);
+    /// Reads keys and changes none.
+    pub(super) const READONLY: Self = Self(2);
+    /// May need memory: room is made first.
+    pub(super) const DENYOOM: Self = Self(4);
+    /// For operators.
+    pub(super) const ADMIN: Self = Self(8);
+    /// Takes constant or logarithmic time.
+    pub(super) const FAST: Self = Self(16);
+    /// Runs without authentication.
+    pub(super) const NO_AUTH: Self = Self(32);
+    /// Not for scripts.
+    pub(super) const NOSCRIPT: Self = Self(64);
+    /// Fine while data is being loaded.
+    pub(super) const LOADING: Self = Self(128);
+    /// Fine on data that may be stale.
+    pub(super) const STALE: Self = Self(256);
+    /// Can take long: timed one by one for the slow log. Not a flag of Redis'.
+    pub(super) const TIMED: Self = Self(512);
+
+    /// Both.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True if all of `other` are among these.
+    #[inline]
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The group a command is documented in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Strings and counters.
+    String,
+    /// Keys of any type, and their expiry.
+    Generic,
+    /// The connection itself.
+    Connection,
+    /// The server.
+    Server,
+}
+
+impl Group {
+    /// Its name in COMMAND DOCS.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Generic => "generic",
+            Self::Connection => "connection",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// Where keys stand among the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyRange {
+    /// The first key; 0 for no keys.
+    pub first: u8,
+    /// The last; below 0 counted from the end.
+    pub last: i8,
+    /// From one key to the next.
+    pub step: u8,
+}
+
+/// A row of the table.
+pub(super) struct Command {
+    /// Its name, in lower case; of a subcommand, `parent|name`.
+    pub name: &'static str,
+    /// Arguments with the name; below 0, at least so many.
+    pub arity: i8,
+    /// What kind it is.
+    pub flags: Flags,
+    /// Its keys.
+    pub keys: KeyRange,
+    /// Its group.
+    pub group: Group,
+    /// The version of Redis that had it first.
+    pub since: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Runs it.
+    pub handler: Handler,
+    /// Its subcommands; then `handler` is not called.
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    /// True if a request of `count` arguments fits.
+    #[inline]
+    fn fits(&self, count: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity >= 0 {
+            count == arity
+        } else {
+            count >= arity
+        }
+    }
+}
+
+/// Slots of the table that finds commands by name: a power of two with room for more rows.
+const SLOTS: usize = 512;
+
+/// Rows by the hash of their name, plus one; found by walking on from the hash.
+static BY_NAME: [u8; SLOTS] = {
+    let mut slots = [0; SLOTS];
+    let mut row = 0;
+    while row < COMMANDS.len() {
+        let mut slot = hash(COMMANDS[row].name.as_bytes());
+        while slots[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        slots[slot] = row as u8 + 1;
+        row += 1;
+    }
+    slots
+};
+
+const _: () = assert!(
+    COMMANDS.len() < u8::MAX as usize,
+    "rows fit the slots of BY_NAME"
+);
+
+/// A hash that does not see the case of letters.
+#[inline]
+const fn hash(name: &[u8]) -> usize {
+    let mut hash = 0_u32;
+    let mut at = 0;
+    while at < name.len() {
+        hash = hash.wrapping_mul(31).wrapping_add((name[at] | 0x20) as u32);
+        at += 1;
+    }
+    (hash.wrapping_mul(0x9e37_79b9) >> (32 - SLOTS.ilog2())) as usize
+}
+
+/// The row of the command with that name, in any case.
+#[inline]
+pub(super) fn find(name: &[u8]) -> Option<u16> {
+    let mut slot = hash(name);
+    loop {
+        let row = BY_NAME[slot].checked_sub(1)?;
+        if COMMANDS[usize::from(row)]
+            .name
+            .as_bytes()
+            .eq_ignore_ascii_case(name)
+        {
+            return Some(u16::from(row));
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// Runs one request and writes its reply. Returns the row it was counted under, if it ran.
+#[inline]
+pub(super) fn execute(context: &mut Context<'_>, args: Args<'_>) -> Option<u16> {
+    let start = context.reply.output.len();
+    let hearing = context.session.hearing;
+    let row = find(args.at(0));
+    let outcome = match row {
+        Some(row) => run(context, args, row),
+        None => reject(context, CommandFault::Unknown, None),
+    };
+    if let Err(error) = outcome {
+        context.reply.output.truncate(start);
+        context.reply.error(&error, args);
+        context.server.totals.errors += 1;
+    }
+    if hearing != Hearing::All || context.session.hearing != Hearing::All {
+        suppress(context, hearing, start);
+    }
+    row
+}
+
+/// Takes a reply back that the client does not want to hear (CLIENT REPLY).
+#[cold]
+fn suppress(context: &mut Context<'_>, before: Hearing, start: usize) {
+    context.session.hearing = match (before, context.session.hearing) {
+        (_, Hearing::All) => return,
+        (_, Hearing::Nothing) => Hearing::Nothing,
+        (_, Hearing::SkipThis) => Hearing::SkipNext,
+        (_, Hearing::SkipNext) => Hearing::All,
+    };
+    context.reply.output.truncate(start);
+}
+
+#[cold]
+fn reject(context: &mut Context<'_>, fault: CommandFault, row: Option<u16>) -> Result<()> {
+    if let Some(row) = row {
+        context.server.commands[usize::from(row)].rejected += 1;
+    }
+    Err(refused(fault))
+}
+
+#[inline]
+fn run(context: &mut Context<'_>, args: Args<'_>, row: u16) -> Result<()> {
+    let mut command = &COMMANDS[usize::from(row)];
+    if !command.fits(args.len()) {
+        return reject(context, CommandFault::WrongArity(command.name), Some(row));
+    }
+    if !command.subcommands.is_empty()
+        && let Some(name) = args.get(1)
+    {
+        command = match subcommand(command, name) {
+            Some(subcommand) if subcommand.fits(args.len()) => subcommand,
+            Some(subcommand) => {
+                return reject(
+                    context,
+                    CommandFault::WrongArity(subcommand.name),
+                    Some(row),
+                );
+            }
+            None => {
+                let fault = CommandFault::UnknownSubcommand(command.name);
+                return reject(context, fault, Some(row));
+            }
+        };
+    }
+    if !context.session.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+        return reject(context, CommandFault::AuthRequired, Some(row));
+    }
+    context.session.last_command = Some(row);
+    if command.flags.has(Flags::DENYOOM) && context.server.store.is_over_limit() {
+        shrink_to_limit(context)?;
+    }
+    let is_timed = command.flags.has(Flags::TIMED) || context.server.config.slower_than_us == 0;
+    let outcome = if is_timed {
+        run_timed(context, args, command)
+    } else {
+        attempt(context, args, command)
+    };
+    if outcome.is_err() {
+        context.server.commands[usize::from(row)].failed += 1;
+        context.server.counters.errors[usize::from(row)].increment();
+    }
+    outcome
+}
+
+/// Finds a subcommand by its name without the parent's.
+pub(super) fn subcommand(command: &Command, name: &[u8]) -> Option<&'static Command> {
+    let start = command.name.len() + 1;
+    command
+        .subcommands
+        .iter()
+        .find(|subcommand| subcommand.name.as_bytes()[start..].eq_ignore_ascii_case(name))
+}
+
+/// Runs a handler, and again with more room while memory is what it lacks.
+#[inline]
+fn attempt(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Result<()> {
+    let outcome = (command.handler)(context, args);
+    match outcome {
+        // Only what the keyspace lacks can be had by eviction; the heap is another matter.
+        Err(error) if is_full(&error) => attempt_with_room(context, args, command, outcome),
+        _ => outcome,
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), Kind::OutOfMemory { .. }) && error.subsystem() == Subsystem::Cache
+}
+
+/// Bytes that one command may evict beyond twice what it asks for, before it is refused: more than the
+/// slack of all size classes together, so it is reached only where the frame source itself is broken up.
+const EVICTED_BYTES_MAX: u64 = 4 << 20;
+
+#[cold]
+fn attempt_with_room(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    command: &Command,
+    mut outcome: Result<()>,
+) -> Result<()> {
+    let start = context.reply.output.len();
+    let before = context.server.store.sizes().entry_bytes;
+    loop {
+        let requested_bytes = match outcome {
+            Err(error) if is_full(&error) => match error.kind() {
+                Kind::OutOfMemory { requested_bytes } => requested_bytes,
+                _ => 0,
+            },
+            _ => return outcome,
+        };
+        let evicted = before.saturating_sub(context.server.store.sizes().entry_bytes);
+        let is_too_much = evicted > EVICTED_BYTES_MAX + 2 * requested_bytes as u64;
+        if is_too_much || !context.server.store.make_room(requested_bytes) {
+            return Err(refused(CommandFault::OutOfMemory));
+        }
+        context.reply.output.truncate(start);
+        outcome = (command.handler)(context, args);
+    }
+}
+
+/// Keys evicted for one command while the store is over a limit that was lowered: a bounded pause.
+const EVICTIONS_PER_COMMAND: usize = 256;
+
+#[cold]
+fn shrink_to_limit(context: &mut Context<'_>) -> Result<()> {
+    for _ in 0..EVICTIONS_PER_COMMAND {
+        if !context.server.store.is_over_limit() {
+            break;
+        }
+        if !context.server.store.make_room(0) {
+            return Err(refused(CommandFault::OutOfMemory));
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn run_timed(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Result<()> {
+    let began = context.server.clock.now();
+    let outcome = attempt(context, args, command);
+    let micros = context.server.clock.now().since(began).as_nanos() / 1000;
+    let threshold = context.server.config.slower_than_us;
+    if u64::try_from(threshold).is_ok_and(|threshold| micros >= threshold) {
+        let entry = SlowCommand {
+            id: 0,
+            unix_secs: context.server.store.now_ms() / 1000,
+            micros,
+            arguments: kept_arguments(args)?,
+            peer: context.session.peer,
+            client_name: context.session.name.clone(),
+        };
+        context.server.slowlog.push(entry)?;
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_in_any_case() {
+        for (row, command) in COMMANDS.iter().enumerate() {
+            assert_eq!(find(command.name.as_bytes()), Some(row as u16));
+            let upper = command.name.to_ascii_uppercase();
+            assert_eq!(find(upper.as_bytes()), Some(row as u16));
+        }
+        for name in ["", "ge", "gett", "nosuch", "client|list", "g\u{5}t"] {
+            assert_eq!(find(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn subcommands_carry_the_name_of_their_parent() {
+        for command in COMMANDS {
+            for sub in command.subcommands {
+                let (parent, name) = sub.name.split_once('|').expect("parent|name");
+                assert_eq!(parent, command.name);
+                let found = super::subcommand(command, name.as_bytes()).expect("found");
+                assert_eq!(found.name, sub.name);
+            }
+        }
+    }
+}

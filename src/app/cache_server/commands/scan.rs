@@ -1,0 +1,102 @@
+//! SCAN and KEYS. Both look twice: once to count what the reply will hold, once to write it.
+
+use super::Context;
+use crate::app::cache_server::glob;
+use crate::app::cache_server::number::{integer, refused};
+use crate::app::cache_server::resp::Args;
+use crate::app::cache_server::store::Store;
+use crate::error::{CommandFault, Result};
+
+/// Keys that one SCAN looks at unless told otherwise.
+const DEFAULT_COUNT: i64 = 10;
+/// Buckets looked at for each key asked for, at most, so that a sparse table does not hold a SCAN up.
+const BUCKETS_PER_KEY: i64 = 10;
+
+/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
+pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let cursor = parse_cursor(args.at(1))?;
+    let (mut pattern, mut count, mut is_string, mut number) = (&b"*"[..], DEFAULT_COUNT, true, 2);
+    while let Some(word) = args.get(number) {
+        let value = args.get(number + 1).ok_or(refused(CommandFault::Syntax))?;
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is("COUNT") {
+            count = integer(value)?;
+            if count < 1 {
+                return Err(refused(CommandFault::Syntax));
+            }
+        } else if is("MATCH") {
+            pattern = value;
+        } else if is("TYPE") {
+            is_string = value.eq_ignore_ascii_case(b"string");
+        } else {
+            return Err(refused(CommandFault::Syntax));
+        }
+        number += 2;
+    }
+    let database = context.database();
+    let shows = |key: &[u8]| is_string && glob::matches(pattern, key);
+    let mut shown = 0;
+    let store = &context.server.store;
+    let next = walk(store, database, cursor, count, |key| {
+        shown += usize::from(shows(key))
+    });
+    let reply = &mut context.reply;
+    reply.array(2);
+    reply.bulk_integer(i64::from(next));
+    reply.array(shown);
+    walk(store, database, cursor, count, |key| {
+        if shows(key) {
+            reply.bulk(key);
+        }
+    });
+    Ok(())
+}
+
+/// Steps until about `count` keys were seen; returns the next cursor.
+fn walk(
+    store: &Store,
+    database: usize,
+    mut cursor: u32,
+    count: i64,
+    mut see: impl FnMut(&[u8]),
+) -> u32 {
+    let mut seen = 0;
+    let mut buckets = 0;
+    loop {
+        cursor = store.scan(database, cursor, |key| {
+            seen += 1;
+            see(key);
+        });
+        buckets += 1;
+        if cursor == 0 || seen >= count || buckets >= count.saturating_mul(BUCKETS_PER_KEY) {
+            return cursor;
+        }
+    }
+}
+
+/// Reads a cursor: any number of 64 bits, of which a table uses the low half.
+fn parse_cursor(text: &[u8]) -> Result<u32> {
+    let text = core::str::from_utf8(text).ok();
+    let number: Option<u64> = text.and_then(|text| text.parse().ok());
+    number
+        .map(|number| number as u32)
+        .ok_or(refused(CommandFault::InvalidCursor))
+}
+
+/// `KEYS pattern`
+pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let (pattern, database) = (args.at(1), context.database());
+    let mut count = 0;
+    let store = &context.server.store;
+    store.keys(database, |key| {
+        count += usize::from(glob::matches(pattern, key))
+    });
+    let reply = &mut context.reply;
+    reply.array(count);
+    store.keys(database, |key| {
+        if glob::matches(pattern, key) {
+            reply.bulk(key);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The cache server: the Redis protocol in front of a keyspace in memory of its own.
+//!
+//! Flow: bytes of a connection -> [`resp`] finds a request in them -> [`commands`] finds its row and runs
+//! its handler on the [`store`] -> [`reply`] writes the answer. One call of [`CacheServer::receive`] runs
+//! all requests it was given, on one CPU, to completion; the time is read once at its start and once at
+//! its end.
+//!
+//! Always true: a connection's mistakes end that connection at most. What a peer can make the server hold
+//! is bounded: by `maxmemory` for keys and by `client-query-buffer-limit` for an unfinished request, and
+//! no request is run while the replies of earlier ones fill the output.
+//!
+//! With no key about to expire and no `timeout` set there is no deadline: an idle server sleeps.
+
+mod application;
+mod commands;
+mod config;
+mod counters;
+mod glob;
+mod number;
+mod reply;
+mod resp;
+mod server;
+mod session;
+mod slowlog;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use application::CacheApplication;
+pub use config::{CacheConfig, DEFAULT_PORT};
+pub use counters::KvCounters;
+
+use crate::app::Power;
+use crate::memory::frames::FrameSource;
+use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
+use crate::platform::time::{Clock, Duration, Instant, NANOS_PER_MILLI};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use commands::{COMMAND_COUNT, Context, execute};
+use core::net::SocketAddrV4;
+use reply::Reply;
+use resp::{Limits, Parsed, Parser};
+use server::{CommandTotals, Runs, Server, Totals};
+use session::{Fate, Seat, Sessions};
+use slowlog::SlowLog;
+use store::Store;
+
+/// Keys expired in one tick: a pause of well under a millisecond.
+const EXPIRED_PER_TICK: usize = 500;
+/// The time between two ticks that expire keys, at least: keys that end close together end in one tick.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What the server is given to work with.
+#[derive(Clone, Copy)]
+pub struct Resources {
+    /// Memory for the keyspace.
+    pub frames: &'static dyn FrameSource,
+    /// Bytes of it that the keyspace may hold, whatever `maxmemory` says.
+    pub memory_budget_bytes: u64,
+    /// The time.
+    pub clock: &'static dyn Clock,
+    /// Random bits that peers cannot know.
+    pub seed: u64,
+    /// Ends the machine at SHUTDOWN.
+    pub power: &'static dyn Power,
+}
+
+/// Serves the Redis protocol.
+pub struct CacheServer {
+    server: Server,
+    runs: Runs,
+    /// When keys are expired next, at the earliest.
+    expiry_not_before: Instant,
+    /// When idle clients are looked for next; `None` without `timeout` or clients.
+    idle_check: Option<Instant>,
+}
+
+impl CacheServer {
+    /// A server with those settings, which shows what it counts in `counters`.
+    pub fn new(config: CacheConfig, resources: Resources, counters: Arc<KvCounters>) -> Self {
+        let Resources {
+            frames,
+            memory_budget_bytes,
+            clock,
+            seed,
+            power,
+        } = resources;
+        let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
+        let run_id = core::array::from_fn(|_| b"0123456789abcdef"[random.below(16) as usize]);
+        let now = clock.now();
+        let mut server = Server {
+            store: Store::new(frames, memory_budget_bytes, config.policy, seed),
+            config,
+            sessions: Sessions::default(),
+            totals: Totals::default(),
+            totals_at_reset: Totals::default(),
+            commands: [CommandTotals::default(); COMMAND_COUNT],
+            slowlog: SlowLog::default(),
+            doomed: Vec::new(),
+            clock,
+            power,
+            budget_bytes: memory_budget_bytes,
+            counters,
+            started: now,
+            now,
+            run_id,
+        };
+        server.apply_settings();
+        server.set_time(now);
+        server.publish(&Totals::default());
+        Self {
+            server,
+            runs: Runs::default(),
+            expiry_not_before: now,
+            idle_check: None,
+        }
+    }
+
+    /// Runs the requests in `turn.input` until it or the room for replies ends.
+    fn serve(&mut self, session: &mut Seat, turn: &mut Turn<'_>) -> Progress {
+        let mut parser = core::mem::take(&mut session.parser);
+        let mut consumed = 0;
+        let next = loop {
+            if turn.output.is_full() {
+                break Next::MORE;
+            }
+            let input = &turn.input[consumed..];
+            match self.serve_one(session, &mut parser, input, turn.output) {
+                Step::Done(bytes) => consumed += bytes,
+                Step::Waits(next) => break next,
+                Step::Ends(bytes) => {
+                    consumed += bytes;
+                    break Next::Close;
+                }
+            }
+        };
+        parser.trim();
+        session.parser = parser;
+        Progress { consumed, next }
+    }
+
+    #[inline]
+    fn serve_one(
+        &mut self,
+        session: &mut Seat,
+        parser: &mut Parser,
+        input: &[u8],
+        output: &mut Output,
+    ) -> Step {
+        let limits = Limits {
+            bulk_bytes_max: self.server.config.argument_bytes_max(),
+            is_authenticated: session.is_authenticated,
+        };
+        let consumed = match parser.parse(input, limits) {
+            Ok(Parsed::Request { consumed }) => consumed,
+            Ok(Parsed::Incomplete { until_bytes }) => {
+                let is_too_much = until_bytes as u64 > self.server.config.query_bytes_max;
+                return if is_too_much {
+                    Step::Ends(input.len())
+                } else {
+                    Step::Waits(Next::Wait { until_bytes })
+                };
+            }
+            Err(error) => {
+                let mut reply = Reply {
+                    output,
+                    protocol: session.protocol,
+                };
+                reply.error(&error, parser.args(input));
+                self.server.totals.errors += 1;
+                return Step::Ends(input.len());
+            }
+        };
+        let args = parser.args(input);
+        if args.is_empty() {
+            return Step::Done(consumed);
+        }
+        let reply = Reply {
+            output,
+            protocol: session.protocol,
+        };
+        let mut context = Context {
+            server: &mut self.server,
+            session,
+            reply,
+        };
+        let row = execute(&mut context, args);
+        if let Some(row) = row
+            && !self.runs.push(row)
+        {
+            self.close_runs();
+            self.runs.push(row);
+        }
+        if session.fate == Fate::Closing {
+            Step::Ends(consumed)
+        } else {
+            Step::Done(consumed)
+        }
+    }
+
+    /// Counts the runs so far and the time since the turn, or the last count, began.
+    fn close_runs(&mut self) {
+        let end = self.server.clock.now();
+        let nanos = end.since(self.server.now).as_nanos();
+        self.server.count_runs(&self.runs, nanos);
+        self.runs.clear();
+    }
+
+    /// Dooms clients that were idle for longer than `timeout`, and finds when to look again.
+    fn find_idle(&mut self, now: Instant) {
+        let timeout = Duration::from_secs(self.server.config.timeout_secs);
+        self.idle_check = None;
+        if timeout.as_nanos() == 0 {
+            return;
+        }
+        let Server {
+            sessions, doomed, ..
+        } = &mut self.server;
+        for session in sessions.iter() {
+            let ends = session.last_active + timeout;
+            if ends <= now {
+                // Without memory for the list they are found again at the next look.
+                if doomed.try_reserve(1).is_ok() {
+                    doomed.push(session.connection);
+                }
+            } else {
+                self.idle_check = Some(self.idle_check.map_or(ends, |check| check.min(ends)));
+            }
+        }
+    }
+
+    /// When the soonest expiry is to be acted upon.
+    #[inline]
+    fn expiry_deadline(&self) -> Option<Instant> {
+        let at_ms = self.server.store.next_expiry_ms()?;
+        // A key has ended in the millisecond after its time.
+        let nanos = at_ms.saturating_add(1).saturating_mul(NANOS_PER_MILLI);
+        let at = Instant::from_nanos(nanos.saturating_sub(self.server.clock.boot_unix_nanos()));
+        Some(at.max(self.expiry_not_before))
+    }
+}
+
+/// What became of one request.
+enum Step {
+    /// It was run; so many bytes are done with.
+    Done(usize),
+    /// It is not complete.
+    Waits(Next),
+    /// The connection ends; so many bytes are done with.
+    Ends(usize),
+}
+
+impl Service for CacheServer {
+    fn port(&self) -> u16 {
+        self.server.config.port
+    }
+
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        peer: SocketAddrV4,
+        now: Instant,
+        output: &mut Output,
+    ) -> Next {
+        let is_open = !self.server.config.requires_password();
+        if self.server.sessions.len() as u64 >= self.server.config.clients_max {
+            self.server.totals.connections_rejected += 1;
+            output.write(b"-ERR max number of clients reached\r\n");
+            return Next::Close;
+        }
+        if self.server.sessions.open(id, peer, now, is_open).is_err() {
+            self.server.totals.connections_rejected += 1;
+            return Next::Abort;
+        }
+        self.server.totals.connections += 1;
+        self.server
+            .counters
+            .clients
+            .set(self.server.sessions.len() as u64);
+        let timeout_secs = self.server.config.timeout_secs;
+        if timeout_secs > 0 && self.idle_check.is_none() {
+            self.idle_check = Some(now + Duration::from_secs(timeout_secs));
+        }
+        Next::MORE
+    }
+
+    fn receive(&mut self, mut turn: Turn<'_>) -> Progress {
+        let Some(mut session) = self.server.sessions.take(turn.id) else {
+            return Progress {
+                consumed: turn.input.len(),
+                next: Next::Close,
+            };
+        };
+        let before = self.server.totals;
+        let output_before = turn.output.len();
+        self.server.set_time(turn.now);
+        session.last_active = turn.now;
+        let progress = self.serve(&mut session, &mut turn);
+        session.query_bytes = turn.input.len() - progress.consumed;
+        self.server.sessions.put_back(session);
+        self.close_runs();
+        self.server.totals.input_bytes += progress.consumed as u64;
+        self.server.totals.output_bytes += (turn.output.len() - output_before) as u64;
+        self.server.publish(&before);
+        progress
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        self.server.sessions.close(id);
+        self.server
+            .counters
+            .clients
+            .set(self.server.sessions.len() as u64);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.server.set_time(now);
+        let before = self.server.totals;
+        if self
+            .expiry_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            let may_be_more = self.server.store.expire_due(EXPIRED_PER_TICK);
+            self.expiry_not_before = if may_be_more {
+                now
+            } else {
+                now + EXPIRY_INTERVAL
+            };
+        }
+        if self.idle_check.is_some_and(|check| check <= now) {
+            self.find_idle(now);
+        }
+        self.server.publish(&before);
+    }
+
+    #[inline]
+    fn deadline(&self) -> Option<Instant> {
+        match (self.expiry_deadline(), self.idle_check) {
+            (Some(expiry), Some(idle)) => Some(expiry.min(idle)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    #[inline]
+    fn take_doomed(&mut self) -> Option<ConnectionId> {
+        self.server.doomed.pop()
+    }
+}

@@ -1,0 +1,503 @@
+//! Reads requests from bytes: RESP arrays of bulk strings, and inline commands. Nothing is copied.
+//!
+//! Arguments are ranges of the input; only an inline command is unquoted into a buffer of the parser's.
+//! Incomplete input consumes nothing: the parser keeps what it found, goes on there when more bytes have
+//! come, and says how many it needs when a length tells. So a request of a million arguments in a million
+//! segments costs one pass. Follows Redis 7.0's `processMultibulkBuffer` and `processInlineBuffer`, error
+//! texts and all; after an error the connection has to be closed.
+//!
+//! Always true: ranges lie within the input (or the buffer) they were found in.
+
+use super::number::parse_i64;
+use crate::error::{Error, Kind, Result, Subsystem};
+use alloc::vec::Vec;
+
+/// Bytes of an inline request, or of a length line, at most (Redis' `PROTO_INLINE_MAX_SIZE`).
+pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Arguments of one request, at most: Redis' bound before 7.0, which let a request name 2^31.
+pub(super) const ARGUMENTS_MAX: i64 = 1024 * 1024;
+/// Arguments of one request before the client has authenticated.
+pub(super) const UNAUTHENTICATED_ARGUMENTS_MAX: i64 = 10;
+/// Bytes of one argument before the client has authenticated.
+pub(super) const UNAUTHENTICATED_BULK_BYTES_MAX: i64 = 16 * 1024;
+/// The fewest bytes an argument takes: `$0\r\n\r\n`.
+const ARGUMENT_BYTES_MIN: usize = 6;
+/// Ranges a parser keeps room for between requests.
+const RANGES_KEPT: usize = 64;
+
+/// What a client may send at present.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Bytes of one argument.
+    pub bulk_bytes_max: i64,
+    /// False before AUTH where a password is required: smaller limits hold then.
+    pub is_authenticated: bool,
+}
+
+/// What the parser found at the start of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// A request of that many bytes; [`Parser::args`] has its arguments, if it has any.
+    Request {
+        /// Bytes it takes of the input.
+        consumed: usize,
+    },
+    /// The beginning of a request.
+    Incomplete {
+        /// Bytes of input without which no progress can be made.
+        until_bytes: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: u32,
+    len: u32,
+}
+
+/// The arguments of one request, the command's name first.
+#[derive(Clone, Copy)]
+pub(super) struct Args<'a> {
+    bytes: &'a [u8],
+    ranges: &'a [Range],
+}
+
+impl<'a> Args<'a> {
+    /// How many there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True for a request without arguments, which is skipped.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Argument `number`; the command's arity was checked.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline]
+    pub(super) fn at(&self, number: usize) -> &'a [u8] {
+        let Range { start, len } = self.ranges[number];
+        &self.bytes[start as usize..][..len as usize]
+    }
+
+    /// Argument `number`, if there are so many.
+    pub(super) fn get(&self, number: usize) -> Option<&'a [u8]> {
+        (number < self.len()).then(|| self.at(number))
+    }
+
+    /// The arguments from `number` on.
+    pub(super) fn from(&self, number: usize) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        let args = *self;
+        (number..self.len()).map(move |number| args.at(number))
+    }
+}
+
+/// The parser of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Parser {
+    ranges: Vec<Range>,
+    /// Unquoted arguments of an inline request.
+    unquoted: Vec<u8>,
+    /// Where to go on; 0 at the start of a request.
+    at: usize,
+    /// Arguments of the present request still to be found.
+    missing: i64,
+    is_inline: bool,
+}
+
+fn protocol_error(what: &'static str) -> Error {
+    Error::new(Subsystem::Cache, Kind::Protocol { what })
+}
+
+impl Parser {
+    /// The arguments of the request that `parse` found at the start of `input`.
+    #[inline]
+    pub(super) fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
+        let bytes = if self.is_inline {
+            &self.unquoted
+        } else {
+            input
+        };
+        Args {
+            bytes,
+            ranges: &self.ranges,
+        }
+    }
+
+    /// Finds the request at the start of `input`. After `Incomplete` it is to be called with the same
+    /// bytes and more behind them.
+    ///
+    /// # Errors
+    /// `Protocol` or `UnexpectedByte` for bytes that are no request; `OutOfMemory`.
+    #[inline]
+    pub(super) fn parse(&mut self, input: &[u8], limits: Limits) -> Result<Parsed> {
+        if self.at == 0 {
+            self.ranges.clear();
+            self.is_inline = false;
+            match input.first() {
+                Some(b'*') => {}
+                Some(_) => return self.parse_inline(input),
+                None => return Ok(Parsed::Incomplete { until_bytes: 1 }),
+            }
+            let Some((count, next)) = read_length(input, 0, "too big mbulk count string")? else {
+                return Ok(Parsed::Incomplete {
+                    until_bytes: input.len() + 1,
+                });
+            };
+            match count {
+                Some(count)
+                    if count > UNAUTHENTICATED_ARGUMENTS_MAX && !limits.is_authenticated =>
+                {
+                    return Err(protocol_error("unauthenticated multibulk length"));
+                }
+                Some(count) if count <= ARGUMENTS_MAX => self.missing = count.max(0),
+                _ => return Err(protocol_error("invalid multibulk length")),
+            }
+            self.at = next;
+        }
+        while self.missing > 0 {
+            if let Some(until_bytes) = self.parse_bulk(input, limits)? {
+                return Ok(Parsed::Incomplete { until_bytes });
+            }
+            self.missing -= 1;
+        }
+        Ok(Parsed::Request {
+            consumed: core::mem::take(&mut self.at),
+        })
+    }
+
+    /// Gives back memory that an unusually large request took.
+    pub(super) fn trim(&mut self) {
+        if self.at == 0 && self.ranges.capacity() > RANGES_KEPT {
+            self.ranges = Vec::new();
+        }
+        if self.at == 0 && self.unquoted.capacity() > INLINE_BYTES_MAX {
+            self.unquoted = Vec::new();
+        }
+    }
+
+    /// Finds the next argument; if it is incomplete, tells the bytes of input it takes to find it.
+    #[inline]
+    fn parse_bulk(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>> {
+        let rest = self.missing as usize * ARGUMENT_BYTES_MIN;
+        let Some((len, start)) = read_length(input, self.at, "too big bulk count string")? else {
+            return Ok(Some((self.at + rest).max(input.len() + 1)));
+        };
+        if input[self.at] != b'$' {
+            let kind = Kind::UnexpectedByte {
+                expected: b'$',
+                found: input[self.at],
+            };
+            return Err(Error::new(Subsystem::Cache, kind));
+        }
+        let len = match len {
+            Some(len) if (0..=limits.bulk_bytes_max).contains(&len) => len,
+            _ => return Err(protocol_error("invalid bulk length")),
+        };
+        if len > UNAUTHENTICATED_BULK_BYTES_MAX && !limits.is_authenticated {
+            return Err(protocol_error("unauthenticated bulk length"));
+        }
+        let end = start + len as usize + 2;
+        if input.len() < end {
+            return Ok(Some(end + rest - ARGUMENT_BYTES_MIN));
+        }
+        if self.ranges.len() == self.ranges.capacity() {
+            self.ranges.try_reserve(self.ranges.len().max(4))?;
+        }
+        self.ranges.push(Range {
+            start: start as u32,
+            len: len as u32,
+        });
+        self.at = end;
+        Ok(None)
+    }
+
+    #[cold]
+    fn parse_inline(&mut self, input: &[u8]) -> Result<Parsed> {
+        let Some(newline) = input.iter().position(|&b| b == b'\n') else {
+            if input.len() > INLINE_BYTES_MAX {
+                return Err(protocol_error("too big inline request"));
+            }
+            return Ok(Parsed::Incomplete {
+                until_bytes: input.len() + 1,
+            });
+        };
+        let line = &input[..newline];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.is_inline = true;
+        self.unquoted.clear();
+        self.unquoted.try_reserve(line.len())?;
+        self.split_line(line)?;
+        Ok(Parsed::Request {
+            consumed: newline + 1,
+        })
+    }
+
+    /// Splits a line at blanks, with quotes and escapes, as Redis' `sdssplitargs`.
+    fn split_line(&mut self, line: &[u8]) -> Result<()> {
+        // As in C, a NUL ends the line.
+        let line = line.split(|&b| b == 0).next().unwrap_or_default();
+        let mut bytes = line.iter().copied().peekable();
+        loop {
+            while bytes.next_if(|&b| is_space(b)).is_some() {}
+            if bytes.peek().is_none() {
+                return Ok(());
+            }
+            let start = self.unquoted.len();
+            while let Some(byte) = bytes.next_if(|&b| !is_space(b)) {
+                if byte != b'"' && byte != b'\'' {
+                    self.unquoted.push(byte);
+                    continue;
+                }
+                unquote(byte, &mut bytes, &mut self.unquoted)
+                    .filter(|()| bytes.peek().is_none_or(|&b| is_space(b)))
+                    .ok_or(protocol_error("unbalanced quotes in request"))?;
+            }
+            self.ranges.try_reserve(1)?;
+            let len = self.unquoted.len() - start;
+            self.ranges.push(Range {
+                start: start as u32,
+                len: len as u32,
+            });
+        }
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    byte == b' ' || (b'\t'..=b'\r').contains(&byte)
+}
+
+/// Reads up to the closing quote; `None` if there is none.
+fn unquote(
+    quote: u8,
+    bytes: &mut core::iter::Peekable<impl Iterator<Item = u8> + Clone>,
+    into: &mut Vec<u8>,
+) -> Option<()> {
+    loop {
+        let byte = bytes.next()?;
+        if byte == quote {
+            return Some(());
+        }
+        if byte != b'\\' {
+            into.push(byte);
+            continue;
+        }
+        if quote == b'\'' {
+            // Between single quotes only the quote itself can be escaped.
+            into.push(bytes.next_if_eq(&b'\'').unwrap_or(b'\\'));
+            continue;
+        }
+        let mut ahead = bytes.clone();
+        let hex = |byte: Option<u8>| char::from(byte?).to_digit(16).map(|digit| digit as u8);
+        if ahead.next() == Some(b'x')
+            && let Some(high) = hex(ahead.next())
+            && let Some(low) = hex(ahead.next())
+        {
+            into.push(high << 4 | low);
+            *bytes = ahead;
+            continue;
+        }
+        into.push(match bytes.next()? {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'b' => 8,
+            b'a' => 7,
+            other => other,
+        });
+    }
+}
+
+/// Reads the number after the byte at `at` up to the line's end, and where the next line starts. `None`
+/// while the line is incomplete; `Some(None, _)` if it is no number.
+#[inline]
+fn read_length(
+    input: &[u8],
+    at: usize,
+    too_long: &'static str,
+) -> Result<Option<(Option<i64>, usize)>> {
+    let line = input.get(at..).unwrap_or_default();
+    // Nearly every length has one to three digits.
+    if let [_, a, b'\r', _, ..] = *line
+        && a.is_ascii_digit()
+    {
+        return Ok(Some((Some(i64::from(a - b'0')), at + 4)));
+    }
+    if let [_, a, b, b'\r', _, ..] = *line
+        && matches!(a, b'1'..=b'9')
+        && b.is_ascii_digit()
+    {
+        return Ok(Some((
+            Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+            at + 5,
+        )));
+    }
+    read_any_length(line, at, too_long)
+}
+
+fn read_any_length(
+    line: &[u8],
+    at: usize,
+    too_long: &'static str,
+) -> Result<Option<(Option<i64>, usize)>> {
+    match line.iter().position(|&b| b == b'\r') {
+        Some(end) if end + 1 < line.len() => {
+            // A line of a lone `\r` has no first byte to skip.
+            Ok(Some((
+                parse_i64(line.get(1..end).unwrap_or_default()),
+                at + end + 2,
+            )))
+        }
+        Some(_) => Ok(None),
+        None if line.len() > INLINE_BYTES_MAX => Err(protocol_error(too_long)),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::random::Random;
+    use std::vec;
+
+    const LIMITS: Limits = Limits {
+        bulk_bytes_max: 1000,
+        is_authenticated: true,
+    };
+
+    fn parse(input: &[u8]) -> Result<(Parsed, Vec<Vec<u8>>)> {
+        let mut parser = Parser::default();
+        let parsed = parser.parse(input, LIMITS)?;
+        Ok((
+            parsed,
+            parser.args(input).from(0).map(<[u8]>::to_vec).collect(),
+        ))
+    }
+
+    fn args(input: &[u8]) -> Vec<Vec<u8>> {
+        let (parsed, args) = parse(input).expect("a request");
+        assert_eq!(
+            parsed,
+            Parsed::Request {
+                consumed: input.len()
+            }
+        );
+        args
+    }
+
+    fn what(input: &[u8]) -> &'static str {
+        match parse(input).expect_err("no request").kind() {
+            Kind::Protocol { what } => what,
+            Kind::UnexpectedByte { .. } => "unexpected byte",
+            kind => panic!("{kind}"),
+        }
+    }
+
+    #[test]
+    fn a_bulk_array_is_split_into_its_arguments() {
+        assert_eq!(
+            args(b"*2\r\n$3\r\nGET\r\n$5\r\na\r\nbc\r\n"),
+            [&b"GET"[..], b"a\r\nbc"]
+        );
+        assert_eq!(args(b"*0\r\n"), Vec::<Vec<u8>>::new());
+        assert_eq!(args(b"*-5\r\n"), Vec::<Vec<u8>>::new());
+        let long = [&b"*1\r\n$123\r\n"[..], &[7; 123], b"\r\n"].concat();
+        assert_eq!(args(&long), [vec![7; 123]]);
+    }
+
+    #[test]
+    fn an_inline_request_is_unquoted_as_redis_does() {
+        assert_eq!(args(b"  SET  a b \r\n"), [&b"SET"[..], b"a", b"b"]);
+        assert_eq!(
+            args(b"\"a b\" 'c\\'d' \"\\x41\\n\\q\"\n"),
+            [&b"a b"[..], b"c'd", b"A\nq"]
+        );
+        assert_eq!(args(b"a\"b\"\n"), [b"ab"]);
+        assert_eq!(args(b"\r\n"), Vec::<Vec<u8>>::new());
+        for line in [&b"\"a\n"[..], b"'a\n", b"\"a\"b\n", b"'a\\\n"] {
+            assert_eq!(what(line), "unbalanced quotes in request");
+        }
+    }
+
+    #[test]
+    fn malformed_lengths_are_refused_in_redis_words() {
+        assert_eq!(what(b"*x\r\n"), "invalid multibulk length");
+        assert_eq!(what(b"*1048577\r\n"), "invalid multibulk length");
+        assert_eq!(what(b"*1\r\n$-1\r\n"), "invalid bulk length");
+        assert_eq!(what(b"*1\r\n$1001\r\n"), "invalid bulk length");
+        assert_eq!(what(b"*1\r\n$03\r\n"), "invalid bulk length");
+        assert_eq!(what(b"*1\r\n:3\r\n"), "unexpected byte");
+        assert_eq!(what(b"*1\r\n\r\n\r\n"), "unexpected byte");
+        assert_eq!(
+            what(&[b'*'; INLINE_BYTES_MAX + 1]),
+            "too big mbulk count string"
+        );
+        assert_eq!(
+            what(&[b'a'; INLINE_BYTES_MAX + 1]),
+            "too big inline request"
+        );
+        let long = [&b"*1\r\n$"[..], &[b'1'; INLINE_BYTES_MAX + 1]].concat();
+        assert_eq!(what(&long), "too big bulk count string");
+    }
+
+    #[test]
+    fn smaller_limits_hold_before_authentication() {
+        let limits = Limits {
+            bulk_bytes_max: 1 << 20,
+            is_authenticated: false,
+        };
+        let refused = |input: &[u8]| Parser::default().parse(input, limits).is_err();
+        assert!(refused(b"*11\r\n") && !refused(b"*10\r\n"));
+        assert!(refused(b"*1\r\n$16385\r\n") && !refused(b"*1\r\n$16384\r\n"));
+    }
+
+    #[test]
+    fn incomplete_input_tells_how_much_is_missing_and_goes_on_from_there() {
+        let input = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\n0123456789\r\n";
+        let mut parser = Parser::default();
+        for end in 0..input.len() {
+            match parser
+                .parse(&input[..end], LIMITS)
+                .expect("a prefix of a request")
+            {
+                Parsed::Incomplete { until_bytes } => {
+                    assert!((end + 1..=input.len()).contains(&until_bytes), "at {end}");
+                    if end >= 26 {
+                        assert_eq!(until_bytes, input.len(), "at {end}");
+                    }
+                }
+                parsed => panic!("{parsed:?} at {end}"),
+            }
+        }
+        let parsed = parser.parse(input, LIMITS).expect("a request");
+        assert_eq!(
+            parsed,
+            Parsed::Request {
+                consumed: input.len()
+            }
+        );
+        assert_eq!(parser.args(input).at(2), b"0123456789");
+    }
+
+    #[test]
+    fn any_bytes_give_a_request_an_error_or_a_wish_for_more() {
+        for seed in 0..20_000 {
+            let mut random = Random::new(seed);
+            let alphabet = b"*$\r\n0123-9 \"'\\xGET\0\xff";
+            let input: Vec<u8> = (0..random.below(60))
+                .map(|_| alphabet[random.below(alphabet.len() as u32) as usize])
+                .collect();
+            let mut rest = &input[..];
+            let mut parser = Parser::default();
+            while let Ok(Parsed::Request { consumed }) = parser.parse(rest, LIMITS) {
+                assert!(0 < consumed && consumed <= rest.len(), "seed {seed}");
+                assert!(parser.args(rest).from(0).all(|arg| arg.len() <= rest.len()));
+                rest = &rest[consumed..];
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What commands act on: the keyspace, the settings, the clients, and what is counted of them.
+
+use super::commands::COMMAND_COUNT;
+use super::config::CacheConfig;
+use super::counters::KvCounters;
+use super::session::Sessions;
+use super::slowlog::SlowLog;
+use super::store::{Events, Store, Touch, Value};
+use crate::app::Power;
+use crate::net::service::ConnectionId;
+use crate::platform::time::{Clock, Instant, NANOS_PER_MILLI};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Everything counted that is not counted by command; only grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Errors answered.
+    pub errors: u64,
+    /// Clients that connected.
+    pub connections: u64,
+    /// Clients refused for the limit.
+    pub connections_rejected: u64,
+    /// Bytes of requests.
+    pub input_bytes: u64,
+    /// Bytes of replies.
+    pub output_bytes: u64,
+    /// What happened in the keyspace.
+    pub events: Events,
+}
+
+/// What is counted of one command; only grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CommandTotals {
+    /// Times it was run.
+    pub calls: u64,
+    /// Time it took: its share of the turns it was part of.
+    pub nanos: u64,
+    /// Times it was refused before it ran.
+    pub rejected: u64,
+    /// Times it ran and answered with an error.
+    pub failed: u64,
+}
+
+/// Commands of one turn, in runs of the same command: counted once a run, timed once a turn.
+#[derive(Default)]
+pub(super) struct Runs {
+    runs: [(u16, u32); Self::CAPACITY],
+    len: usize,
+}
+
+impl Runs {
+    /// Runs kept before the turn's time so far is shared out.
+    const CAPACITY: usize = 16;
+
+    /// Counts one command; false if there was no room for another run.
+    #[inline]
+    pub(super) fn push(&mut self, command: u16) -> bool {
+        if let Some(last) = self.len.checked_sub(1)
+            && self.runs[last].0 == command
+        {
+            self.runs[last].1 += 1;
+            return true;
+        }
+        if self.len == Self::CAPACITY {
+            return false;
+        }
+        self.runs[self.len] = (command, 1);
+        self.len += 1;
+        true
+    }
+
+    /// The runs.
+    pub(super) fn as_slice(&self) -> &[(u16, u32)] {
+        &self.runs[..self.len]
+    }
+
+    /// Forgets them.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+/// What commands act on.
+pub(super) struct Server {
+    /// The keyspace.
+    pub store: Store,
+    /// The settings.
+    pub config: CacheConfig,
+    /// The clients, but for the one whose turn it is.
+    pub sessions: Sessions,
+    /// What was counted.
+    pub totals: Totals,
+    /// `totals` at the last CONFIG RESETSTAT.
+    pub totals_at_reset: Totals,
+    /// What was counted by command since the last CONFIG RESETSTAT.
+    pub commands: [CommandTotals; COMMAND_COUNT],
+    /// Slow commands.
+    pub slowlog: SlowLog,
+    /// Connections to be ended by the stack.
+    pub doomed: Vec<ConnectionId>,
+    /// Time.
+    pub clock: &'static dyn Clock,
+    /// Power.
+    pub power: &'static dyn Power,
+    /// The most the keyspace may hold whatever `maxmemory` says.
+    pub budget_bytes: u64,
+    /// What `/metrics` shows.
+    pub counters: Arc<KvCounters>,
+    /// When the server started.
+    pub started: Instant,
+    /// The time of the present turn.
+    pub now: Instant,
+    /// Names this run of the server, in hexadecimal digits.
+    pub run_id: [u8; 40],
+}
+
+impl Server {
+    /// Looks a key up for a command that reads: counts a hit or a miss.
+    #[inline]
+    pub(super) fn read(&mut self, database: u8, key: &[u8], touch: Touch) -> Option<Value<'_>> {
+        let value = self.store.get(usize::from(database), key, touch);
+        match value {
+            Some(_) => self.totals.hits += 1,
+            None => self.totals.misses += 1,
+        }
+        value
+    }
+
+    /// Takes the time of a turn or tick.
+    #[inline]
+    pub(super) fn set_time(&mut self, now: Instant) {
+        self.now = now;
+        let nanos = self.clock.boot_unix_nanos() + now.as_nanos();
+        self.store.set_time(nanos / NANOS_PER_MILLI);
+    }
+
+    /// Makes the keyspace obey settings that were changed.
+    pub(super) fn apply_settings(&mut self) {
+        self.store.set_policy(self.config.policy);
+        self.store.set_limit(self.memory_limit_bytes());
+        self.slowlog.set_limit(self.config.slowlog_len);
+    }
+
+    /// The limit in force: `maxmemory`, or all that the image can spare.
+    pub(super) fn memory_limit_bytes(&self) -> u64 {
+        match self.config.memory_max_bytes {
+            0 => self.budget_bytes,
+            limit => limit.min(self.budget_bytes),
+        }
+    }
+
+    /// Counts runs of commands, and the time they took together.
+    pub(super) fn count_runs(&mut self, runs: &Runs, nanos: u64) {
+        let count: u64 = runs
+            .as_slice()
+            .iter()
+            .map(|&(_, count)| u64::from(count))
+            .sum();
+        let Some(mean) = nanos.checked_div(count) else {
+            return;
+        };
+        self.totals.commands += count;
+        self.counters.duration.observe_many(mean, count);
+        for &(command, count) in runs.as_slice() {
+            let command = usize::from(command);
+            self.commands[command].calls += u64::from(count);
+            self.commands[command].nanos += mean * u64::from(count);
+            self.counters.commands[command].add(u64::from(count));
+        }
+    }
+
+    /// Brings what `/metrics` shows up to date.
+    #[inline]
+    pub(super) fn publish(&mut self, before: &Totals) {
+        let sizes = self.store.sizes();
+        self.totals.events = self.store.events();
+        self.counters
+            .publish(before, &self.totals, &sizes, self.store.total_len() as u64);
+    }
+
+    /// Totals since the last CONFIG RESETSTAT.
+    pub(super) fn totals_since_reset(&self) -> Totals {
+        let (now, base) = (&self.totals, &self.totals_at_reset);
+        let (events, at_reset) = (self.store.events(), base.events);
+        Totals {
+            hits: now.hits - base.hits,
+            misses: now.misses - base.misses,
+            commands: now.commands - base.commands,
+            errors: now.errors - base.errors,
+            connections: now.connections - base.connections,
+            connections_rejected: now.connections_rejected - base.connections_rejected,
+            input_bytes: now.input_bytes - base.input_bytes,
+            output_bytes: now.output_bytes - base.output_bytes,
+            events: Events {
+                evicted: events.evicted - at_reset.evicted,
+                expired_lazily: events.expired_lazily - at_reset.expired_lazily,
+                expired_actively: events.expired_actively - at_reset.expired_actively,
+            },
+        }
+    }
+}

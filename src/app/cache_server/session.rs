@@ -1,0 +1,186 @@
+//! What the server knows of each client: from its connection to its end.
+
+use super::reply::Protocol;
+use super::resp::Parser;
+use crate::error::Result;
+use crate::net::service::ConnectionId;
+use crate::platform::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+use core::ops::{Deref, DerefMut};
+
+/// What a client wants to hear (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Every reply.
+    #[default]
+    All,
+    /// All from now on, but neither the present reply nor the next one.
+    SkipThis,
+    /// All but the reply of the present command.
+    SkipNext,
+    /// Nothing.
+    Nothing,
+}
+
+/// Whether a connection goes on after the present command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on.
+    #[default]
+    Open,
+    /// It ends when the reply has been sent.
+    Closing,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Counts clients from 1; never used again.
+    pub id: u64,
+    /// The other end.
+    pub peer: SocketAddrV4,
+    /// When it connected.
+    pub opened: Instant,
+    /// When it last sent a command.
+    pub last_active: Instant,
+    /// Its request parser.
+    pub parser: Parser,
+    /// The database it selected.
+    pub database: u8,
+    /// The protocol it chose.
+    pub protocol: Protocol,
+    /// False until AUTH where a password is required.
+    pub is_authenticated: bool,
+    /// What it wants to hear.
+    pub hearing: Hearing,
+    /// Whether it goes on.
+    pub fate: Fate,
+    /// Its last command, by row of the command table.
+    pub last_command: Option<u16>,
+    /// CLIENT NO-EVICT was asked for; it changes nothing here but what CLIENT LIST shows.
+    pub is_no_evict: bool,
+    /// Unconsumed bytes after its last turn.
+    pub query_bytes: usize,
+    /// The name it gave itself.
+    pub name: Vec<u8>,
+    /// The library it runs on, and its version (CLIENT SETINFO).
+    pub library: [Vec<u8>; 2],
+}
+
+/// A client's place in memory: a box.
+#[derive(Debug)]
+pub(super) struct Seat(Box<[Session; 1]>);
+
+impl Deref for Seat {
+    type Target = Session;
+
+    #[inline]
+    fn deref(&self) -> &Session {
+        &self.0[0]
+    }
+}
+
+impl DerefMut for Seat {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.0[0]
+    }
+}
+
+/// All clients, by the slot of their connection.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Seat>>,
+    count: usize,
+    last_id: u64,
+}
+
+impl Sessions {
+    /// Clients connected.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a client.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn open(
+        &mut self,
+        connection: ConnectionId,
+        peer: SocketAddrV4,
+        now: Instant,
+        is_authenticated: bool,
+    ) -> Result<()> {
+        let slot = connection.slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.try_reserve(slot + 1 - self.slots.len())?;
+            self.slots.resize_with(slot + 1, || None);
+        }
+        self.last_id += 1;
+        let session = Session {
+            connection,
+            id: self.last_id,
+            peer,
+            opened: now,
+            last_active: now,
+            parser: Parser::default(),
+            database: 0,
+            protocol: Protocol::Resp2,
+            is_authenticated,
+            hearing: Hearing::All,
+            fate: Fate::Open,
+            last_command: None,
+            is_no_evict: false,
+            query_bytes: 0,
+            name: Vec::new(),
+            library: [Vec::new(), Vec::new()],
+        };
+        // A vector of one is the stable way to a box whose memory may be refused.
+        let mut one = Vec::new();
+        one.try_reserve_exact(1)?;
+        one.push(session);
+        let seat = Seat(
+            one.into_boxed_slice()
+                .try_into()
+                .expect("a vector of one session"),
+        );
+        if self.slots[slot].replace(seat).is_none() {
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes a client out for its turn; [`Sessions::put_back`] follows.
+    #[inline]
+    pub(super) fn take(&mut self, connection: ConnectionId) -> Option<Seat> {
+        let slot = self.slots.get_mut(connection.slot as usize)?;
+        if slot.as_ref()?.connection != connection {
+            return None;
+        }
+        slot.take()
+    }
+
+    /// Puts a client back after its turn.
+    #[inline]
+    pub(super) fn put_back(&mut self, seat: Seat) {
+        let slot = seat.connection.slot as usize;
+        self.slots[slot] = Some(seat);
+    }
+
+    /// Removes a client; true if it was there.
+    pub(super) fn close(&mut self, connection: ConnectionId) -> bool {
+        let is_there = self.take(connection).is_some();
+        self.count -= usize::from(is_there);
+        is_there
+    }
+
+    /// All clients but one that is out for its turn.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().flatten().map(|seat| &**seat)
+    }
+}

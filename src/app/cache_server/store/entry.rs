@@ -1,0 +1,199 @@
+//! An entry: a header of 16 bytes, the key, the value, in one slot of the arena.
+//!
+//! | word | bits | meaning |
+//! | --- | --- | --- |
+//! | 0 | 0..26 | access: last use in LRU ticks, or LFU minutes (16 bits) and counter (8 bits) |
+//! | 0 | 26..28 | encoding as OBJECT tells it |
+//! | 0 | 28..32 | type, never 0: the word tells a live slot from a free one |
+//! | 1 | 0..24, 24..28 | length of the key; number of the table |
+//! | 2 | 0..32 | length of the value |
+//! | 3 | 0..32 | position in the expiry index plus one; 0 without expiry |
+//!
+//! Always true: header, key and value lie within the slot; [`MAX_BYTES`] keeps both lengths in their bits.
+
+use super::arena::{Arena, Handle, MAX_BYTES};
+
+/// Bytes before the key.
+pub(super) const HEADER_BYTES: usize = 16;
+
+const ACCESS_MASK: u32 = (1 << 26) - 1;
+const KEY_LEN_MASK: u32 = (1 << 24) - 1;
+const TYPE_STRING: u32 = 1 << 28;
+
+const _: () = assert!(MAX_BYTES < KEY_LEN_MASK as usize);
+
+/// How a string value is said to be encoded; as Redis decides, though all are kept as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The decimal text of a 64-bit integer.
+    Int,
+    /// A short string.
+    Embstr,
+    /// A long string, or one that was changed in place.
+    Raw,
+}
+
+impl Encoding {
+    /// The word OBJECT ENCODING answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Embstr => "embstr",
+            Self::Raw => "raw",
+        }
+    }
+
+    fn bits(self) -> u32 {
+        (match self {
+            Self::Int => 0,
+            Self::Embstr => 1,
+            Self::Raw => 2,
+        }) << 26
+    }
+
+    fn from_bits(word: u32) -> Self {
+        match word >> 26 & 3 {
+            0 => Self::Int,
+            1 => Self::Embstr,
+            _ => Self::Raw,
+        }
+    }
+}
+
+/// Bytes of an entry with a key and a value of these lengths.
+#[inline]
+pub(super) fn entry_bytes(key_len: usize, value_len: usize) -> usize {
+    HEADER_BYTES + key_len + value_len
+}
+
+#[inline]
+fn word(slot: &[u8], number: usize) -> u32 {
+    u32::from_le_bytes(slot.as_chunks::<4>().0[number])
+}
+
+/// An entry, to read.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    slot: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The entry in a slot.
+    #[inline]
+    pub(super) fn at(arena: &'a Arena, handle: Handle) -> Self {
+        Self {
+            slot: arena.slot(handle),
+        }
+    }
+
+    /// The entry in a slot's bytes.
+    pub(super) fn in_slot(slot: &'a [u8]) -> Self {
+        Self { slot }
+    }
+
+    /// The key.
+    #[inline]
+    pub(super) fn key(self) -> &'a [u8] {
+        let len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        &self.slot[HEADER_BYTES..HEADER_BYTES + len]
+    }
+
+    /// The value.
+    #[inline]
+    pub(super) fn value(self) -> &'a [u8] {
+        let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        &self.slot[start..start + word(self.slot, 2) as usize]
+    }
+
+    /// The number of its table.
+    pub(super) fn table(self) -> usize {
+        (word(self.slot, 1) >> 24 & 0xf) as usize
+    }
+
+    /// The access bits.
+    pub(super) fn access(self) -> u32 {
+        word(self.slot, 0) & ACCESS_MASK
+    }
+
+    /// How its value is said to be encoded.
+    pub(super) fn encoding(self) -> Encoding {
+        Encoding::from_bits(word(self.slot, 0))
+    }
+
+    /// Its position in the expiry index, if it has an expiry.
+    #[inline]
+    pub(super) fn expiry_position(self) -> Option<usize> {
+        word(self.slot, 3)
+            .checked_sub(1)
+            .map(|position| position as usize)
+    }
+
+    /// Bytes it takes of its slot.
+    pub(super) fn bytes(self) -> usize {
+        entry_bytes(self.key().len(), self.value().len())
+    }
+}
+
+/// An entry, to write.
+pub(super) struct EntryMut<'a> {
+    slot: &'a mut [u8],
+}
+
+impl<'a> EntryMut<'a> {
+    /// The entry in a slot.
+    #[inline]
+    pub(super) fn at(arena: &'a mut Arena, handle: Handle) -> Self {
+        Self {
+            slot: arena.slot_mut(handle),
+        }
+    }
+
+    /// Writes header and key of a new entry without expiry; the value is the caller's to write.
+    #[inline]
+    pub(super) fn init(&mut self, table: usize, key: &[u8], access: u32) {
+        let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
+        let (words, _) = header.as_chunks_mut::<4>();
+        words[0] = (TYPE_STRING | access).to_le_bytes();
+        words[1] = (key.len() as u32 | (table as u32) << 24).to_le_bytes();
+        words[2] = [0; 4];
+        words[3] = [0; 4];
+        rest[..key.len()].copy_from_slice(key);
+    }
+
+    /// Sets the value and how it is said to be encoded.
+    #[inline]
+    pub(super) fn set_value(&mut self, value: &[u8], encoding: Encoding) {
+        self.set_len(value.len(), encoding);
+        self.value_mut().copy_from_slice(value);
+    }
+
+    /// Changes the length of the value: bytes beyond the old length are whatever the slot held.
+    #[inline]
+    pub(super) fn set_len(&mut self, len: usize, encoding: Encoding) {
+        let (words, _) = self.slot.as_chunks_mut::<4>();
+        let first = u32::from_le_bytes(words[0]) & !(3 << 26);
+        words[0] = (first | encoding.bits()).to_le_bytes();
+        words[2] = (len as u32).to_le_bytes();
+    }
+
+    /// The value, to write.
+    #[inline]
+    pub(super) fn value_mut(&mut self) -> &mut [u8] {
+        let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        let len = word(self.slot, 2) as usize;
+        &mut self.slot[start..start + len]
+    }
+
+    /// Sets the access bits.
+    #[inline]
+    pub(super) fn set_access(&mut self, access: u32) {
+        let (words, _) = self.slot.as_chunks_mut::<4>();
+        words[0] = (u32::from_le_bytes(words[0]) & !ACCESS_MASK | access).to_le_bytes();
+    }
+
+    /// Sets the position in the expiry index.
+    pub(super) fn set_expiry_position(&mut self, position: Option<usize>) {
+        let number = position.map_or(0, |position| position as u32 + 1);
+        self.slot.as_chunks_mut::<4>().0[3] = number.to_le_bytes();
+    }
+}

@@ -1,0 +1,673 @@
+//! The keyspace: keys, values and expiries of sixteen databases in memory of its own.
+//!
+//! All memory is blocks from the frame source, counted against one limit ([`budget`]): slots for entries
+//! ([`arena`]), a hash table for each database in use ([`table`]), and the index of expiries
+//! ([`expiries`]). Nothing here allocates but through them, and every refusal is an `OutOfMemory` that
+//! left the keyspace as it was: the caller makes room ([`Store::make_room`]) and asks again.
+//!
+//! Always true: each live slot is an entry named by exactly one link of exactly one table; an entry with
+//! an expiry is in the index once. An expired key is never seen: looking at it removes it.
+//!
+//! Flow: a command handler asks by database and key; the eviction policy answers in [`evict`].
+//! Limits: key and value together fit one block of 4 MiB.
+
+mod arena;
+mod budget;
+mod entry;
+mod evict;
+mod expiries;
+mod table;
+#[cfg(test)]
+pub(in crate::app) mod testing;
+#[cfg(test)]
+mod tests;
+
+use crate::cache::eviction::{CandidatePool, EvictionPolicy, LFU_INITIAL, Ranking};
+use crate::cache::random::Random;
+use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
+use crate::memory::frames::FrameSource;
+use alloc::boxed::Box;
+use arena::{Arena, Handle};
+use budget::Budget;
+use core::hash::{BuildHasher, Hasher};
+use entry::{Entry, EntryMut, entry_bytes};
+use expiries::{Expiries, Node};
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
+use table::{Link, Place, Table};
+
+pub use entry::Encoding;
+
+/// Databases a client can select.
+pub const DATABASES: usize = 16;
+/// Bytes of key and value together, at most.
+pub const ENTRY_BYTES_MAX: usize = arena::MAX_BYTES - entry::HEADER_BYTES;
+/// The LRU clock counts units of 32 ms: fine enough to rank keys written within a second; its 26 bits
+/// wrap after 24 days, after which an idle key looks young once.
+const LRU_SHIFT: u32 = 5;
+const ACCESS_MASK: u32 = (1 << 26) - 1;
+const MINUTE_MS: u64 = 60_000;
+
+/// What a write does to the key's expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// The key never expires.
+    Never,
+    /// It stays as it is.
+    Keep,
+    /// At that time, milliseconds since the Unix epoch.
+    AtMs(u64),
+}
+
+/// A value found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// How it is said to be encoded.
+    pub encoding: Encoding,
+}
+
+/// Whether a look at a key counts as a use of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// It does.
+    Use,
+    /// It does not.
+    LookOnly,
+}
+
+/// What happened in the keyspace since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Keys evicted for room.
+    pub evicted: u64,
+    /// Expired keys removed when they were looked at.
+    pub expired_lazily: u64,
+    /// Expired keys removed by [`Store::expire_due`].
+    pub expired_actively: u64,
+}
+
+/// Sizes of the keyspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes held: blocks and the tables of blocks.
+    pub used_bytes: u64,
+    /// The most blocks held at a time, in bytes.
+    pub peak_bytes: u64,
+    /// Of `used_bytes`, what live entries occupy.
+    pub entry_bytes: u64,
+    /// The limit.
+    pub limit_bytes: u64,
+}
+
+/// A key found: where its link is and which entry it names.
+#[derive(Clone, Copy)]
+struct Found {
+    hash: u32,
+    place: Place,
+    handle: Handle,
+}
+
+/// The keyspace.
+pub struct Store {
+    budget: Budget,
+    arena: Arena,
+    /// Made on first use.
+    tables: [Option<Table>; DATABASES],
+    /// Which table a database is: what SWAPDB changes.
+    table_of: [u8; DATABASES],
+    live_keys: usize,
+    expiring: [usize; DATABASES],
+    expiries: Expiries,
+    hash_state: SeedableRandomState,
+    random: Random,
+    now_ms: u64,
+    lru_now: u32,
+    policy: EvictionPolicy,
+    candidates: CandidatePool<Handle>,
+    events: Events,
+}
+
+impl Store {
+    /// An empty keyspace that takes up to `limit_bytes` from `source`. `seed` keys the hash: peers must
+    /// not know it.
+    pub fn new(
+        source: &'static dyn FrameSource,
+        limit_bytes: u64,
+        policy: EvictionPolicy,
+        seed: u64,
+    ) -> Self {
+        let mut random = Random::new(seed);
+        let shared: &'static SharedSeed = Box::leak(Box::new(SharedSeed::from_u64(seed)));
+        Self {
+            budget: Budget::new(source, limit_bytes),
+            arena: Arena::new(),
+            tables: [const { None }; DATABASES],
+            table_of: core::array::from_fn(|database| database as u8),
+            live_keys: 0,
+            expiring: [0; DATABASES],
+            expiries: Expiries::new(),
+            hash_state: SeedableRandomState::with_seed(random.next_u64(), shared),
+            random,
+            now_ms: 0,
+            lru_now: 0,
+            policy,
+            candidates: CandidatePool::new(),
+            events: Events::default(),
+        }
+    }
+
+    /// Tells the time, in milliseconds since the Unix epoch.
+    #[inline]
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.lru_now = (now_ms >> LRU_SHIFT) as u32 & ACCESS_MASK;
+    }
+
+    /// The time it was told last.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Keys in a database.
+    pub fn len(&self, database: usize) -> usize {
+        self.table(database).map_or(0, Table::len)
+    }
+
+    /// Keys in all databases.
+    #[inline]
+    pub fn total_len(&self) -> usize {
+        self.live_keys
+    }
+
+    /// Keys with an expiry in a database.
+    pub fn expiring_len(&self, database: usize) -> usize {
+        self.expiring[usize::from(self.table_of[database])]
+    }
+
+    /// What happened so far.
+    pub fn events(&self) -> Events {
+        self.events
+    }
+
+    /// Its sizes.
+    pub fn sizes(&self) -> Sizes {
+        let directories = self.arena.table_bytes();
+        Sizes {
+            used_bytes: self.budget.held_bytes() + directories,
+            peak_bytes: self.budget.peak_bytes() + directories,
+            entry_bytes: self.arena.live_bytes(),
+            limit_bytes: self.budget.limit_bytes(),
+        }
+    }
+
+    /// Forgets the peak.
+    pub fn reset_peak(&mut self) {
+        self.budget.reset_peak();
+    }
+
+    /// Looks a key up.
+    #[inline]
+    pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
+        let found = self.find(database, key)?;
+        if touch == Touch::Use {
+            self.touch(found.handle);
+        }
+        let entry = Entry::at(&self.arena, found.handle);
+        Some(Value {
+            bytes: entry.value(),
+            encoding: entry.encoding(),
+        })
+    }
+
+    /// Sets a key to a value.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, or `TooLong` if they fit no block.
+    #[inline]
+    pub fn set(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        value: &[u8],
+        encoding: Encoding,
+        expiry: Expiry,
+    ) -> Result<()> {
+        let (handle, _) = self.place_value(database, key, value.len(), expiry)?;
+        EntryMut::at(&mut self.arena, handle).set_value(value, encoding);
+        Ok(())
+    }
+
+    /// Makes the value of a key `len` bytes long, new bytes 0, and gives it out to be changed. A missing
+    /// key is made, without expiry.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, or `TooLong` if key and value fit no block.
+    pub fn resize(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        len: usize,
+        encoding: Encoding,
+    ) -> Result<&mut [u8]> {
+        let old = self.find(database, key).map(|found| found.handle);
+        let old_len = old.map_or(0, |handle| Entry::at(&self.arena, handle).value().len());
+        let kept = old_len.min(len);
+        // The old entry stays readable until it is replaced; see `place_value`.
+        let (handle, _) = self.place_keeping(database, key, len, Expiry::Keep, kept)?;
+        let mut entry = EntryMut::at(&mut self.arena, handle);
+        entry.set_len(len, encoding);
+        entry.value_mut()[kept..].fill(0);
+        let slot = self.arena.slot_mut(handle);
+        let start = entry::HEADER_BYTES + key.len();
+        Ok(&mut slot[start..start + len])
+    }
+
+    /// Removes a key; true if it was there.
+    pub fn remove(&mut self, database: usize, key: &[u8]) -> bool {
+        let Some(found) = self.find(database, key) else {
+            return false;
+        };
+        self.remove_found(usize::from(self.table_of[database]), found);
+        true
+    }
+
+    /// When a key expires: `None` for no key, `Some(None)` for no expiry.
+    pub fn expiry(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Option<u64>> {
+        let found = self.find(database, key)?;
+        if touch == Touch::Use {
+            self.touch(found.handle);
+        }
+        let position = Entry::at(&self.arena, found.handle).expiry_position();
+        Some(position.map(|position| self.expiries.at_ms(position)))
+    }
+
+    /// Sets or removes the expiry of a key; true if the key is there.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn set_expiry(&mut self, database: usize, key: &[u8], expiry: Expiry) -> Result<bool> {
+        if let Expiry::AtMs(_) = expiry {
+            self.expiries.reserve(&mut self.budget)?;
+        }
+        let Some(found) = self.find(database, key) else {
+            return Ok(false);
+        };
+        self.apply_expiry(found.handle, expiry);
+        Ok(true)
+    }
+
+    /// Copies value, encoding and expiry of a key to another key, replacing it; false if the source is
+    /// not there.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, or `TooLong` if the new key makes it too long.
+    pub fn copy(&mut self, from: (usize, &[u8]), to: (usize, &[u8])) -> Result<bool> {
+        let Some(source) = self.find(from.0, from.1) else {
+            return Ok(false);
+        };
+        let entry = Entry::at(&self.arena, source.handle);
+        let (len, encoding, access) = (entry.value().len(), entry.encoding(), entry.access());
+        let expiry = match entry.expiry_position() {
+            Some(position) => Expiry::AtMs(self.expiries.at_ms(position)),
+            None => Expiry::Never,
+        };
+        let (handle, _) = self.place_value(to.0, to.1, len, expiry)?;
+        let mut target = EntryMut::at(&mut self.arena, handle);
+        target.set_len(len, encoding);
+        target.set_access(access);
+        let (from_at, to_at) = (
+            entry::HEADER_BYTES + from.1.len(),
+            entry::HEADER_BYTES + to.1.len(),
+        );
+        self.arena
+            .copy((source.handle, from_at), (handle, to_at), len);
+        Ok(true)
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        self.table_of.swap(one, other);
+    }
+
+    /// Removes all keys of a database.
+    pub fn flush(&mut self, database: usize) {
+        let index = usize::from(self.table_of[database]);
+        if self
+            .tables
+            .iter()
+            .enumerate()
+            .all(|(i, table)| i == index || table.is_none())
+        {
+            return self.flush_all();
+        }
+        let Some(table) = self.tables[index].take() else {
+            return;
+        };
+        for link in table.iter() {
+            if let Some(position) = Entry::at(&self.arena, link.handle).expiry_position() {
+                self.expiries
+                    .remove(position, &mut self.arena, &mut self.budget);
+            }
+            self.arena.free(link.handle, &mut self.budget);
+        }
+        self.live_keys -= table.len();
+        table.release(&mut self.budget);
+        self.expiring[index] = 0;
+        self.candidates.clear();
+    }
+
+    /// Removes all keys of all databases: gives blocks back, and looks at no key.
+    pub fn flush_all(&mut self) {
+        for table in self.tables.iter_mut().filter_map(Option::take) {
+            table.release(&mut self.budget);
+        }
+        self.arena.clear(&mut self.budget);
+        self.expiries.clear(&mut self.budget);
+        self.live_keys = 0;
+        self.expiring = [0; DATABASES];
+        self.candidates.clear();
+    }
+
+    /// A random key of a database.
+    pub fn random_key(&mut self, database: usize) -> Option<&[u8]> {
+        loop {
+            let index = usize::from(self.table_of[database]);
+            let link = self.tables[index].as_ref()?.random(&mut self.random)?;
+            if self.is_expired(link.handle) {
+                self.remove_handle(link.handle);
+                self.events.expired_lazily += 1;
+                continue;
+            }
+            return Some(Entry::at(&self.arena, link.handle).key());
+        }
+    }
+
+    /// One step of a scan: calls `see` with keys that are not expired; returns the next cursor, 0 at the
+    /// end. See [`Table::scan`] for what is promised.
+    pub fn scan(&self, database: usize, cursor: u32, mut see: impl FnMut(&[u8])) -> u32 {
+        let Some(table) = self.table(database) else {
+            return 0;
+        };
+        table.scan(cursor, |link| {
+            if !self.is_expired(link.handle) {
+                see(Entry::at(&self.arena, link.handle).key());
+            }
+        })
+    }
+
+    /// Calls `see` with every key of a database that is not expired.
+    pub fn keys(&self, database: usize, mut see: impl FnMut(&[u8])) {
+        let links = self.table(database).into_iter().flat_map(Table::iter);
+        for link in links.filter(|link| !self.is_expired(link.handle)) {
+            see(Entry::at(&self.arena, link.handle).key());
+        }
+    }
+
+    /// Bytes that a key occupies with all that belongs to it.
+    pub fn usage_bytes(&mut self, database: usize, key: &[u8]) -> Option<usize> {
+        let found = self.find(database, key)?;
+        let entry = Entry::at(&self.arena, found.handle);
+        let expiry = if entry.expiry_position().is_some() {
+            size_of::<Node>()
+        } else {
+            0
+        };
+        Some(arena::slot_bytes_for(entry.bytes()) + size_of::<u64>() + expiry)
+    }
+
+    /// When the next key expires, in milliseconds since the Unix epoch.
+    #[inline]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiries.soonest().map(|node| node.at_ms)
+    }
+
+    /// Milliseconds that keys with an expiry have left, on average over a few of them.
+    pub fn average_ttl_ms(&self) -> u64 {
+        let mut random = self.random.clone();
+        let samples: [Option<Node>; 16] =
+            core::array::from_fn(|_| self.expiries.random(&mut random));
+        let left = samples
+            .iter()
+            .flatten()
+            .map(|node| node.at_ms.saturating_sub(self.now_ms));
+        left.clone()
+            .sum::<u64>()
+            .checked_div(left.count() as u64)
+            .unwrap_or(0)
+    }
+
+    /// Removes up to `limit` keys whose time has come; true if there may be more.
+    pub fn expire_due(&mut self, limit: usize) -> bool {
+        for _ in 0..limit {
+            match self.expiries.soonest() {
+                Some(node) if node.at_ms < self.now_ms => {
+                    self.remove_handle(node.handle);
+                    self.events.expired_actively += 1;
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn table(&self, database: usize) -> Option<&Table> {
+        self.tables[usize::from(self.table_of[database])].as_ref()
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u32 {
+        let mut hasher = self.hash_state.build_hasher();
+        hasher.write(key);
+        hasher.finish() as u32
+    }
+
+    /// Finds a key; one that has expired is removed instead.
+    #[inline]
+    fn find(&mut self, database: usize, key: &[u8]) -> Option<Found> {
+        let index = usize::from(self.table_of[database]);
+        let hash = self.hash(key);
+        let found = self.find_in(index, hash, key)?;
+        if self.is_expired(found.handle) {
+            self.remove_found(index, found);
+            self.events.expired_lazily += 1;
+            return None;
+        }
+        Some(found)
+    }
+
+    #[inline]
+    fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
+        let arena = &self.arena;
+        let table = self.tables[index].as_ref()?;
+        let (place, handle) = table.find(hash, |handle| Entry::at(arena, handle).key() == key)?;
+        Some(Found {
+            hash,
+            place,
+            handle,
+        })
+    }
+
+    #[inline]
+    fn is_expired(&self, handle: Handle) -> bool {
+        match Entry::at(&self.arena, handle).expiry_position() {
+            None => false,
+            Some(position) => self.expiries.at_ms(position) < self.now_ms,
+        }
+    }
+
+    #[inline]
+    fn touch(&mut self, handle: Handle) {
+        let access = if self.policy.ranking == Ranking::LeastFrequent {
+            let counter = self.lfu_counter(Entry::at(&self.arena, handle).access());
+            let policy = self.policy;
+            let counter = policy.lfu_hit(counter, &mut self.random);
+            self.lfu_access(counter)
+        } else {
+            self.lru_now
+        };
+        EntryMut::at(&mut self.arena, handle).set_access(access);
+    }
+
+    /// Finds or makes the entry of a key with room for `value_len` bytes, without keeping its value.
+    #[inline]
+    fn place_value(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        value_len: usize,
+        expiry: Expiry,
+    ) -> Result<(Handle, bool)> {
+        self.place_keeping(database, key, value_len, expiry, 0)
+    }
+
+    /// Finds or makes the entry of a key with room for `value_len` bytes, of which the first `kept` are
+    /// those of the present value. Either all is done or nothing: what can fail comes first.
+    #[inline]
+    fn place_keeping(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        value_len: usize,
+        expiry: Expiry,
+        kept: usize,
+    ) -> Result<(Handle, bool)> {
+        let bytes = entry_bytes(key.len(), value_len);
+        if bytes > arena::MAX_BYTES {
+            return Err(Error::new(
+                Subsystem::Cache,
+                Kind::Command(CommandFault::TooLong),
+            ));
+        }
+        if let Expiry::AtMs(_) = expiry {
+            self.expiries.reserve(&mut self.budget)?;
+        }
+        let index = usize::from(self.table_of[database]);
+        let hash = self.hash(key);
+        let found = match self.find_in(index, hash, key) {
+            Some(found) if self.is_expired(found.handle) => {
+                self.remove_found(index, found);
+                self.events.expired_lazily += 1;
+                None
+            }
+            found => found,
+        };
+        let Some(found) = found else {
+            return Ok((self.make(index, hash, key, bytes, expiry)?, true));
+        };
+        let slot_bytes = self.arena.slot(found.handle).len();
+        let mut handle = found.handle;
+        if slot_bytes != arena::slot_bytes_for(bytes) {
+            handle = self.arena.allocate(bytes, &mut self.budget)?;
+            let prefix = entry_bytes(key.len(), kept);
+            self.arena.copy((found.handle, 0), (handle, 0), prefix);
+            self.rename_entry(index, found, handle);
+            self.arena.free(found.handle, &mut self.budget);
+        }
+        self.touch(handle);
+        self.apply_expiry(handle, expiry);
+        Ok((handle, false))
+    }
+
+    /// Makes the entry of a new key.
+    #[inline]
+    fn make(
+        &mut self,
+        index: usize,
+        hash: u32,
+        key: &[u8],
+        bytes: usize,
+        expiry: Expiry,
+    ) -> Result<Handle> {
+        if self.tables[index].is_none() {
+            self.tables[index] = Some(Table::new(&mut self.budget)?);
+        }
+        let handle = self.arena.allocate(bytes, &mut self.budget)?;
+        let access = match self.policy.ranking {
+            Ranking::LeastFrequent => self.lfu_access(LFU_INITIAL),
+            _ => self.lru_now,
+        };
+        EntryMut::at(&mut self.arena, handle).init(index, key, access);
+        let table = self.tables[index].as_mut().expect("made above");
+        if let Err(error) = table.insert(Link { hash, handle }, &mut self.budget) {
+            self.arena.free(handle, &mut self.budget);
+            return Err(error);
+        }
+        self.live_keys += 1;
+        self.apply_expiry(handle, expiry);
+        Ok(handle)
+    }
+
+    /// Changes the expiry of an entry; room in the index was reserved.
+    #[inline]
+    fn apply_expiry(&mut self, handle: Handle, expiry: Expiry) {
+        let entry = Entry::at(&self.arena, handle);
+        match (entry.expiry_position(), expiry) {
+            (_, Expiry::Keep) | (None, Expiry::Never) => {}
+            (None, Expiry::AtMs(at_ms)) => {
+                self.expiring[entry.table()] += 1;
+                self.expiries
+                    .insert(Node { at_ms, handle }, &mut self.arena);
+            }
+            (Some(position), Expiry::AtMs(at_ms)) => {
+                self.expiries.reschedule(position, at_ms, &mut self.arena);
+            }
+            (Some(position), Expiry::Never) => {
+                self.expiring[entry.table()] -= 1;
+                EntryMut::at(&mut self.arena, handle).set_expiry_position(None);
+                self.expiries
+                    .remove(position, &mut self.arena, &mut self.budget);
+            }
+        }
+    }
+
+    /// Makes link and expiry of an entry name the slot it was copied to.
+    fn rename_entry(&mut self, index: usize, found: Found, handle: Handle) {
+        let link = Link {
+            hash: found.hash,
+            handle,
+        };
+        self.tables[index]
+            .as_mut()
+            .expect("it has a link")
+            .replace(found.place, link);
+        if let Some(position) = Entry::at(&self.arena, handle).expiry_position() {
+            self.expiries.rename(position, handle);
+        }
+    }
+
+    /// Removes the entry that `found` names.
+    fn remove_found(&mut self, index: usize, found: Found) {
+        self.apply_expiry(found.handle, Expiry::Never);
+        let table = self.tables[index].as_mut().expect("it has a link");
+        table.remove(found.place, &mut self.budget);
+        self.live_keys -= 1;
+        self.arena.free(found.handle, &mut self.budget);
+    }
+
+    /// Finds the link of an entry.
+    fn locate(&self, handle: Handle) -> (usize, Found) {
+        let entry = Entry::at(&self.arena, handle);
+        let (index, hash) = (entry.table(), self.hash(entry.key()));
+        let table = self.tables[index].as_ref().expect("an entry is in a table");
+        let (place, _) = table
+            .find(hash, |other| other == handle)
+            .expect("an entry is named by one link");
+        (
+            index,
+            Found {
+                hash,
+                place,
+                handle,
+            },
+        )
+    }
+
+    /// Removes an entry.
+    fn remove_handle(&mut self, handle: Handle) {
+        let (index, found) = self.locate(handle);
+        self.remove_found(index, found);
+    }
+}

@@ -1,0 +1,602 @@
+//! The hash table of one database: linear hashing (Litwin 1980) over paged buckets.
+//!
+//! It grows and shrinks one bucket at a time, so no request ever waits for a resize. A bucket is one cache
+//! line: seven links and the number of an overflow bucket. A link is the key's 32-bit hash beside the
+//! handle of its entry; the hash tells other keys apart without touching their entries, and also says where
+//! a link goes when its bucket is split.
+//!
+//! Always true: every link is in the bucket its hash names, or in that bucket's overflow chain; a link of
+//! 0 is an empty place. Buckets `0..bucket_count` exist, in pages of [`BUCKETS_PER_PAGE`].
+//!
+//! A table that cannot grow for want of memory stays as it is, with longer chains, and tries again.
+
+use super::arena::Handle;
+use super::budget::Budget;
+use crate::cache::random::Random;
+use crate::error::Result;
+use crate::memory::frames::{Block, Order};
+use alloc::vec::Vec;
+
+/// 16 KiB: few enough pages that their directory stays small.
+const PAGE_ORDER: Order = Order::new(2).expect("an order");
+const WORDS: usize = 8;
+const LINKS: usize = WORDS - 1;
+const BUCKET_BYTES: usize = WORDS * 8;
+const BUCKETS_PER_PAGE: usize = PAGE_ORDER.bytes() / BUCKET_BYTES;
+const OVERFLOW_PAGE_ORDER: Order = Order::ZERO;
+const BUCKETS_PER_OVERFLOW_PAGE: usize = OVERFLOW_PAGE_ORDER.bytes() / BUCKET_BYTES;
+/// Keys per bucket above which the table grows: between splits a bucket holds 4 to 8 on average.
+const GROW_LOAD: usize = 4;
+/// Keys per bucket below which it shrinks: far from `GROW_LOAD`, so that it does not swing.
+const SHRINK_LOAD: usize = 1;
+/// Marks the number of an overflow bucket.
+const OVERFLOW: u32 = 1 << 31;
+/// Random buckets tried before `random` walks on from the last one.
+const RANDOM_TRIES: usize = 16;
+
+type Bucket = [[u8; 8]; WORDS];
+const EMPTY: Bucket = [[0; 8]; WORDS];
+
+/// A place in the table: a bucket and which of its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    bucket: u32,
+    link: u32,
+}
+
+/// What a link says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// The hash of the key.
+    pub(super) hash: u32,
+    /// Its entry.
+    pub(super) handle: Handle,
+}
+
+impl Link {
+    #[inline]
+    fn from_word(word: [u8; 8]) -> Option<Self> {
+        let word = u64::from_le_bytes(word);
+        Handle::from_raw(word as u32).map(|handle| Self {
+            hash: (word >> 32) as u32,
+            handle,
+        })
+    }
+
+    #[inline]
+    fn to_word(self) -> [u8; 8] {
+        (u64::from(self.hash) << 32 | u64::from(self.handle.raw())).to_le_bytes()
+    }
+}
+
+/// Pages of buckets.
+#[derive(Default)]
+struct Pages {
+    blocks: Vec<Block>,
+}
+
+impl Pages {
+    #[inline]
+    fn bucket<const PER_PAGE: usize>(&self, index: usize) -> &Bucket {
+        let (buckets, _) = self.blocks[index / PER_PAGE].as_chunks::<BUCKET_BYTES>();
+        as_words(&buckets[index % PER_PAGE])
+    }
+
+    #[inline]
+    fn bucket_mut<const PER_PAGE: usize>(&mut self, index: usize) -> &mut Bucket {
+        let (buckets, _) = self.blocks[index / PER_PAGE].as_chunks_mut::<BUCKET_BYTES>();
+        let (words, _) = buckets[index % PER_PAGE].as_chunks_mut();
+        words.first_chunk_mut().expect("a bucket is eight words")
+    }
+
+    fn add(&mut self, order: Order, budget: &mut Budget) -> Result<()> {
+        self.blocks.try_reserve(1)?;
+        let mut block = budget.take(order)?;
+        block.fill(0);
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    fn give_all(&mut self, budget: &mut Budget) {
+        for block in core::mem::take(&mut self.blocks) {
+            budget.give(block);
+        }
+    }
+}
+
+#[inline]
+fn as_words(bucket: &[u8; BUCKET_BYTES]) -> &Bucket {
+    let (words, _) = bucket.as_chunks();
+    words.first_chunk().expect("a bucket is eight words")
+}
+
+/// Finds entries by the hash of their key.
+pub(super) struct Table {
+    pages: Pages,
+    overflow: Pages,
+    /// First free overflow bucket, by number plus one; its first word links to the next.
+    overflow_free: u32,
+    overflow_used: u32,
+    bucket_count: usize,
+    /// `2^level <= bucket_count`; buckets below `bucket_count - 2^level` are split already.
+    level: u32,
+    len: usize,
+}
+
+impl Table {
+    /// An empty table of one page.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no page.
+    pub(super) fn new(budget: &mut Budget) -> Result<Self> {
+        let mut pages = Pages::default();
+        pages.add(PAGE_ORDER, budget)?;
+        Ok(Self {
+            pages,
+            overflow: Pages::default(),
+            overflow_free: 0,
+            overflow_used: 0,
+            bucket_count: BUCKETS_PER_PAGE,
+            level: BUCKETS_PER_PAGE.ilog2(),
+            len: 0,
+        })
+    }
+
+    /// Keys held.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Buckets, overflow not counted.
+    #[cfg(test)]
+    pub(super) fn bucket_count(&self) -> usize {
+        self.bucket_count
+    }
+
+    /// Finds the link of the key with `hash` whose entry `matches`.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        hash: u32,
+        mut matches: impl FnMut(Handle) -> bool,
+    ) -> Option<(Place, Handle)> {
+        let mut number = self.home(hash);
+        loop {
+            let bucket = self.bucket(number);
+            for (at, word) in bucket[..LINKS].iter().enumerate() {
+                let word = u64::from_le_bytes(*word);
+                if (word >> 32) as u32 == hash
+                    && let Some(handle) = Handle::from_raw(word as u32)
+                    && matches(handle)
+                {
+                    return Some((
+                        Place {
+                            bucket: number,
+                            link: at as u32,
+                        },
+                        handle,
+                    ));
+                }
+            }
+            number = overflow_of(bucket)?;
+        }
+    }
+
+    /// Adds a link. The key must not be there yet.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if its bucket is full and no overflow bucket can be had; nothing is changed.
+    #[inline]
+    pub(super) fn insert(&mut self, link: Link, budget: &mut Budget) -> Result<()> {
+        self.insert_without_growing(link, budget)?;
+        self.len += 1;
+        if self.len > self.bucket_count * GROW_LOAD {
+            self.split(budget);
+        }
+        Ok(())
+    }
+
+    /// Makes the link at `place` name another entry of the same key.
+    #[inline]
+    pub(super) fn replace(&mut self, place: Place, link: Link) {
+        self.bucket_mut(place.bucket)[place.link as usize] = link.to_word();
+    }
+
+    /// Removes the link at `place`.
+    #[inline]
+    pub(super) fn remove(&mut self, place: Place, budget: &mut Budget) {
+        self.bucket_mut(place.bucket)[place.link as usize] = [0; 8];
+        self.len -= 1;
+        if self.len == 0 && self.overflow_used > 0 {
+            self.tidy_empty(budget);
+        }
+        if self.len < self.bucket_count * SHRINK_LOAD && self.bucket_count > BUCKETS_PER_PAGE {
+            self.merge(budget);
+        }
+    }
+
+    /// A random link; `None` only if the table is empty. Favours links in short buckets a little.
+    pub(super) fn random(&self, random: &mut Random) -> Option<Link> {
+        if self.len == 0 {
+            return None;
+        }
+        let count = self.bucket_count as u32;
+        let mut number = 0;
+        for _ in 0..RANDOM_TRIES {
+            number = random.below(count);
+            if let Some(link) = self.random_of_bucket(number, random) {
+                return Some(link);
+            }
+        }
+        (1..=count).find_map(|step| self.random_of_bucket((number + step) % count, random))
+    }
+
+    /// Calls `see` with up to `count` links found from a random bucket on.
+    pub(super) fn sample(&self, random: &mut Random, count: u32, mut see: impl FnMut(Link)) {
+        let mut left = count.min(self.len as u32);
+        let mut number = random.below(self.bucket_count as u32);
+        while left > 0 {
+            for link in self.links(number) {
+                see(link);
+                left -= 1;
+                if left == 0 {
+                    return;
+                }
+            }
+            number = (number + 1) % self.bucket_count as u32;
+        }
+    }
+
+    /// One step of a scan: calls `see` with every link of the bucket that `cursor` names, and returns
+    /// the cursor that follows, 0 at the end.
+    ///
+    /// The cursor counts bit-reversed, as Redis' does: a bucket covers an interval of reversed hashes, and
+    /// the scan goes through the intervals in order. Splitting cuts an interval in two and merging joins
+    /// two, so whatever is there throughout the scan is seen at least once.
+    pub(super) fn scan(&self, cursor: u32, mut see: impl FnMut(Link)) -> u32 {
+        let number = self.home(cursor);
+        self.links(number).for_each(&mut see);
+        let is_deep = number >= 1 << self.level || (number as usize) < self.split_count();
+        let depth = if is_deep { self.level + 1 } else { self.level };
+        let step = 1_u32 << (32 - depth);
+        (cursor.reverse_bits() & !(step - 1))
+            .wrapping_add(step)
+            .reverse_bits()
+    }
+
+    /// All links. Nothing may be added or removed meanwhile.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Link> {
+        (0..self.bucket_count as u32).flat_map(|number| self.links(number))
+    }
+
+    /// Gives all pages back.
+    pub(super) fn release(mut self, budget: &mut Budget) {
+        self.pages.give_all(budget);
+        self.overflow.give_all(budget);
+    }
+
+    /// Links of a bucket and its overflow chain.
+    fn links(&self, number: u32) -> impl Iterator<Item = Link> {
+        let chain = core::iter::successors(Some(number), |&n| overflow_of(self.bucket(n)));
+        chain.flat_map(|n| {
+            self.bucket(n)[..LINKS]
+                .iter()
+                .filter_map(|word| Link::from_word(*word))
+        })
+    }
+
+    fn random_of_bucket(&self, number: u32, random: &mut Random) -> Option<Link> {
+        let count = self.links(number).count() as u32;
+        self.links(number).nth(random.below(count) as usize)
+    }
+
+    /// Buckets of the present round that are split already.
+    #[inline]
+    fn split_count(&self) -> usize {
+        self.bucket_count - (1 << self.level)
+    }
+
+    /// The bucket that a hash names.
+    #[inline]
+    fn home(&self, hash: u32) -> u32 {
+        let deep = hash & ((2 << self.level) - 1);
+        if (deep as usize) < self.bucket_count {
+            deep
+        } else {
+            hash & ((1 << self.level) - 1)
+        }
+    }
+
+    #[inline]
+    fn bucket(&self, number: u32) -> &Bucket {
+        if number & OVERFLOW == 0 {
+            self.pages.bucket::<BUCKETS_PER_PAGE>(number as usize)
+        } else {
+            let index = (number & !OVERFLOW) as usize;
+            self.overflow.bucket::<BUCKETS_PER_OVERFLOW_PAGE>(index)
+        }
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, number: u32) -> &mut Bucket {
+        if number & OVERFLOW == 0 {
+            self.pages.bucket_mut::<BUCKETS_PER_PAGE>(number as usize)
+        } else {
+            let index = (number & !OVERFLOW) as usize;
+            self.overflow.bucket_mut::<BUCKETS_PER_OVERFLOW_PAGE>(index)
+        }
+    }
+
+    #[inline]
+    fn insert_without_growing(&mut self, link: Link, budget: &mut Budget) -> Result<()> {
+        let mut number = self.home(link.hash);
+        loop {
+            let bucket = self.bucket_mut(number);
+            if let Some(word) = bucket[..LINKS].iter_mut().find(|word| **word == [0; 8]) {
+                *word = link.to_word();
+                return Ok(());
+            }
+            number = match overflow_of(bucket) {
+                Some(next) => next,
+                None => self.append_overflow(number, budget)?,
+            };
+        }
+    }
+
+    /// Grows by one bucket: the next in turn gives those of its links to it whose hash says so.
+    #[cold]
+    fn split(&mut self, budget: &mut Budget) {
+        let new = self.bucket_count;
+        if new == self.pages.blocks.len() * BUCKETS_PER_PAGE
+            && self.pages.add(PAGE_ORDER, budget).is_err()
+        {
+            return;
+        }
+        let old = self.split_count() as u32;
+        *self.bucket_mut(new as u32) = EMPTY;
+        self.bucket_count += 1;
+        if self.bucket_count == 2 << self.level {
+            self.level += 1;
+        }
+        // The chain's own buckets are enough: two buckets hold what one and its chain held.
+        self.spread(old, budget);
+    }
+
+    /// Shrinks by one bucket: the last gives its links back to the one it was split from.
+    #[cold]
+    fn merge(&mut self, budget: &mut Budget) {
+        if self.overflow_free == 0 && self.add_overflow_page(budget).is_err() {
+            return;
+        }
+        if self.split_count() == 0 {
+            self.level -= 1;
+        }
+        self.bucket_count -= 1;
+        let last = self.bucket_count as u32;
+        self.spread(last, budget);
+        if self.bucket_count <= (self.pages.blocks.len() - 1) * BUCKETS_PER_PAGE {
+            let page = self.pages.blocks.pop().expect("a table has a page");
+            budget.give(page);
+        }
+        self.release_unused_overflow(budget);
+    }
+
+    /// Takes all links out of a bucket and its chain, frees the chain, and puts each link where its hash
+    /// says now.
+    fn spread(&mut self, number: u32, budget: &mut Budget) {
+        let mut bucket = core::mem::replace(self.bucket_mut(number), EMPTY);
+        loop {
+            for link in bucket[..LINKS]
+                .iter()
+                .filter_map(|word| Link::from_word(*word))
+            {
+                self.insert_without_growing(link, budget)
+                    .expect("a chain's own buckets, or the one set by, hold its links");
+            }
+            let Some(next) = overflow_of(&bucket) else {
+                return;
+            };
+            bucket = *self.bucket(next);
+            self.free_overflow(next);
+        }
+    }
+
+    #[cold]
+    fn append_overflow(&mut self, number: u32, budget: &mut Budget) -> Result<u32> {
+        if self.overflow_free == 0 {
+            self.add_overflow_page(budget)?;
+        }
+        let index = self.overflow_free - 1;
+        let new = index | OVERFLOW;
+        self.overflow_free = u64::from_le_bytes(self.bucket(new)[0]) as u32;
+        *self.bucket_mut(new) = EMPTY;
+        self.overflow_used += 1;
+        self.bucket_mut(number)[LINKS] = u64::from(index + 1).to_le_bytes();
+        Ok(new)
+    }
+
+    fn add_overflow_page(&mut self, budget: &mut Budget) -> Result<()> {
+        let first = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
+        self.overflow.add(OVERFLOW_PAGE_ORDER, budget)?;
+        for index in (first..first + BUCKETS_PER_OVERFLOW_PAGE).rev() {
+            self.push_free_overflow(index as u32 | OVERFLOW);
+        }
+        Ok(())
+    }
+
+    fn push_free_overflow(&mut self, number: u32) {
+        let next = u64::from(self.overflow_free);
+        let bucket = self.bucket_mut(number);
+        *bucket = EMPTY;
+        bucket[0] = next.to_le_bytes();
+        self.overflow_free = (number & !OVERFLOW) + 1;
+    }
+
+    fn free_overflow(&mut self, number: u32) {
+        self.push_free_overflow(number);
+        self.overflow_used -= 1;
+    }
+
+    fn release_unused_overflow(&mut self, budget: &mut Budget) {
+        if self.overflow_used == 0 {
+            self.overflow.give_all(budget);
+            self.overflow_free = 0;
+        }
+    }
+
+    /// An emptied table drops its chains; overflow buckets emptied earlier wait for their bucket's next
+    /// split or merge, or are filled again.
+    #[cold]
+    fn tidy_empty(&mut self, budget: &mut Budget) {
+        for number in 0..self.bucket_count as u32 {
+            *self.bucket_mut(number) = EMPTY;
+        }
+        self.overflow_used = 0;
+        self.release_unused_overflow(budget);
+    }
+}
+
+/// The overflow bucket that follows a bucket.
+#[inline]
+fn overflow_of(bucket: &Bucket) -> Option<u32> {
+    let number = u64::from_le_bytes(bucket[LINKS]) as u32;
+    number.checked_sub(1).map(|index| index | OVERFLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::host_frames;
+    use super::*;
+    use std::collections::{HashMap, HashSet};
+    use std::vec::Vec;
+
+    fn link(id: u32) -> Link {
+        let hash = (u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+        Link {
+            hash,
+            handle: Handle::from_raw(id).expect("ids start at 1"),
+        }
+    }
+
+    fn find(table: &Table, id: u32) -> Option<Place> {
+        table
+            .find(link(id).hash, |handle| handle == link(id).handle)
+            .map(|(place, _)| place)
+    }
+
+    #[test]
+    fn it_holds_what_a_model_holds_while_it_grows_and_shrinks() {
+        for seed in 0..5 {
+            let mut budget = Budget::new(host_frames(16 << 20), 16 << 20);
+            let mut table = Table::new(&mut budget).expect("memory");
+            let mut random = Random::new(seed);
+            let mut model = HashSet::new();
+            for phase in [9, 1, 8, 2, 5, 0] {
+                for _ in 0..20_000 {
+                    let id = random.below(30_000) + 1;
+                    let place = find(&table, id);
+                    assert_eq!(place.is_some(), model.contains(&id), "seed {seed} id {id}");
+                    match place {
+                        None if random.below(10) < phase => {
+                            table.insert(link(id), &mut budget).expect("memory");
+                            model.insert(id);
+                        }
+                        Some(place) if random.below(10) >= phase => {
+                            table.remove(place, &mut budget);
+                            model.remove(&id);
+                        }
+                        _ => {}
+                    }
+                }
+                let seen: HashSet<u32> = table.iter().map(|link| link.handle.raw()).collect();
+                assert_eq!(
+                    (seen.len(), table.len()),
+                    (model.len(), model.len()),
+                    "seed {seed}"
+                );
+            }
+            for id in model {
+                table.remove(find(&table, id).expect("the model holds it"), &mut budget);
+            }
+            assert_eq!(table.bucket_count(), BUCKETS_PER_PAGE);
+            assert_eq!(
+                budget.held_bytes(),
+                PAGE_ORDER.bytes() as u64,
+                "seed {seed}"
+            );
+            table.release(&mut budget);
+            assert_eq!(budget.held_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_scan_returns_every_key_that_is_there_throughout_whatever_else_happens() {
+        for seed in 0..20 {
+            let mut budget = Budget::new(host_frames(16 << 20), 16 << 20);
+            let mut table = Table::new(&mut budget).expect("memory");
+            let mut random = Random::new(seed);
+            for id in 1..=2000 {
+                table.insert(link(id), &mut budget).expect("memory");
+            }
+            let is_growing = seed % 2 == 0;
+            let mut next_id = 2001;
+            if !is_growing {
+                for id in 2001..=12_000 {
+                    table.insert(link(id), &mut budget).expect("memory");
+                }
+            }
+            let mut seen = HashMap::new();
+            let mut cursor = 0;
+            loop {
+                cursor = table.scan(cursor, |link| {
+                    *seen.entry(link.handle.raw()).or_insert(0) += 1;
+                });
+                if cursor == 0 {
+                    break;
+                }
+                for _ in 0..random.below(30) {
+                    if is_growing && next_id < 60_000 {
+                        table.insert(link(next_id), &mut budget).expect("memory");
+                    } else if !is_growing && next_id <= 12_000 {
+                        let place = find(&table, next_id).expect("inserted above");
+                        table.remove(place, &mut budget);
+                    }
+                    next_id += 1;
+                }
+            }
+            let missed = (1..=2000).filter(|id| !seen.contains_key(id)).count();
+            assert_eq!(missed, 0, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn without_memory_to_grow_it_goes_on_with_longer_chains_until_those_are_refused() {
+        let limit = PAGE_ORDER.bytes() as u64 + 3 * 4096;
+        let mut budget = Budget::new(host_frames(1 << 20), limit);
+        let mut table = Table::new(&mut budget).expect("memory");
+        let mut held = 0;
+        while table.insert(link(held + 1), &mut budget).is_ok() {
+            held += 1;
+        }
+        assert!(held > 1500, "{held}");
+        assert_eq!(table.len(), held as usize);
+        assert!((1..=held).all(|id| find(&table, id).is_some()));
+    }
+
+    #[test]
+    fn random_links_come_from_all_over_the_table() {
+        let mut budget = Budget::new(host_frames(1 << 20), 1 << 20);
+        let mut table = Table::new(&mut budget).expect("memory");
+        let mut random = Random::new(3);
+        assert!(table.random(&mut random).is_none());
+        (1..=50).for_each(|id| table.insert(link(id), &mut budget).expect("memory"));
+        let seen: HashSet<u32> = (0..2000)
+            .map(|_| table.random(&mut random).expect("not empty").handle.raw())
+            .collect();
+        assert_eq!(seen.len(), 50);
+        let mut sampled = Vec::new();
+        table.sample(&mut random, 5, |link| sampled.push(link.handle.raw()));
+        assert_eq!(sampled.len(), 5);
+    }
+}
