@@ -1,1 +1,220 @@
-//! Composition root.
+//! The composition root: builds each part once, hands it what it needs, and runs the data plane.
+//!
+//! [`run`] is what an image's entry calls. It prepares the ground (memory, clock), reads the boot arguments,
+//! takes the network device, starts the application and the HTTP server, and then loops: poll the stack
+//! while there is work, sleep until an interrupt or the next deadline when there is none. The data plane
+//! is this one loop on the boot CPU; interrupts only end its sleep.
+#![allow(
+    unsafe_code,
+    reason = "devices named by the device tree are handed to their drivers here"
+)]
+
+pub mod crash;
+mod data_plane;
+pub mod ground;
+mod pages;
+mod settings;
+mod system;
+mod this_cpu;
+
+use crate::app::{Application, Environment, Power};
+use crate::arch::aarch64::psci::Conduit;
+use crate::arch::aarch64::{BootInfo, timer};
+use crate::bus::registry::Registry;
+use crate::error::{Error, Kind, Result, Subsystem};
+use crate::memory::frames::{FrameSource, PAGE_SIZE};
+use crate::net::counters::NetworkCounters;
+use crate::net::http::{HttpServer, Limits};
+use crate::net::stack::{Secrets, Stack};
+use crate::platform::interrupts::{self, Binding, Source};
+use crate::platform::time::Clock;
+use crate::platform::virtio::{self, network::VirtioNetwork};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use data_plane::DataPlane;
+use ground::Ground;
+use pages::Pages;
+use settings::Settings;
+use system::System;
+use virtio_drivers::transport::DeviceType;
+
+/// Bytes that must be free once all parts are built: a few connections and the keys of a small test.
+const SPARE_BYTES_MIN: u64 = 1 << 20;
+/// The share of free memory kept from the application for connections and the heap: one part in so many,
+const RESERVE_DIVISOR: u64 = 8;
+/// but at least this,
+const RESERVE_BYTES_MIN: u64 = 1 << 20;
+/// and at most this (all connections that the stack allows take more: then the peer is refused).
+const RESERVE_BYTES_MAX: u64 = 64 << 20;
+
+/// Makes `$application`, a `Box<dyn Application>`, the application of this image.
+#[macro_export]
+macro_rules! application {
+    ($application:expr) => {
+        #[allow(unsafe_code, reason = "the entry code calls this by its name")]
+        #[unsafe(no_mangle)]
+        extern "C" fn nos_main(boot: &$crate::arch::aarch64::BootInfo) -> ! {
+            $crate::kernel::run(boot, || $application)
+        }
+    };
+}
+
+/// Runs the image with the application that `make` makes, once the heap is there.
+pub fn run(boot: &BootInfo, make: fn() -> Box<dyn Application>) -> ! {
+    // SAFETY: the entry code calls the image's entry once, with what it handed over.
+    let ground = unsafe { ground::bring_up(boot) };
+    let conduit = ground.conduit;
+    match compose(ground, make()) {
+        Ok(data_plane) => data_plane.run(),
+        Err(error) => ground::stop(error, conduit),
+    }
+}
+
+/// Ends the machine at the application's wish.
+struct MachinePower(Option<Conduit>);
+
+impl Power for MachinePower {
+    fn off(&self) {
+        crash::power_off(self.0)
+    }
+}
+
+fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<DataPlane> {
+    let clock = ground.clock;
+    let system = Arc::new(System::new(clock));
+    system.stage_done("memory");
+    let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
+    crash::set_ending(settings.ending, ground.conduit);
+    if let Some(seconds) = settings.unix_seconds {
+        clock.set_wall(seconds);
+    }
+    let memory = ground.memory;
+    let total_mib = (memory.total_frames() * PAGE_SIZE as u64) >> 20;
+    log::info!(
+        "nos {} on {} CPUs, {total_mib} MiB managed",
+        env!("CARGO_PKG_VERSION"),
+        ground.machine.cpus.len()
+    );
+
+    let device = take_network(&ground)?;
+    system.stage_done("devices");
+
+    let mut seeds = Seeds::new(ground.machine.seed);
+    let available = memory.free_frames() * PAGE_SIZE as u64;
+    if available < SPARE_BYTES_MIN {
+        let kind = Kind::TooLittleMemory {
+            available_bytes: available,
+            required_bytes: SPARE_BYTES_MIN,
+        };
+        return Err(Error::new(Subsystem::Memory, kind));
+    }
+    let reserve = (available / RESERVE_DIVISOR).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
+    let mut parts = application.start(Environment {
+        frames: memory,
+        memory_budget_bytes: available.saturating_sub(reserve),
+        clock,
+        seed: seeds.next(),
+        power: Box::leak(Box::new(MachinePower(ground.conduit))),
+    })?;
+    system.stage_done("application");
+
+    let mut registry = Registry::new();
+    registry.register("system", system.clone())?;
+    registry.register("memory", Arc::new(ground.memory))?;
+    registry.register("heap", Arc::new(ground.heap))?;
+    for (name, source) in parts.sources {
+        registry.register(name, source)?;
+    }
+    let network = Arc::new(NetworkCounters::new());
+    registry.register("network", network.clone())?;
+    let pages = Pages::new(registry, memory, clock)?;
+    let http = HttpServer::new(
+        clock,
+        settings.http_port,
+        Limits::DEFAULT,
+        pages.routes,
+        pages.counters,
+    )?;
+    parts.services.try_reserve(1)?;
+    parts.services.push(Box::new(http));
+
+    let secrets = Secrets {
+        sequence_key: [seeds.next(), seeds.next()],
+        hash_seed: seeds.next(),
+        interface_seed: seeds.next(),
+    };
+    settings.network.fit(available);
+    let stack = Stack::new(
+        device,
+        settings.network,
+        parts.services,
+        secrets,
+        network,
+        clock.now(),
+    )?;
+    system.stage_done("network");
+    Ok(DataPlane {
+        stack,
+        clock,
+        system,
+        detection: pages.detection,
+        memory,
+        ready: pages.ready,
+    })
+}
+
+type NetworkDevice = VirtioNetwork<virtio_drivers::transport::mmio::MmioTransport<'static>>;
+
+/// Finds the network device and binds its interrupt and the timer's.
+fn take_network(ground: &Ground) -> Result<NetworkDevice> {
+    let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
+    let machine = ground.machine;
+    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; nothing else uses them.
+    let found = unsafe { virtio::find(&machine.virtio_mmio, DeviceType::Network) }
+        .ok_or(missing("virtio network device"))?;
+    let gic = machine
+        .gic
+        .as_ref()
+        .ok_or(missing("interrupt controller in the device tree"))?;
+    let timer = machine
+        .timer_interrupt
+        .ok_or(missing("timer in the device tree"))?;
+    let quiet = found.quiet;
+    let bindings = [
+        Binding {
+            interrupt: timer,
+            source: Source::Timer,
+            handler: Box::new(timer::disarm),
+        },
+        Binding {
+            interrupt: found.interrupt,
+            source: Source::Network,
+            handler: Box::new(move || quiet.acknowledge()),
+        },
+    ];
+    // SAFETY: the tree's controller, mapped by `bring_up`; this is the only call.
+    unsafe { interrupts::set_up(gic, machine.cpus.len().max(1), bindings) }?;
+    VirtioNetwork::new(found.transport)
+}
+
+/// Numbers that peers cannot know, spread from the device tree's seed (SplitMix64, Steele et al. 2014).
+struct Seeds(u64);
+
+impl Seeds {
+    fn new(seed: u64) -> Self {
+        if seed == 0 {
+            log::warn!(
+                "no random seed in the device tree: hashes and sequence numbers can be guessed"
+            );
+        }
+        Self(seed ^ timer::ticks())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,212 @@
+//! From the first Rust instruction to solid ground: console, device tree, final page tables, frames, heap,
+//! clock. The image and every test binary inside QEMU start here.
+//!
+//! Order: emergency console, heap on the boot arena, tree validated and read, its console, page tables,
+//! then the frames under the heap. What cannot be is told in one line, and the machine is turned off.
+#![allow(
+    unsafe_code,
+    reason = "raw memory and device addresses become owned parts here, once"
+)]
+
+use super::crash::{self, power_off};
+use super::this_cpu::ThisCpu;
+use crate::arch::aarch64::mmu::{ADDRESS_END, AddressSpace};
+use crate::arch::aarch64::psci::Conduit;
+use crate::arch::aarch64::{BootInfo, EMERGENCY_CONSOLE, ImageLayout, cpu};
+use crate::error::{Error, Result};
+use crate::memory::frames::PAGE_SIZE;
+use crate::memory::heap::KernelHeap;
+use crate::memory::{MemoryManager, PageCachePolicy};
+use crate::platform::clock::{CounterClock, read_rtc};
+use crate::platform::console::{self, Console, print_dying};
+use crate::platform::device_tree::{Gic, Machine, PsciMethod, validate};
+use crate::platform::memory_map::{Ranges, inwards, merge, outwards, subtract};
+use alloc::boxed::Box;
+use core::ops::Range;
+
+/// Memory for what is allocated before the frames are there: page tables and the machine's description.
+const BOOT_ARENA_BYTES: usize = 128 * 1024;
+
+#[repr(C, align(4096))]
+struct BootArena([u8; BOOT_ARENA_BYTES]);
+
+#[unsafe(link_section = ".uninit.boot_arena")]
+static mut BOOT_ARENA: BootArena = BootArena([0; BOOT_ARENA_BYTES]);
+
+// The language's allocator has to be global.
+#[global_allocator]
+static HEAP: KernelHeap<ThisCpu> = KernelHeap::new(ThisCpu);
+
+/// What everything else is built on.
+pub struct Ground {
+    /// The machine, as its device tree describes it.
+    pub machine: &'static Machine<'static>,
+    /// Frames, behind the page caches.
+    pub memory: &'static MemoryManager<ThisCpu>,
+    /// The heap over them.
+    pub heap: &'static KernelHeap<ThisCpu>,
+    /// Monotonic time and time of day.
+    pub clock: &'static CounterClock,
+    /// How to turn the machine off.
+    pub conduit: Option<Conduit>,
+}
+
+/// Prepares the ground, or tells in one line why it cannot be and turns the machine off.
+///
+/// # Safety
+/// Called once, by the entry code's first call into Rust, with what that code handed over.
+pub unsafe fn bring_up(boot: &BootInfo) -> Ground {
+    // SAFETY: the entry code mapped the emergency console; nothing else uses it yet.
+    console::install(unsafe { Console::new(EMERGENCY_CONSOLE) });
+    crash::install();
+    cpu::unmask_system_errors();
+    // SAFETY: the arena is a static that nothing else names, and this runs once.
+    unsafe { HEAP.init_boot((&raw mut BOOT_ARENA) as usize, BOOT_ARENA_BYTES) };
+    // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there.
+    let tree = unsafe { map_tree(boot.device_tree) };
+    let machine = tree
+        .and_then(Machine::read)
+        .unwrap_or_else(|error| stop(error, None));
+    let machine: &'static Machine<'static> = Box::leak(Box::new(machine));
+    let conduit = machine.psci.map(|method| match method {
+        PsciMethod::Hvc => Conduit::Hvc,
+        PsciMethod::Smc => Conduit::Smc,
+    });
+    // SAFETY: `boot` and the tree at its address are what the entry code handed over.
+    unsafe { settle(boot, machine, conduit) }.unwrap_or_else(|error| stop(error, conduit))
+}
+
+/// Tells why the image cannot start, and ends it.
+pub fn stop(error: Error, conduit: Option<Conduit>) -> ! {
+    print_dying(format_args!("nos: cannot start: {error}\n"));
+    power_off(conduit)
+}
+
+/// # Safety
+/// 2 MiB from `address` are mapped, readable and not written as long as the image runs.
+unsafe fn map_tree(address: usize) -> Result<&'static [u8]> {
+    const HEADER_BYTES: usize = 40;
+    // SAFETY: our caller promises that much memory.
+    let header = unsafe { core::slice::from_raw_parts(address as *const u8, HEADER_BYTES) };
+    let bytes = validate::total_size(header)?;
+    // SAFETY: `total_size` answers at most the 2 MiB our caller promises.
+    let tree = unsafe { core::slice::from_raw_parts(address as *const u8, bytes) };
+    validate::validate(tree)?;
+    Ok(tree)
+}
+
+/// # Safety
+/// As [`bring_up`]; `machine` was read from the tree in `boot`.
+unsafe fn settle(
+    boot: &BootInfo,
+    machine: &'static Machine<'static>,
+    conduit: Option<Conduit>,
+) -> Result<Ground> {
+    let layout = ImageLayout::current();
+    // SAFETY: the header was validated before the machine was read.
+    let tree_bytes = unsafe { core::slice::from_raw_parts(boot.device_tree as *const u8, 40) };
+    let tree = outwards(
+        boot.device_tree..boot.device_tree + validate::total_size(tree_bytes)?,
+        PAGE_SIZE,
+    );
+    let ram = merge(machine.ram.iter().map(|bank| {
+        let limit = |address: u64| (address as usize).min(ADDRESS_END);
+        inwards(limit(bank.start)..limit(bank.end), PAGE_SIZE)
+    }));
+    let mut space = AddressSpace::for_image(&layout)?;
+    space.map_constants(tree.clone())?;
+    let mapped_otherwise = merge([layout.start..layout.end, tree.clone()]);
+    for bank in &ram {
+        for part in subtract(bank.clone(), &mapped_otherwise) {
+            space.map_memory(part)?;
+        }
+    }
+    for registers in &device_ranges(machine) {
+        space.map_device(registers.clone())?;
+    }
+    // SAFETY: image, stacks, tree, RAM and every device of the machine are mapped.
+    unsafe { space.activate() };
+    // The tables are in use for good.
+    core::mem::forget(space);
+
+    if let Some(address) = machine
+        .console
+        .filter(|&address| address != EMERGENCY_CONSOLE as u64)
+    {
+        // SAFETY: the tree says that a PL011 is there; it is mapped; the emergency console is dropped.
+        console::install(unsafe { Console::new(address as usize) });
+    }
+    let clock: &'static CounterClock = Box::leak(Box::new(CounterClock::new()));
+    if let Some(address) = machine.rtc {
+        // SAFETY: the tree says that a PL031 is there, and it is mapped.
+        clock.set_wall(unsafe { read_rtc(address as usize) });
+    }
+    let image = layout.start..layout.end;
+    let initrd = machine
+        .initrd
+        .clone()
+        .map(|range| range.start as usize..range.end as usize);
+    let told = machine
+        .reserved
+        .iter()
+        .map(|range| range.start as usize..range.end as usize);
+    let reserved = merge(
+        told.chain(initrd)
+            .chain([image, tree])
+            .map(|range| outwards(range, PAGE_SIZE)),
+    );
+    // SAFETY: the banks are the machine's RAM, mapped; the image, the tree, the initrd and what the tree
+    // reserves are left out; the boot arena lies inside the image.
+    let memory = unsafe {
+        MemoryManager::new(
+            &ram,
+            &reserved,
+            machine.cpus.len().max(1),
+            PageCachePolicy::DEFAULT,
+            ThisCpu,
+        )
+    }?;
+    let memory: &'static MemoryManager<ThisCpu> = Box::leak(Box::new(memory));
+    HEAP.install(memory);
+    Ok(Ground {
+        machine,
+        memory,
+        heap: &HEAP,
+        clock,
+        conduit,
+    })
+}
+
+/// Registers of all devices of the machine, in whole pages, none twice.
+fn device_ranges(machine: &Machine<'_>) -> Ranges {
+    let page = |address: u64| address as usize..address as usize + 1;
+    let bytes = |range: &Range<u64>| range.start as usize..range.end as usize;
+    let gic = match &machine.gic {
+        None => [0..0, 0..0],
+        Some(Gic::V2 {
+            distributor,
+            cpu_interface,
+        }) => [bytes(distributor), bytes(cpu_interface)],
+        Some(Gic::V3 {
+            distributor,
+            redistributors,
+        }) => [bytes(distributor), bytes(redistributors)],
+    };
+    // virt's slots lie side by side: joined as they come, they are one range, not dozens.
+    let mut slots = Ranges::new();
+    for slot in &machine.virtio_mmio {
+        let range = outwards(bytes(&slot.registers), PAGE_SIZE);
+        slots = merge(slots.into_iter().chain([range]));
+    }
+    let consoles = [page(EMERGENCY_CONSOLE as u64)]
+        .into_iter()
+        .chain(machine.console.map(page));
+    merge(
+        gic.into_iter()
+            .chain(slots)
+            .chain(consoles)
+            .chain(machine.rtc.map(page))
+            .filter(|range| !range.is_empty())
+            .map(|range| outwards(range, PAGE_SIZE)),
+    )
+}

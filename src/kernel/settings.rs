@@ -1,0 +1,65 @@
+//! The boot arguments, each handed to the part that knows it. The table in the README lists them all.
+
+use super::crash::Ending;
+use crate::app::Application;
+use crate::error::Result;
+use crate::net::config::StackConfig;
+use crate::platform::boot_arguments::{bad_value, parse, unknown};
+use crate::platform::console;
+
+/// Port of the metrics endpoint.
+const HTTP_PORT: u16 = 9100;
+
+/// What the boot arguments ask of the kernel and the network.
+pub(super) struct Settings {
+    pub(super) ending: Ending,
+    pub(super) http_port: u16,
+    pub(super) unix_seconds: Option<u64>,
+    pub(super) network: StackConfig,
+}
+
+impl Settings {
+    /// Reads all arguments; one that is unknown or has a bad value is a logged error, and the rest holds.
+    pub(super) fn read(arguments: &str, application: &mut dyn Application) -> Self {
+        let mut settings = Self {
+            ending: Ending::Halt,
+            http_port: HTTP_PORT,
+            unix_seconds: None,
+            network: StackConfig::default(),
+        };
+        log::set_max_level(log::LevelFilter::Info);
+        for (key, value) in parse(arguments) {
+            let outcome = settings
+                .set(key, value)
+                .or_else(|| settings.network.set(key, value))
+                .or_else(|| application.configure(key, value))
+                .unwrap_or_else(|| Err(unknown(key)));
+            if let Err(error) = outcome {
+                log::error!("boot argument nos.{key}: {error}");
+            }
+        }
+        settings
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Option<Result<()>> {
+        Some(match key {
+            "log" => console::set_level(value),
+            "on-panic" => Ending::from_word(value).map(|ending| self.ending = ending),
+            "http-port" => match value.parse() {
+                Ok(port) if port > 0 => {
+                    self.http_port = port;
+                    Ok(())
+                }
+                _ => Err(bad_value(key, "a port from 1 to 65535")),
+            },
+            "time" => match value.parse() {
+                Ok(seconds) => {
+                    self.unix_seconds = Some(seconds);
+                    Ok(())
+                }
+                Err(_) => Err(bad_value(key, "seconds since the Unix epoch")),
+            },
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Inside QEMU: what is mapped, and with which permissions, shown by faulting on purpose.
+#![no_std]
+#![no_main]
+
+mod support;
+
+use core::arch::asm;
+use nos::arch::aarch64::{BootInfo, ImageLayout};
+use nos::kernel::ground::Ground;
+use nos::memory::frames::{Block, Order};
+use support::expect_exception;
+
+const DATA_ABORT: u64 = 0x25;
+const INSTRUCTION_ABORT: u64 = 0x21;
+/// Fault status: translation at some level, permission at some level (the low two bits are the level).
+const TRANSLATION: u64 = 0b000100;
+const PERMISSION: u64 = 0b001100;
+
+#[unsafe(no_mangle)]
+extern "C" fn nos_main(boot: &BootInfo) -> ! {
+    support::run(
+        boot,
+        &[
+            ("address zero is not mapped", |_| {
+                let taken = expect_exception(|| read(0));
+                assert_eq!(
+                    (taken.class, taken.status & !3, taken.address),
+                    (DATA_ABORT, TRANSLATION, 0)
+                );
+            }),
+            ("the pages below the stacks are not mapped", |_| {
+                let layout = ImageLayout::current();
+                for guard in [layout.stack_guard, layout.fault_stack_guard] {
+                    for address in [guard, guard + 4088] {
+                        let taken = expect_exception(|| write(address));
+                        assert_eq!((taken.class, taken.status & !3), (DATA_ABORT, TRANSLATION));
+                    }
+                }
+            }),
+            ("text is read and executed but not written", |_| {
+                let address = ImageLayout::current().start;
+                read(address);
+                let taken = expect_exception(|| write(address));
+                assert_eq!((taken.class, taken.status & !3), (DATA_ABORT, PERMISSION));
+            }),
+            ("constants are neither written nor executed", |_| {
+                let address = ImageLayout::current().text_end;
+                read(address);
+                let taken = expect_exception(|| write(address));
+                assert_eq!((taken.class, taken.status & !3), (DATA_ABORT, PERMISSION));
+                let taken = expect_exception(|| execute(address));
+                assert_eq!(
+                    (taken.class, taken.status & !3),
+                    (INSTRUCTION_ABORT, PERMISSION)
+                );
+            }),
+            ("data, stack, heap and frames are not executed", |ground| {
+                static mut DATA: u64 = 1;
+                let local = 1u64;
+                let heap = nos_alloc_probe();
+                let frame = frame(ground);
+                for address in [
+                    &raw const DATA as usize,
+                    &raw const local as usize,
+                    heap,
+                    frame,
+                ] {
+                    let taken = expect_exception(|| execute(address & !3));
+                    assert_eq!(
+                        (taken.class, taken.status & !3),
+                        (INSTRUCTION_ABORT, PERMISSION)
+                    );
+                }
+            }),
+            ("the device tree is not written", |ground| {
+                let address = ground.machine.boot_arguments.as_ptr() as usize & !7;
+                if address != 0 && !ground.machine.boot_arguments.is_empty() {
+                    let taken = expect_exception(|| write(address));
+                    assert_eq!((taken.class, taken.status & !3), (DATA_ABORT, PERMISSION));
+                }
+            }),
+            ("device registers are not executed", |ground| {
+                let console = ground.machine.console.expect("virt has a PL011") as usize;
+                let taken = expect_exception(|| execute(console));
+                assert_eq!(
+                    (taken.class, taken.status & !3),
+                    (INSTRUCTION_ABORT, PERMISSION)
+                );
+            }),
+            (
+                "all frames of RAM can be handed out, written and given back",
+                |ground| {
+                    let before = nos::memory::frames::FrameSource::free_frames(ground.memory);
+                    let mut blocks = 0;
+                    while let Ok(mut block) = Block::allocate(ground.memory, Order::MAX) {
+                        block[0] = 1;
+                        let last = block.len() - 1;
+                        block[last] = 2;
+                        core::mem::forget(block);
+                        blocks += 1;
+                    }
+                    assert!(blocks > 0, "{before} frames were free");
+                },
+            ),
+        ],
+    )
+}
+
+fn nos_alloc_probe() -> usize {
+    extern crate alloc;
+    alloc::boxed::Box::leak(alloc::boxed::Box::new(7u64)) as *const u64 as usize
+}
+
+fn frame(ground: &Ground) -> usize {
+    let block = Block::allocate(ground.memory, Order::ZERO).expect("frames are free");
+    core::mem::ManuallyDrop::new(block).as_ptr() as usize
+}
+
+fn read(address: usize) {
+    // SAFETY: a load has no effect; if it faults, the handler steps over it.
+    unsafe { asm!("ldr {0}, [{1}]", out(reg) _, in(reg) address) };
+}
+
+fn write(address: usize) {
+    // SAFETY: aimed at pages that refuse it; the handler steps over the store.
+    unsafe { asm!("str xzr, [{0}]", in(reg) address) };
+}
+
+fn execute(address: usize) {
+    // SAFETY: aimed at pages that refuse to be fetched; the handler returns to the link register.
+    unsafe { asm!("blr {0}", in(reg) address, out("x30") _, clobber_abi("C")) };
+}
