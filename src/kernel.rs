@@ -127,7 +127,7 @@ fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<Data
     }
     let network = Arc::new(NetworkCounters::new());
     registry.register("network", network.clone())?;
-    let pages = Pages::new(registry, memory, clock)?;
+    let pages = Pages::new(registry, memory, parts.pages)?;
     let http = HttpServer::new(
         clock,
         settings.http_port,

@@ -2,14 +2,15 @@
 //!
 //! The kernel makes the application, hands it its boot arguments one by one ([`Application::configure`]),
 //! and starts it once ([`Application::start`]). What comes back is what the kernel drives: services for
-//! TCP ports, and sources for `/metrics`. [`cache_server`] is the default application and is built on
-//! nothing but this.
+//! TCP ports, sources for `/metrics`, and pages of port 9100. [`cache_server`] is the default application
+//! and is built on nothing but this; `examples/hello.rs` is a small one.
 
 pub mod cache_server;
 
 use crate::error::Result;
 use crate::memory::frames::FrameSource;
 use crate::metrics::Source;
+use crate::net::http::Route;
 use crate::net::service::Service;
 use crate::platform::time::Clock;
 use alloc::boxed::Box;
@@ -60,4 +61,14 @@ pub struct Parts {
     pub services: Vec<Box<dyn Service>>,
     /// What it shows on `/metrics`, by name, in this order.
     pub sources: Vec<(&'static str, Arc<dyn Source + Send + Sync>)>,
+    /// Its pages on port 9100, beside the image's own.
+    pub pages: Vec<Page>,
+}
+
+/// A page of an application.
+pub struct Page {
+    /// Its path, its methods and what answers it.
+    pub route: Route,
+    /// What is found there, in a few words, for the index.
+    pub about: &'static str,
 }

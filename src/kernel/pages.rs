@@ -1,15 +1,16 @@
 //! The pages of port 9100, each joined to the part it shows.
 
 use super::this_cpu::ThisCpu;
+use crate::app::Page;
 use crate::bus::registry::Registry;
 use crate::diagnosis::{DetectionPolicy, FaultDetection, MemorySample};
 use crate::error::Result;
 use crate::memory::MemoryManager;
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
+use crate::metrics::Json;
 use crate::net::http::{
-    FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Route,
+    FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Request, Route,
 };
-use crate::platform::time::Clock;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,45 +46,53 @@ pub(super) fn sample(memory: &MemoryManager<ThisCpu>) -> MemorySample {
 }
 
 impl Pages {
+    /// The image's pages, then the application's.
+    ///
+    /// # Errors
+    /// `Duplicate` if two pages want one path; `OutOfMemory`.
     pub(super) fn new(
         mut registry: Registry,
         memory: &'static MemoryManager<ThisCpu>,
-        clock: &'static dyn Clock,
+        of_application: Vec<Page>,
     ) -> Result<Self> {
-        let paths = core::iter::once("/").chain(LINKS.map(|(path, _)| path));
-        let mut path_list = Vec::new();
-        path_list.try_reserve_exact(1 + LINKS.len())?;
-        path_list.extend(paths);
-        let counters = Arc::new(HttpCounters::new(&path_list)?);
-        registry.register("http", counters.clone())?;
-        let registry = Arc::new(registry);
-        let detection = Rc::new(RefCell::new(FaultDetection::new(DetectionPolicy::DEFAULT)));
-        let ready = Rc::new(Cell::new(false));
-
+        let own = LINKS.map(|(path, about)| Link { path, about });
+        let others = of_application.iter().map(|page| Link {
+            path: page.route.path,
+            about: page.about,
+        });
         let mut links = Vec::new();
-        links.try_reserve_exact(LINKS.len())?;
-        links.extend(LINKS.map(|(path, about)| Link { path, about }));
+        links.try_reserve_exact(own.len() + others.len())?;
+        links.extend(own.into_iter().chain(others));
+
+        let mut paths = Vec::new();
+        paths.try_reserve_exact(1 + links.len())?;
+        paths.push("/");
+        paths.extend(links.iter().map(|link| link.path));
+        let counters = Arc::new(HttpCounters::new(&paths)?);
+        registry.register("http", counters.clone())?;
+
+        let detection = Rc::new(RefCell::new(FaultDetection::new(DetectionPolicy::DEFAULT)));
         let seen = detection.clone();
-        let diagnosis = JsonPage::new(move |_, json| {
+        let diagnosis = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let mut detection = seen.borrow_mut();
-            detection.observe(&sample(memory), clock.now());
+            detection.observe(&sample(memory), request.now);
             detection.report(json);
             Ok(())
         });
+        let ready = Rc::new(Cell::new(false));
         let is_ready = ready.clone();
+        let readiness = ReadyPage::new(move || is_ready.get());
+        let index = IndexPage::new(env!("CARGO_PKG_VERSION"), links);
+
         let mut routes = Vec::new();
-        routes.try_reserve_exact(path_list.len())?;
-        routes.push(Route::get(
-            "/",
-            IndexPage::new(env!("CARGO_PKG_VERSION"), links),
-        ));
-        routes.push(Route::get("/metrics", MetricsPage::new(registry)));
+        routes.try_reserve_exact(paths.len())?;
+        routes.push(Route::get("/", index));
+        // In the order of LINKS.
+        routes.push(Route::get("/metrics", MetricsPage::new(Arc::new(registry))));
         routes.push(Route::get("/healthz", FixedPage::HEALTHY));
-        routes.push(Route::get(
-            "/readyz",
-            ReadyPage::new(move || is_ready.get()),
-        ));
+        routes.push(Route::get("/readyz", readiness));
         routes.push(Route::get("/diagnosis", diagnosis));
+        routes.extend(of_application.into_iter().map(|page| page.route));
         Ok(Self {
             routes,
             counters,

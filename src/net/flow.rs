@@ -317,10 +317,17 @@ impl Flow {
         visit.service.close(visit.id);
     }
 
-    /// Takes the flow from its service; what has not been handed to the socket is not sent.
+    /// Takes the flow from its service, which may say a last word; what it wrote before and has not been handed to the
+    /// socket is not sent.
     pub(super) fn cut(&mut self, visit: &mut Visit<'_>) {
         self.conversation.drop_backlog();
-        self.end(visit);
+        visit.output.clear();
+        visit.service.farewell(visit.id, visit.output);
+        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        match self.conversation.send(socket, visit.output) {
+            Ok(()) => self.end(visit),
+            Err(error) => self.go_on(Err(error), visit),
+        }
     }
 
     /// Takes the flow from its service and resets the connection.

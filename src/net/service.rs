@@ -36,6 +36,12 @@ pub trait Service {
     /// Bytes are there to be read, or the backlog of an earlier call has been sent.
     fn receive(&mut self, turn: Turn<'_>) -> Progress;
 
+    /// The connection that [`Service::take_doomed`] named is about to be ended: what is written to `output` is the last
+    /// that is sent to it. By default nothing is.
+    fn farewell(&mut self, id: ConnectionId, output: &mut Output) {
+        let _ = (id, output);
+    }
+
     /// The connection is gone, whoever ended it.
     fn close(&mut self, id: ConnectionId);
 

@@ -72,18 +72,6 @@ impl HttpServer {
         })
     }
 
-    /// Writes what a connection from [`Service::take_doomed`] is to be told before it is ended: 408 if its
-    /// request was late, nothing if it was idle.
-    pub fn farewell(&self, id: ConnectionId, output: &mut Output) {
-        let Some(index) = self.connections.find(id) else {
-            return;
-        };
-        if self.connections.get(index).phase.is_begun() {
-            let mut response = Response::new(output, Persistence::Close, Content::Sent);
-            response.fail(&fault(HttpFault::Timeout));
-        }
-    }
-
     /// Serves what is at the start of `input`, which is not empty.
     fn step(
         &mut self,
@@ -362,6 +350,17 @@ impl Service for HttpServer {
         Progress {
             consumed,
             next: Next::Wait { until_bytes },
+        }
+    }
+
+    /// 408 if the request was late, nothing if the connection was idle.
+    fn farewell(&mut self, id: ConnectionId, output: &mut Output) {
+        let Some(index) = self.connections.find(id) else {
+            return;
+        };
+        if self.connections.get(index).phase.is_begun() {
+            let mut response = Response::new(output, Persistence::Close, Content::Sent);
+            response.fail(&fault(HttpFault::Timeout));
         }
     }
 

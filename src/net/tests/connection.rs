@@ -134,12 +134,13 @@ fn a_reset_from_the_peer_ends_the_connection_and_no_other() {
 }
 
 #[test]
-fn a_connection_that_its_service_dooms_is_closed() {
+fn a_connection_that_its_service_dooms_is_told_why_and_closed() {
     let (mut world, mut peer) = world(Behaviour::Echo);
     let client = peer.connected(&mut world);
     let id = world.seen.borrow().opened[0];
     world.seen.borrow_mut().doomed.push(id);
     peer.exchange(&mut world);
+    assert_eq!(peer.receive(client), b"too late");
     assert_eq!(peer.state(client), State::CloseWait);
     assert_eq!(world.closed(), 1);
     world.seen.borrow_mut().doomed.push(id);

@@ -100,6 +100,10 @@ impl Service for TestService {
         Progress { consumed, next }
     }
 
+    fn farewell(&mut self, _: ConnectionId, output: &mut Output) {
+        output.write(b"too late");
+    }
+
     fn close(&mut self, id: ConnectionId) {
         let mut seen = self.seen.borrow_mut();
         assert!(
