@@ -1,6 +1,6 @@
 //! virtio devices: finding them on virtio-mmio, and the memory they share with the image.
 //!
-//! The transports and queues are those of `virtio-drivers`; addresses are physical and the map is the
+//! The transports are those of `virtio-drivers`, the queues our own ([`ring`]); addresses are physical and the map is the
 //! identity, so sharing a buffer takes nothing.
 #![allow(
     unsafe_code,
@@ -8,6 +8,7 @@
 )]
 
 pub mod network;
+mod ring;
 
 use super::device_tree::{Interrupt, VirtioSlot};
 use alloc::alloc::{alloc_zeroed, dealloc};
