@@ -22,32 +22,37 @@ const UDP: u8 = 17;
 
 impl Segment {
     /// Finds the segment of `frame`; none for other protocols, fragments and damaged headers.
+    #[inline]
     pub fn of(frame: &[u8]) -> Option<Self> {
-        let packet = frame.get(ETHERNET_HEADER_BYTES..)?;
-        if frame[12..14] != [0x08, 0x00] || packet.len() < 20 || packet[0] >> 4 != 4 {
-            return None;
-        }
-        let header_bytes = usize::from(packet[0] & 0xf) * 4;
-        let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-        let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
-        let (checksum_offset, transport_min) = match packet[9] {
+        let head: &[u8; ETHERNET_HEADER_BYTES + 20] = frame.first_chunk()?;
+        let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        let word =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let header_bytes = usize::from(head[14] & 0xf) * 4;
+        let total = usize::from(half(16));
+        let is_fragment = half(20) & 0x3fff != 0;
+        let protocol = head[23];
+        let (checksum_offset, transport_min) = match protocol {
             TCP => (16, 20),
             UDP => (6, 8),
             _ => return None,
         };
-        if is_fragment
+        if half(12) != 0x0800
+            || head[14] >> 4 != 4
+            || is_fragment
             || header_bytes < 20
             || total < header_bytes + transport_min
-            || total > packet.len()
+            || total > frame.len() - ETHERNET_HEADER_BYTES
         {
             return None;
         }
         let length = (total - header_bytes) as u64;
+        let addresses = u64::from(word(26)) + u64::from(word(30));
         Some(Self {
             start: ETHERNET_HEADER_BYTES + header_bytes,
             end: ETHERNET_HEADER_BYTES + total,
             checksum_offset,
-            pseudo_header: sum(&packet[12..20]) + u64::from(packet[9]) + length,
+            pseudo_header: addresses + u64::from(protocol) + length,
         })
     }
 
@@ -80,11 +85,14 @@ fn sum(bytes: &[u8]) -> u64 {
     sum
 }
 
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    sum as u16
+/// Folds a sum to 16 bits with end-around carry; four steps do for any 64 bits.
+#[inline]
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
 #[cfg(test)]

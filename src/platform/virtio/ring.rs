@@ -246,15 +246,17 @@ impl<const N: usize> Ring<N> {
         match self.is_offered.get_mut(element.id as usize) {
             Some(is_offered) if *is_offered => *is_offered = false,
             _ => {
-                log::error!(
-                    "a virtio device gave back buffer {}, which it does not have",
-                    element.id
-                );
-                self.is_broken = true;
+                self.give_up(element.id);
                 return None;
             }
         }
         self.taken = self.taken.wrapping_add(1);
         Some((element.id as u16, element.len))
+    }
+
+    #[cold]
+    fn give_up(&mut self, id: u32) {
+        log::error!("a virtio device gave back buffer {id}, which it does not have");
+        self.is_broken = true;
     }
 }
