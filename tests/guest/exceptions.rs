@@ -4,14 +4,15 @@
 
 extern crate alloc;
 
+mod expected_exception;
 mod support;
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use expected_exception::expect_exception;
 use nos::arch::aarch64::{BootInfo, cpu, exceptions, timer};
 use nos::platform::interrupts::{self, Binding, Source};
 use nos::platform::time::{Clock, Duration};
-use support::expect_exception;
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 

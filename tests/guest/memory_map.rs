@@ -2,13 +2,14 @@
 #![no_std]
 #![no_main]
 
+mod expected_exception;
 mod support;
 
 use core::arch::asm;
+use expected_exception::expect_exception;
 use nos::arch::aarch64::{BootInfo, ImageLayout};
 use nos::kernel::ground::Ground;
 use nos::memory::frames::{Block, Order};
-use support::expect_exception;
 
 const DATA_ABORT: u64 = 0x25;
 const INSTRUCTION_ABORT: u64 = 0x21;

@@ -3,8 +3,6 @@
 //! The last line is `nos-test: N passed, M failed`; the exit status is 0 only if tests ran and none
 //! failed. A panic or an unexpected exception prints its report and fails the binary.
 
-use core::cell::Cell;
-use nos::arch::aarch64::exceptions::{self, Frame, Vector};
 use nos::arch::aarch64::{BootInfo, semihosting};
 use nos::kernel::crash::{self, Ending};
 use nos::kernel::ground::{self, Ground};
@@ -25,48 +23,4 @@ pub(crate) fn run(boot: &BootInfo, tests: &[Test]) -> ! {
     }
     print(format_args!("nos-test: {} passed, 0 failed\n", tests.len()));
     semihosting::exit(u8::from(tests.is_empty()))
-}
-
-/// What an expected exception was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// The exception class (ESR_EL1.EC).
-    pub(crate) class: u64,
-    /// The fault status code of an abort.
-    pub(crate) status: u64,
-    /// The faulting address.
-    pub(crate) address: u64,
-    /// The link register of the interrupted code.
-    pub(crate) link: u64,
-}
-
-struct TakenCell(Cell<Option<Taken>>);
-// SAFETY: tests run on one CPU, and the handler runs only while `expect_exception` waits for it.
-unsafe impl Sync for TakenCell {}
-static TAKEN: TakenCell = TakenCell(Cell::new(None));
-
-fn note(frame: &mut Frame, _: Vector, esr: u64, far: u64) {
-    let class = esr >> 26 & 0x3f;
-    TAKEN.0.set(Some(Taken {
-        class,
-        status: esr & 0x3f,
-        address: far,
-        link: frame.x[30],
-    }));
-    // An instruction abort goes back to the caller of what could not be fetched; everything else is
-    // stepped over.
-    frame.elr = if class == 0x21 {
-        frame.x[30]
-    } else {
-        frame.elr + 4
-    };
-}
-
-/// Runs `cause`, which must raise exactly one exception, and tells which.
-pub(crate) fn expect_exception(cause: impl FnOnce()) -> Taken {
-    TAKEN.0.set(None);
-    exceptions::set_fault_handler(note);
-    cause();
-    crash::install();
-    TAKEN.0.get().expect("an exception was taken")
 }

@@ -12,6 +12,7 @@ pub mod backtrace;
 pub mod cpu;
 mod entry;
 pub mod exceptions;
+mod memory_functions;
 pub mod mmu;
 pub mod psci;
 pub mod semihosting;
