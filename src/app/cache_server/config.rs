@@ -4,7 +4,7 @@
 //! arguments, CONFIG GET and CONFIG SET cannot disagree. Rows of kind `Fixed` exist because clients ask
 //! for them; they can be set to what they are and to nothing else.
 
-use super::number::parse_size;
+use super::number::{parse_i64, parse_size};
 use crate::cache::eviction::EvictionPolicy;
 use crate::error::{Error, Kind, Result, ShortText, Subsystem};
 use alloc::vec::Vec;
@@ -62,13 +62,16 @@ impl Default for CacheConfig {
     }
 }
 
+const NOT_A_NUMBER: &str = "argument couldn't be parsed into an integer";
+const IMMUTABLE: &str = "can't set immutable config";
+
 /// How a setting is read and shown.
 enum Access {
     /// A number in a range, `memory` ones with a suffix.
     Number {
         get: fn(&CacheConfig) -> u64,
         set: fn(&mut CacheConfig, u64),
-        range: (u64, u64),
+        range: Range,
         is_memory: bool,
     },
     /// A number that may be negative.
@@ -86,6 +89,36 @@ enum Access {
     Fixed(&'static str),
 }
 
+/// The values a number may have, and how a refusal tells them.
+#[derive(Clone, Copy)]
+struct Range {
+    least: u64,
+    most: u64,
+    text: &'static str,
+}
+
+/// A range of literals.
+macro_rules! range {
+    ($least:literal, $most:literal) => {
+        Range {
+            least: $least,
+            most: $most,
+            text: concat!(
+                "argument must be between ",
+                $least,
+                " and ",
+                $most,
+                " inclusive"
+            ),
+        }
+    };
+}
+
+const ANY: Range = range!(0, 18446744073709551615);
+const INTEGER: Range = range!(0, 2147483647);
+/// Redis has no smaller buffers.
+const BUFFER: Range = range!(1048576, 9223372036854775807);
+
 /// A setting.
 pub(super) struct Parameter {
     /// Its name, as in redis.conf.
@@ -95,7 +128,7 @@ pub(super) struct Parameter {
 
 const fn number(
     name: &'static str,
-    range: (u64, u64),
+    range: Range,
     get: fn(&CacheConfig) -> u64,
     set: fn(&mut CacheConfig, u64),
 ) -> Parameter {
@@ -112,7 +145,7 @@ const fn number(
 
 const fn memory(
     name: &'static str,
-    range: (u64, u64),
+    range: Range,
     get: fn(&CacheConfig) -> u64,
     set: fn(&mut CacheConfig, u64),
 ) -> Parameter {
@@ -138,7 +171,7 @@ const fn fixed(name: &'static str, value: &'static str) -> Parameter {
 pub(super) const PARAMETERS: &[Parameter] = &[
     memory(
         "maxmemory",
-        (0, u64::MAX),
+        ANY,
         |c| c.memory_max_bytes,
         |c, v| c.memory_max_bytes = v,
     ),
@@ -148,19 +181,19 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     },
     number(
         "maxmemory-samples",
-        (1, 64),
+        range!(1, 64),
         |c| u64::from(c.policy.samples),
         |c, v| c.policy.samples = v as u32,
     ),
     number(
         "lfu-log-factor",
-        (0, i32::MAX as u64),
+        INTEGER,
         |c| u64::from(c.policy.lfu_log_factor),
         |c, v| c.policy.lfu_log_factor = v as u32,
     ),
     number(
         "lfu-decay-time",
-        (0, i32::MAX as u64),
+        INTEGER,
         |c| u64::from(c.policy.lfu_decay_minutes),
         |c, v| c.policy.lfu_decay_minutes = v as u32,
     ),
@@ -170,25 +203,25 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     },
     number(
         "timeout",
-        (0, i32::MAX as u64),
+        INTEGER,
         |c| c.timeout_secs,
         |c, v| c.timeout_secs = v,
     ),
     number(
         "maxclients",
-        (1, u32::MAX as u64),
+        range!(1, 4294967295),
         |c| c.clients_max,
         |c, v| c.clients_max = v,
     ),
     memory(
         "proto-max-bulk-len",
-        (1024 * 1024, i64::MAX as u64),
+        BUFFER,
         |c| c.bulk_bytes_max,
         |c, v| c.bulk_bytes_max = v,
     ),
     memory(
         "client-query-buffer-limit",
-        (1024 * 1024, i64::MAX as u64),
+        BUFFER,
         |c| c.query_bytes_max,
         |c, v| c.query_bytes_max = v,
     ),
@@ -201,7 +234,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     },
     number(
         "slowlog-max-len",
-        (0, i32::MAX as u64),
+        range!(0, 9223372036854775807),
         |c| c.slowlog_len,
         |c, v| c.slowlog_len = v,
     ),
@@ -236,11 +269,6 @@ impl Parameter {
             .find(|parameter| name.eq_ignore_ascii_case(parameter.name.as_bytes()))
     }
 
-    /// True if CONFIG SET may change it.
-    pub(super) fn is_mutable(&self) -> bool {
-        !matches!(self.access, Access::Port | Access::Fixed(_))
-    }
-
     /// Hands its value, as text, to `show`.
     pub(super) fn show(&self, config: &CacheConfig, show: impl FnOnce(&[u8])) {
         let mut buffer = itoa::Buffer::new();
@@ -254,15 +282,28 @@ impl Parameter {
         }
     }
 
-    /// Changes it.
+    /// Changes it while the server runs.
+    ///
+    /// # Errors
+    /// `BadValue`, which says what the value must be, or that it cannot change.
+    pub(crate) fn change(&self, config: &mut CacheConfig, value: &[u8]) -> Result<()> {
+        match self.access {
+            Access::Port => Err(self.bad(IMMUTABLE)),
+            _ => self.set(config, value),
+        }
+    }
+
+    fn bad(&self, expected: &'static str) -> Error {
+        let key = ShortText::new(self.name);
+        Error::new(Subsystem::Cache, Kind::BadValue { key, expected })
+    }
+
+    /// Sets it.
     ///
     /// # Errors
     /// `BadValue`, which says what the value must be.
     pub(super) fn set(&self, config: &mut CacheConfig, value: &[u8]) -> Result<()> {
-        let bad = |expected| {
-            let key = ShortText::new(self.name);
-            Error::new(Subsystem::Cache, Kind::BadValue { key, expected })
-        };
+        let bad = |expected| self.bad(expected);
         match self.access {
             Access::Number {
                 set,
@@ -270,19 +311,19 @@ impl Parameter {
                 is_memory,
                 ..
             } => {
-                let parsed = match is_memory {
-                    true => parse_size(value).ok_or(bad("argument must be a memory value"))?,
-                    false => parse_text(value)
-                        .ok_or(bad("argument couldn't be parsed into an integer"))?,
+                let parsed = if is_memory {
+                    parse_size(value).ok_or(bad("argument must be a memory value"))?
+                } else {
+                    let number = parse_i64(value).ok_or(bad(NOT_A_NUMBER))?;
+                    u64::try_from(number).map_err(|_| bad(range.text))?
                 };
-                if !(range.0..=range.1).contains(&parsed) {
-                    return Err(bad("argument out of range"));
+                if !(range.least..=range.most).contains(&parsed) {
+                    return Err(bad(range.text));
                 }
                 set(config, parsed);
             }
             Access::Signed { set, .. } => {
-                let parsed = super::number::parse_i64(value)
-                    .ok_or(bad("argument couldn't be parsed into an integer"))?;
+                let parsed = parse_i64(value).ok_or(bad(NOT_A_NUMBER))?;
                 set(config, parsed);
             }
             Access::Policy => {
@@ -300,23 +341,19 @@ impl Parameter {
                 config.password = password;
             }
             Access::Port => {
-                let port = parse_text(value).and_then(|port: u64| u16::try_from(port).ok());
+                let port = parse_i64(value).and_then(|port| u16::try_from(port).ok());
                 config.port = port
                     .filter(|&port| port != 0)
                     .ok_or(bad("a port, 1 to 65535"))?;
             }
             Access::Fixed(fixed) => {
                 if value != fixed.as_bytes() {
-                    return Err(bad("this setting cannot be changed"));
+                    return Err(bad(IMMUTABLE));
                 }
             }
         }
         Ok(())
     }
-}
-
-fn parse_text<T: core::str::FromStr>(value: &[u8]) -> Option<T> {
-    core::str::from_utf8(value).ok()?.parse().ok()
 }
 
 impl CacheConfig {

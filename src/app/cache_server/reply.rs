@@ -17,7 +17,7 @@ pub(super) enum Protocol {
 }
 
 /// Bytes of a command's name or arguments that an error repeats (Redis' `%.128s`).
-const QUOTED_BYTES_MAX: usize = 128;
+pub(crate) const QUOTED_BYTES_MAX: usize = 128;
 
 /// Where a command's reply goes.
 pub(super) struct Reply<'a> {

@@ -313,6 +313,13 @@ pub(super) fn getredir(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `CLIENT UNBLOCK id`: no command blocks, so no client is unblocked.
 pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let is_reason =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"TIMEOUT") || word.eq_ignore_ascii_case(b"ERROR");
+    if args.get(3).is_some_and(|word| !is_reason(word)) {
+        return Err(refused_text(
+            "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+        ));
+    }
     integer(args.at(2))?;
     context.reply.integer(0);
     Ok(())

@@ -26,7 +26,7 @@ pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 /// `CONFIG SET name value [name value ...]`: all of them or none.
 pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if !args.len().is_multiple_of(2) {
-        return Err(refused(CommandFault::WrongArity("config|set")));
+        return Err(refused(CommandFault::Syntax));
     }
     let mut changed = context.server.config.clone();
     for number in (2..args.len()).step_by(2) {
@@ -40,18 +40,8 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             .any(|other| args.at(other).eq_ignore_ascii_case(name));
         let outcome = if is_repeated {
             Err(refused_text("duplicate parameter"))
-        } else if parameter.is_mutable() {
-            parameter.set(&mut changed, args.at(number + 1))
         } else {
-            parameter
-                .set(&mut changed, args.at(number + 1))
-                .and_then(|()| {
-                    if parameter.name == "port" {
-                        Err(refused_text("can't set immutable config"))
-                    } else {
-                        Ok(())
-                    }
-                })
+            parameter.change(&mut changed, args.at(number + 1))
         };
         if let Err(error) = outcome {
             let why = match error.kind() {

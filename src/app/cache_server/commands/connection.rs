@@ -92,17 +92,17 @@ pub(super) fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             }
         };
     }
-    let (mut credentials, mut name, mut number) = (None, None, 2);
+    let mut number = 2;
     while let Some(word) = args.get(number) {
         if word.eq_ignore_ascii_case(b"AUTH")
             && let (Some(user), Some(password)) = (args.get(number + 1), args.get(number + 2))
         {
-            credentials = Some((user, password));
+            authenticate(context, user, password)?;
             number += 3;
         } else if word.eq_ignore_ascii_case(b"SETNAME")
-            && let Some(given) = args.get(number + 1)
+            && let Some(name) = args.get(number + 1)
         {
-            name = Some(given);
+            set_name(context, name)?;
             number += 2;
         } else {
             context.reply.raw(&[b"-ERR Syntax error in HELLO option '"]);
@@ -111,18 +111,12 @@ pub(super) fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             return Ok(());
         }
     }
-    if let Some((user, password)) = credentials {
-        authenticate(context, user, password)?;
-    }
     if !context.session.is_authenticated {
         return Err(refused_text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
              AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
              protocol version at the same time",
         ));
-    }
-    if let Some(name) = name {
-        set_name(context, name)?;
     }
     context.session.protocol = protocol;
     context.reply.protocol = protocol;

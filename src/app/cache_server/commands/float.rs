@@ -37,7 +37,7 @@ impl Extended {
         is_infinite: false,
     };
 
-    /// Reads a decimal number, or infinity; `None` for anything else, and for what is too small.
+    /// Reads a decimal number, or infinity; `None` for anything else, and for what is too large or too small.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() >= TEXT_BYTES_MAX {
             return None;
@@ -100,7 +100,7 @@ impl Extended {
         }
         let (quotient, binary_exponent) = number.divide(divisor)?;
         let rounded = Self::round(is_negative, quotient, binary_exponent);
-        (rounded.is_infinite || rounded.significand != 0).then_some(rounded)
+        (!rounded.is_infinite && rounded.significand != 0).then_some(rounded)
     }
 
     /// The sum; `None` if it is infinite or no number.

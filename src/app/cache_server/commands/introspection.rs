@@ -1,7 +1,8 @@
 //! Commands that ask the server about itself, or end it: TIME, SLOWLOG, SHUTDOWN.
 
 use super::Context;
-use crate::app::cache_server::number::{integer, refused, refused_text};
+use crate::app::cache_server::number::{parse_i64, refused, refused_text};
+use crate::app::cache_server::reply::QUOTED_BYTES_MAX;
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
 use crate::error::{CommandFault, Result};
@@ -22,12 +23,23 @@ pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `SLOWLOG GET [count]`
 pub(super) fn slowlog_get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    if args.len() > 3 {
+        context
+            .reply
+            .raw(&[b"-ERR unknown subcommand or wrong number of arguments for '"]);
+        context.reply.quoted(args.at(1), QUOTED_BYTES_MAX);
+        context.reply.raw(&[b"'. Try SLOWLOG HELP.\r\n"]);
+        return Ok(());
+    }
     let count = match args.get(2) {
         None => DEFAULT_ENTRIES,
-        Some(text) => match integer(text)? {
-            -1 => usize::MAX,
-            count => usize::try_from(count)
-                .map_err(|_| refused_text("ERR count should be greater than or equal to -1"))?,
+        Some(text) => match parse_i64(text) {
+            Some(-1) => usize::MAX,
+            count => count
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or(refused_text(
+                    "ERR count should be greater than or equal to -1",
+                ))?,
         },
     };
     let Context { server, reply, .. } = context;

@@ -74,13 +74,28 @@ fn walk(
     }
 }
 
-/// Reads a cursor: any number of 64 bits, of which a table uses the low half.
+/// Reads a cursor as C's `strtoul` does: nothing is 0, and a sign is taken. A table uses the low half.
 fn parse_cursor(text: &[u8]) -> Result<u32> {
-    let text = core::str::from_utf8(text).ok();
-    let number: Option<u64> = text.and_then(|text| text.parse().ok());
-    number
-        .map(|number| number as u32)
-        .ok_or(refused(CommandFault::InvalidCursor))
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let number = digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    match number {
+        Some(number) if !digits.is_empty() || text.is_empty() => {
+            let number = if is_negative {
+                number.wrapping_neg()
+            } else {
+                number
+            };
+            Ok(number as u32)
+        }
+        _ => Err(refused(CommandFault::InvalidCursor)),
+    }
 }
 
 /// `KEYS pattern`

@@ -40,13 +40,13 @@ enum Condition {
 }
 
 /// What GETEX and SET were asked besides.
-struct Options {
+struct Options<'a> {
     condition: Condition,
     returns_old: bool,
     keeps_expiry: bool,
     persists: bool,
-    /// Unit, whether from now on, and the argument.
-    expiry: Option<(Unit, Base, i64)>,
+    /// The argument, its unit, and what it counts from.
+    expiry: Option<(&'a [u8], Unit, Base)>,
 }
 
 /// What an expiry counts from.
@@ -63,8 +63,8 @@ enum Reader {
     GetEx,
 }
 
-impl Options {
-    fn parse(args: Args<'_>, first: usize, reader: Reader) -> Result<Self> {
+impl<'a> Options<'a> {
+    fn parse(args: Args<'a>, first: usize, reader: Reader) -> Result<Self> {
         let mut options = Self {
             condition: Condition::Always,
             returns_old: false,
@@ -72,7 +72,6 @@ impl Options {
             persists: false,
             expiry: None,
         };
-        let mut expiry: Option<(&[u8], Unit, Base)> = None;
         let mut number = first;
         while let Some(word) = args.get(number) {
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -91,34 +90,33 @@ impl Options {
                 options.condition = Condition::IfPresent;
             } else if is_set && is("GET") {
                 options.returns_old = true;
-            } else if is_set && is("KEEPTTL") && expiry.is_none() {
+            } else if is_set && is("KEEPTTL") && options.expiry.is_none() {
                 options.keeps_expiry = true;
-            } else if !is_set && is("PERSIST") && expiry.is_none() {
+            } else if !is_set && is("PERSIST") && options.expiry.is_none() {
                 options.persists = true;
             } else if let Some((_, unit, base)) = time
                 && !options.keeps_expiry
                 && !options.persists
-                && expiry.is_none_or(|(_, u, b)| (u, b) == (unit, base))
+                && options
+                    .expiry
+                    .is_none_or(|(_, u, b)| (u, b) == (unit, base))
                 && let Some(text) = args.get(number + 1)
             {
-                expiry = Some((text, unit, base));
+                options.expiry = Some((text, unit, base));
                 number += 1;
             } else {
                 return Err(refused(CommandFault::Syntax));
             }
             number += 1;
         }
-        if let Some((text, unit, base)) = expiry {
-            options.expiry = Some((unit, base, integer(text)?));
-        }
         Ok(options)
     }
 
     fn expiry(&self, now_ms: u64, command: &'static str) -> Result<Option<Expiry>> {
-        let Some((unit, base, value)) = self.expiry else {
+        let Some((text, unit, base)) = self.expiry else {
             return Ok(None);
         };
-        let at_ms = expire_at(value, unit, base, now_ms, command)?;
+        let at_ms = expire_at(integer(text)?, unit, base, now_ms, command)?;
         Ok(Some(Expiry::AtMs(at_ms)))
     }
 }
