@@ -134,40 +134,72 @@ impl Parser {
     /// # Errors
     /// `Protocol` or `UnexpectedByte` for bytes that are no request; `OutOfMemory`.
     #[inline]
-    pub(super) fn parse(&mut self, input: &[u8], limits: Limits) -> Result<Parsed> {
+    pub(crate) fn parse(&mut self, input: &[u8], limits: Limits) -> Result<Parsed> {
         if self.at == 0 {
             self.ranges.clear();
             self.is_inline = false;
-            match input.first() {
-                Some(b'*') => {}
-                Some(_) => return self.parse_inline(input),
-                None => return Ok(Parsed::Incomplete { until_bytes: 1 }),
-            }
-            let Some((count, next)) = read_length(input, 0, "too big mbulk count string")? else {
-                return Ok(Parsed::Incomplete {
-                    until_bytes: input.len() + 1,
-                });
-            };
-            match count {
-                Some(count)
-                    if count > UNAUTHENTICATED_ARGUMENTS_MAX && !limits.is_authenticated =>
-                {
-                    return Err(protocol_error("unauthenticated multibulk length"));
+            match short_length(input, 0, b'*') {
+                // Few enough arguments for anyone.
+                Some((count, next)) if count <= UNAUTHENTICATED_ARGUMENTS_MAX as usize => {
+                    self.missing = count as i64;
+                    self.at = next;
                 }
-                Some(count) if count <= ARGUMENTS_MAX => self.missing = count.max(0),
-                _ => return Err(protocol_error("invalid multibulk length")),
+                _ => match self.parse_start(input, limits)? {
+                    Some(parsed) => return Ok(parsed),
+                    None => {}
+                },
             }
-            self.at = next;
         }
-        while self.missing > 0 {
-            if let Some(until_bytes) = self.parse_bulk(input, limits)? {
-                return Ok(Parsed::Incomplete { until_bytes });
+        self.parse_arguments(input, limits)
+    }
+
+    #[inline]
+    fn parse_arguments(&mut self, input: &[u8], limits: Limits) -> Result<Parsed> {
+        let (mut at, mut missing) = (self.at, self.missing);
+        while missing > 0 {
+            // Nearly every argument is short and all there: its length needs no more checks.
+            if let Some((len, start)) = short_length(input, at, b'$')
+                && start + len + 2 <= input.len()
+                && self.ranges.len() < self.ranges.capacity()
+            {
+                let (start, len) = (start as u32, len as u32);
+                self.ranges.push(Range { start, len });
+                at = (start + len) as usize + 2;
+            } else {
+                (self.at, self.missing) = (at, missing);
+                if let Some(until_bytes) = self.parse_bulk(input, limits)? {
+                    return Ok(Parsed::Incomplete { until_bytes });
+                }
+                at = self.at;
             }
-            self.missing -= 1;
+            missing -= 1;
         }
-        Ok(Parsed::Request {
-            consumed: core::mem::take(&mut self.at),
-        })
+        (self.at, self.missing) = (0, 0);
+        Ok(Parsed::Request { consumed: at })
+    }
+
+    /// Reads the first line of a request that is not an array of a few arguments. `None` if arguments
+    /// follow.
+    #[cold]
+    fn parse_start(&mut self, input: &[u8], limits: Limits) -> Result<Option<Parsed>> {
+        match input.first() {
+            Some(b'*') => {}
+            Some(_) => return self.parse_inline(input).map(Some),
+            None => return Ok(Some(Parsed::Incomplete { until_bytes: 1 })),
+        }
+        let Some((count, next)) = read_length(input, 0, "too big mbulk count string")? else {
+            let until_bytes = input.len() + 1;
+            return Ok(Some(Parsed::Incomplete { until_bytes }));
+        };
+        match count {
+            Some(count) if count > UNAUTHENTICATED_ARGUMENTS_MAX && !limits.is_authenticated => {
+                return Err(protocol_error("unauthenticated multibulk length"));
+            }
+            Some(count) if count <= ARGUMENTS_MAX => self.missing = count.max(0),
+            _ => return Err(protocol_error("invalid multibulk length")),
+        }
+        self.at = next;
+        Ok(None)
     }
 
     /// Gives back memory that an unusually large request took.
@@ -181,7 +213,7 @@ impl Parser {
     }
 
     /// Finds the next argument; if it is incomplete, tells the bytes of input it takes to find it.
-    #[inline]
+    #[cold]
     fn parse_bulk(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>> {
         let rest = self.missing as usize * ARGUMENT_BYTES_MIN;
         let Some((len, start)) = read_length(input, self.at, "too big bulk count string")? else {
@@ -312,45 +344,42 @@ fn unquote(
     }
 }
 
+/// Reads a line of `kind` and one to three digits, and tells where the next line starts. `None` for any
+/// other line, which [`read_length`] then reads.
+#[inline]
+fn short_length(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let line: &[u8; 6] = input.get(at..)?.first_chunk()?;
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    let (first, second, third) = (digit(line[1]), digit(line[2]), digit(line[3]));
+    if line[0] != kind || first > 9 {
+        return None;
+    }
+    if line[2] == b'\r' {
+        return Some((first, at + 4));
+    }
+    // A number of several digits does not start with 0.
+    if first == 0 || second > 9 {
+        return None;
+    }
+    if line[3] == b'\r' {
+        return Some((first * 10 + second, at + 5));
+    }
+    (third <= 9 && line[4] == b'\r').then_some((first * 100 + second * 10 + third, at + 6))
+}
+
 /// Reads the number after the byte at `at` up to the line's end, and where the next line starts. `None`
 /// while the line is incomplete; `Some(None, _)` if it is no number.
-#[inline]
 fn read_length(
     input: &[u8],
     at: usize,
     too_long: &'static str,
 ) -> Result<Option<(Option<i64>, usize)>> {
     let line = input.get(at..).unwrap_or_default();
-    // Nearly every length has one to three digits.
-    if let [_, a, b'\r', _, ..] = *line
-        && a.is_ascii_digit()
-    {
-        return Ok(Some((Some(i64::from(a - b'0')), at + 4)));
-    }
-    if let [_, a, b, b'\r', _, ..] = *line
-        && matches!(a, b'1'..=b'9')
-        && b.is_ascii_digit()
-    {
-        return Ok(Some((
-            Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
-            at + 5,
-        )));
-    }
-    read_any_length(line, at, too_long)
-}
-
-fn read_any_length(
-    line: &[u8],
-    at: usize,
-    too_long: &'static str,
-) -> Result<Option<(Option<i64>, usize)>> {
     match line.iter().position(|&b| b == b'\r') {
         Some(end) if end + 1 < line.len() => {
             // A line of a lone `\r` has no first byte to skip.
-            Ok(Some((
-                parse_i64(line.get(1..end).unwrap_or_default()),
-                at + end + 2,
-            )))
+            let number = parse_i64(line.get(1..end).unwrap_or_default());
+            Ok(Some((number, at + end + 2)))
         }
         Some(_) => Ok(None),
         None if line.len() > INLINE_BYTES_MAX => Err(protocol_error(too_long)),

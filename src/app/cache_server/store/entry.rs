@@ -87,6 +87,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The entry in a slot's bytes.
+    #[inline]
     pub(super) fn in_slot(slot: &'a [u8]) -> Self {
         Self { slot }
     }
@@ -96,6 +97,13 @@ impl<'a> Entry<'a> {
     pub(super) fn key(self) -> &'a [u8] {
         let len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         &self.slot[HEADER_BYTES..HEADER_BYTES + len]
+    }
+
+    /// True if the key is `key`.
+    #[inline]
+    pub(super) fn has_key(self, key: &[u8]) -> bool {
+        let len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        len == key.len() && self.slot[HEADER_BYTES..HEADER_BYTES + len] == *key
     }
 
     /// The value.
@@ -146,6 +154,12 @@ impl<'a> EntryMut<'a> {
         Self {
             slot: arena.slot_mut(handle),
         }
+    }
+
+    /// The entry in a slot's bytes.
+    #[inline]
+    pub(super) fn in_slot(slot: &'a mut [u8]) -> Self {
+        Self { slot }
     }
 
     /// Writes header and key of a new entry without expiry; the value is the caller's to write.

@@ -212,10 +212,14 @@ impl Store {
     #[inline]
     pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
         let found = self.find(database, key)?;
-        if touch == Touch::Use {
+        if touch == Touch::Use && self.policy.ranking == Ranking::LeastFrequent {
             self.touch(found.handle);
         }
-        let entry = Entry::at(&self.arena, found.handle);
+        let slot = self.arena.slot_mut(found.handle);
+        if touch == Touch::Use && self.policy.ranking != Ranking::LeastFrequent {
+            EntryMut::in_slot(slot).set_access(self.lru_now);
+        }
+        let entry = Entry::in_slot(slot);
         Some(Value {
             bytes: entry.value(),
             encoding: entry.encoding(),
@@ -482,7 +486,7 @@ impl Store {
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
         let arena = &self.arena;
         let table = self.tables[index].as_ref()?;
-        let (place, handle) = table.find(hash, |handle| Entry::at(arena, handle).key() == key)?;
+        let (place, handle) = table.find(hash, |handle| Entry::at(arena, handle).has_key(key))?;
         Some(Found {
             hash,
             place,
