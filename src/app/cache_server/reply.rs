@@ -58,7 +58,7 @@ impl Reply<'_> {
 
     /// A string of any bytes.
     #[inline]
-    pub(super) fn bulk(&mut self, bytes: &[u8]) {
+    pub(crate) fn bulk(&mut self, bytes: &[u8]) {
         self.header(b'$', bytes.len() as u64);
         self.output.write(bytes);
         self.output.write(b"\r\n");
@@ -254,7 +254,7 @@ impl Reply<'_> {
     }
 
     /// A type byte, a number and the line's end.
-    #[inline]
+    #[inline(always)]
     fn header(&mut self, kind: u8, number: u64) {
         let digit = |number: u64| b'0' + number as u8;
         if number < 10 {
@@ -267,6 +267,7 @@ impl Reply<'_> {
         }
     }
 
+    #[inline(never)]
     fn long_header(&mut self, kind: u8, number: u64) {
         let mut buffer = itoa::Buffer::new();
         self.raw(&[&[kind], buffer.format(number).as_bytes(), b"\r\n"]);

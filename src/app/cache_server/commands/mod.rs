@@ -187,7 +187,10 @@ static BY_NAME: [Slot; SLOTS] = {
         while slots[slot].word != 0 {
             slot = (slot + 1) % SLOTS;
         }
-        slots[slot] = Slot { word, row: row as u16 };
+        slots[slot] = Slot {
+            word,
+            row: row as u16,
+        };
         row += 1;
     }
     slots
@@ -430,7 +433,15 @@ mod tests {
             let upper = command.name.to_ascii_uppercase();
             assert_eq!(find(upper.as_bytes()), Some(row as u16));
         }
-        for name in ["", "ge", "\0get", "gett", "nosuch", "client|list", "g\u{5}t"] {
+        for name in [
+            "",
+            "ge",
+            "\0get",
+            "gett",
+            "nosuch",
+            "client|list",
+            "g\u{5}t",
+        ] {
             assert_eq!(find(name.as_bytes()), None, "{name}");
         }
     }

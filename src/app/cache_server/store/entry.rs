@@ -156,12 +156,6 @@ impl<'a> EntryMut<'a> {
         }
     }
 
-    /// The entry in a slot's bytes.
-    #[inline]
-    pub(super) fn in_slot(slot: &'a mut [u8]) -> Self {
-        Self { slot }
-    }
-
     /// Writes header and key of a new entry without expiry; the value is the caller's to write.
     #[inline]
     pub(super) fn init(&mut self, table: usize, key: &[u8], access: u32) {

@@ -211,15 +211,17 @@ impl Store {
     /// Looks a key up.
     #[inline]
     pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        let found = self.find(database, key)?;
-        if touch == Touch::Use && self.policy.ranking == Ranking::LeastFrequent {
+        let index = usize::from(self.table_of[database]);
+        let hash = self.hash(key);
+        let found = self.find_in(index, hash, key)?;
+        let entry = Entry::in_slot(self.arena.slot(found.handle));
+        if entry.expiry_position().is_some() && self.remove_expired(index, found) {
+            return None;
+        }
+        if touch == Touch::Use {
             self.touch(found.handle);
         }
-        let slot = self.arena.slot_mut(found.handle);
-        if touch == Touch::Use && self.policy.ranking != Ranking::LeastFrequent {
-            EntryMut::in_slot(slot).set_access(self.lru_now);
-        }
-        let entry = Entry::in_slot(slot);
+        let entry = Entry::in_slot(self.arena.slot(found.handle));
         Some(Value {
             bytes: entry.value(),
             encoding: entry.encoding(),
@@ -472,17 +474,21 @@ impl Store {
     #[inline]
     fn find(&mut self, database: usize, key: &[u8]) -> Option<Found> {
         let index = usize::from(self.table_of[database]);
-        let hash = self.hash(key);
-        let found = self.find_in(index, hash, key)?;
-        if self.is_expired(found.handle) {
-            self.remove_found(index, found);
-            self.events.expired_lazily += 1;
-            return None;
-        }
-        Some(found)
+        let found = self.find_in(index, self.hash(key), key)?;
+        (!self.remove_expired(index, found)).then_some(found)
     }
 
-    #[inline]
+    /// Removes an entry if it has expired; true if so.
+    fn remove_expired(&mut self, index: usize, found: Found) -> bool {
+        let is_expired = self.is_expired(found.handle);
+        if is_expired {
+            self.remove_found(index, found);
+            self.events.expired_lazily += 1;
+        }
+        is_expired
+    }
+
+    #[inline(always)]
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
         let arena = &self.arena;
         let table = self.tables[index].as_ref()?;
@@ -551,11 +557,7 @@ impl Store {
         let index = usize::from(self.table_of[database]);
         let hash = self.hash(key);
         let found = match self.find_in(index, hash, key) {
-            Some(found) if self.is_expired(found.handle) => {
-                self.remove_found(index, found);
-                self.events.expired_lazily += 1;
-                None
-            }
+            Some(found) if self.remove_expired(index, found) => None,
             found => found,
         };
         let Some(found) = found else {
