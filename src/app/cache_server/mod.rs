@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod counters;
 mod glob;
+mod inline;
 mod number;
 mod reply;
 mod resp;

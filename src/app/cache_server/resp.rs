@@ -8,6 +8,7 @@
 //!
 //! Always true: ranges lie within the input (or the buffer) they were found in.
 
+use super::inline;
 use super::number::parse_i64;
 use crate::error::{Error, Kind, Result, Subsystem};
 use alloc::vec::Vec;
@@ -49,10 +50,11 @@ pub(super) enum Parsed {
     },
 }
 
+/// Where an argument is.
 #[derive(Clone, Copy, Debug)]
-struct Range {
-    start: u32,
-    len: u32,
+pub(super) struct Range {
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 /// The arguments of one request, the command's name first.
@@ -109,7 +111,7 @@ pub(super) struct Parser {
     is_inline: bool,
 }
 
-fn protocol_error(what: &'static str) -> Error {
+pub(super) fn protocol_error(what: &'static str) -> Error {
     Error::new(Subsystem::Cache, Kind::Protocol { what })
 }
 
@@ -262,85 +264,10 @@ impl Parser {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.is_inline = true;
         self.unquoted.clear();
-        self.unquoted.try_reserve(line.len())?;
-        self.split_line(line)?;
+        inline::split(line, &mut self.unquoted, &mut self.ranges)?;
         Ok(Parsed::Request {
             consumed: newline + 1,
         })
-    }
-
-    /// Splits a line at blanks, with quotes and escapes, as Redis' `sdssplitargs`.
-    fn split_line(&mut self, line: &[u8]) -> Result<()> {
-        // As in C, a NUL ends the line.
-        let line = line.split(|&b| b == 0).next().unwrap_or_default();
-        let mut bytes = line.iter().copied().peekable();
-        loop {
-            while bytes.next_if(|&b| is_space(b)).is_some() {}
-            if bytes.peek().is_none() {
-                return Ok(());
-            }
-            let start = self.unquoted.len();
-            while let Some(byte) = bytes.next_if(|&b| !is_space(b)) {
-                if byte != b'"' && byte != b'\'' {
-                    self.unquoted.push(byte);
-                    continue;
-                }
-                unquote(byte, &mut bytes, &mut self.unquoted)
-                    .filter(|()| bytes.peek().is_none_or(|&b| is_space(b)))
-                    .ok_or(protocol_error("unbalanced quotes in request"))?;
-            }
-            self.ranges.try_reserve(1)?;
-            let len = self.unquoted.len() - start;
-            self.ranges.push(Range {
-                start: start as u32,
-                len: len as u32,
-            });
-        }
-    }
-}
-
-fn is_space(byte: u8) -> bool {
-    byte == b' ' || (b'\t'..=b'\r').contains(&byte)
-}
-
-/// Reads up to the closing quote; `None` if there is none.
-fn unquote(
-    quote: u8,
-    bytes: &mut core::iter::Peekable<impl Iterator<Item = u8> + Clone>,
-    into: &mut Vec<u8>,
-) -> Option<()> {
-    loop {
-        let byte = bytes.next()?;
-        if byte == quote {
-            return Some(());
-        }
-        if byte != b'\\' {
-            into.push(byte);
-            continue;
-        }
-        if quote == b'\'' {
-            // Between single quotes only the quote itself can be escaped.
-            into.push(bytes.next_if_eq(&b'\'').unwrap_or(b'\\'));
-            continue;
-        }
-        let mut ahead = bytes.clone();
-        let hex = |byte: Option<u8>| char::from(byte?).to_digit(16).map(|digit| digit as u8);
-        if ahead.next() == Some(b'x')
-            && let Some(high) = hex(ahead.next())
-            && let Some(low) = hex(ahead.next())
-        {
-            into.push(high << 4 | low);
-            *bytes = ahead;
-            continue;
-        }
-        into.push(match bytes.next()? {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'b' => 8,
-            b'a' => 7,
-            other => other,
-        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Expiry: when keys end.
 
 use super::Context;
-use super::strings::Base;
+use super::options::Base;
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::{Expiry, Touch};

@@ -19,6 +19,9 @@ mod info;
 mod introspection;
 mod keys;
 mod lcs;
+mod lookup;
+mod natural;
+mod options;
 mod scan;
 mod strings;
 mod table;
@@ -31,6 +34,7 @@ use super::session::{Hearing, Session};
 use super::slowlog::{SlowCommand, kept_arguments};
 use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
 
+pub(crate) use lookup::find;
 pub(super) use table::{COMMAND_COUNT, COMMANDS};
 
 /// What a handler works on.
@@ -162,87 +166,6 @@ impl Command {
         } else {
             count >= arity
         }
-    }
-}
-
-/// Slots of the table that finds commands by name: a power of two with room for more rows.
-const SLOTS: usize = 512;
-
-/// A name in lower case as one number, and its row; the number is 0 in an empty slot.
-#[derive(Clone, Copy)]
-struct Slot {
-    word: u128,
-    row: u16,
-}
-
-/// Rows by the hash of their name; found by walking on from the hash.
-static BY_NAME: [Slot; SLOTS] = {
-    let mut slots = [Slot { word: 0, row: 0 }; SLOTS];
-    let mut row = 0;
-    while row < COMMANDS.len() {
-        let name = COMMANDS[row].name.as_bytes();
-        assert!(name.len() <= NAME_BYTES_MAX, "names fit their word");
-        let word = word_of(name);
-        let mut slot = slot_of(word);
-        while slots[slot].word != 0 {
-            slot = (slot + 1) % SLOTS;
-        }
-        slots[slot] = Slot {
-            word,
-            row: row as u16,
-        };
-        row += 1;
-    }
-    slots
-};
-
-/// The longest name of a command.
-const NAME_BYTES_MAX: usize = 16;
-
-/// A name as a number: setting one bit makes capital letters small, and nothing else a letter.
-#[inline]
-const fn word_of(name: &[u8]) -> u128 {
-    if name.len() <= 8 {
-        let mut word = 0_u64;
-        let mut at = 0;
-        while at < name.len() {
-            word = word << 8 | (name[at] | 0x20) as u64;
-            at += 1;
-        }
-        return word as u128;
-    }
-    let mut word = 0_u128;
-    let mut at = 0;
-    while at < name.len() {
-        word = word << 8 | (name[at] | 0x20) as u128;
-        at += 1;
-    }
-    word
-}
-
-#[inline]
-const fn slot_of(word: u128) -> usize {
-    let folded = (word as u64) ^ (word >> 64) as u64;
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
-}
-
-/// The row of the command with that name, in any case.
-#[inline]
-pub(crate) fn find(name: &[u8]) -> Option<u16> {
-    if name.len() > NAME_BYTES_MAX {
-        return None;
-    }
-    let word = word_of(name);
-    let mut slot = slot_of(word);
-    loop {
-        let Slot { word: known, row } = BY_NAME[slot % SLOTS];
-        if known == 0 {
-            return None;
-        }
-        if known == word {
-            return Some(row);
-        }
-        slot += 1;
     }
 }
 
@@ -425,26 +348,6 @@ fn run_timed(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_command_is_found_by_its_name_in_any_case() {
-        for (row, command) in COMMANDS.iter().enumerate() {
-            assert_eq!(find(command.name.as_bytes()), Some(row as u16));
-            let upper = command.name.to_ascii_uppercase();
-            assert_eq!(find(upper.as_bytes()), Some(row as u16));
-        }
-        for name in [
-            "",
-            "ge",
-            "\0get",
-            "gett",
-            "nosuch",
-            "client|list",
-            "g\u{5}t",
-        ] {
-            assert_eq!(find(name.as_bytes()), None, "{name}");
-        }
-    }
 
     #[test]
     fn subcommands_carry_the_name_of_their_parent() {

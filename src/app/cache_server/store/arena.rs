@@ -11,6 +11,7 @@
 //! Limits: 2^23 slabs of at least 16 KiB; one entry is at most [`MAX_BYTES`].
 
 use super::budget::{Budget, out_of_memory};
+use super::size_classes::{CLASSES, LARGEST, SMALLEST, class_of};
 use crate::error::Result;
 use crate::memory::frames::{Block, Order};
 use alloc::vec::Vec;
@@ -20,12 +21,6 @@ pub(super) const MAX_BYTES: usize = Order::MAX.bytes();
 
 const SLOT_BITS: u32 = 9;
 const SLAB_COUNT_MAX: usize = 1 << (32 - SLOT_BITS);
-const SMALLEST: usize = 32;
-/// Up to here classes rise by 8 bytes, above by an eighth of a power of two.
-const FINE_LIMIT: usize = 128;
-const LARGEST: usize = 8192;
-const FINE_CLASSES: usize = (FINE_LIMIT - SMALLEST) / 8 + 1;
-const CLASSES: usize = FINE_CLASSES + 8 * (LARGEST / FINE_LIMIT).ilog2() as usize;
 /// The class of a slab that is one slot with a block of its own.
 const OWN_BLOCK: u8 = u8::MAX;
 /// The smallest slab: 16 KiB, so that the smallest slots still fit `SLOT_BITS`.
@@ -61,28 +56,6 @@ impl Handle {
     #[inline]
     fn slot(self) -> usize {
         (self.0 & ((1 << SLOT_BITS) - 1)) as usize
-    }
-}
-
-/// The class for a size, and the bytes of its slots.
-fn class_of(bytes: usize) -> (u8, usize) {
-    if bytes <= FINE_LIMIT {
-        let class = bytes.saturating_sub(SMALLEST).div_ceil(8);
-        return (class as u8, SMALLEST + class * 8);
-    }
-    let top = bytes - 1;
-    let power = top.ilog2();
-    let eighths = top >> (power - 3);
-    let class = FINE_CLASSES + (power - FINE_LIMIT.ilog2()) as usize * 8 + (eighths - 8);
-    (class as u8, (eighths + 1) << (power - 3))
-}
-
-/// Bytes that an entry of `bytes` occupies.
-pub(super) fn slot_bytes_for(bytes: usize) -> usize {
-    if bytes > LARGEST {
-        Order::for_bytes(bytes).map_or(bytes, Order::bytes)
-    } else {
-        class_of(bytes).1
     }
 }
 
@@ -472,26 +445,6 @@ mod tests {
     use super::*;
     use crate::cache::random::Random;
     use std::vec::Vec;
-
-    #[test]
-    fn a_class_holds_its_size_and_wastes_at_most_an_eighth() {
-        let mut last = 0;
-        for bytes in 1..=LARGEST {
-            let (class, slot_bytes) = class_of(bytes);
-            assert!(
-                usize::from(class) < CLASSES && slot_bytes >= bytes,
-                "{bytes}"
-            );
-            assert!(class_of(slot_bytes) == (class, slot_bytes), "{bytes}");
-            let waste = slot_bytes - bytes;
-            assert!(
-                waste < 8 || waste * 8 <= slot_bytes || bytes < SMALLEST,
-                "{bytes}"
-            );
-            assert!(slot_bytes >= last);
-            last = slot_bytes;
-        }
-    }
 
     #[test]
     fn slots_never_overlap_and_all_memory_goes_back() {

@@ -12,11 +12,17 @@
 //! Limits: key and value together fit one block of 4 MiB.
 
 mod arena;
+mod buckets;
 mod budget;
+mod databases;
 mod entry;
 mod evict;
 mod expiries;
+mod lifetimes;
+mod size_classes;
 mod table;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 pub(in crate::app) mod testing;
 #[cfg(test)]
@@ -171,22 +177,6 @@ impl Store {
         self.now_ms
     }
 
-    /// Keys in a database.
-    pub fn len(&self, database: usize) -> usize {
-        self.table(database).map_or(0, Table::len)
-    }
-
-    /// Keys in all databases.
-    #[inline]
-    pub fn total_len(&self) -> usize {
-        self.live_keys
-    }
-
-    /// Keys with an expiry in a database.
-    pub fn expiring_len(&self, database: usize) -> usize {
-        self.expiring[usize::from(self.table_of[database])]
-    }
-
     /// What happened so far.
     pub fn events(&self) -> Events {
         self.events
@@ -280,31 +270,6 @@ impl Store {
         true
     }
 
-    /// When a key expires: `None` for no key, `Some(None)` for no expiry.
-    pub fn expiry(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Option<u64>> {
-        let found = self.find(database, key)?;
-        if touch == Touch::Use {
-            self.touch(found.handle);
-        }
-        let position = Entry::at(&self.arena, found.handle).expiry_position();
-        Some(position.map(|position| self.expiries.at_ms(position)))
-    }
-
-    /// Sets or removes the expiry of a key; true if the key is there.
-    ///
-    /// # Errors
-    /// `OutOfMemory`.
-    pub fn set_expiry(&mut self, database: usize, key: &[u8], expiry: Expiry) -> Result<bool> {
-        if let Expiry::AtMs(_) = expiry {
-            self.expiries.reserve(&mut self.budget)?;
-        }
-        let Some(found) = self.find(database, key) else {
-            return Ok(false);
-        };
-        self.apply_expiry(found.handle, expiry);
-        Ok(true)
-    }
-
     /// Copies value, encoding and expiry of a key to another key, replacing it; false if the source is
     /// not there.
     ///
@@ -333,85 +298,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Exchanges two databases.
-    pub fn swap(&mut self, one: usize, other: usize) {
-        self.table_of.swap(one, other);
-    }
-
-    /// Removes all keys of a database.
-    pub fn flush(&mut self, database: usize) {
-        let index = usize::from(self.table_of[database]);
-        if self
-            .tables
-            .iter()
-            .enumerate()
-            .all(|(i, table)| i == index || table.is_none())
-        {
-            return self.flush_all();
-        }
-        let Some(table) = self.tables[index].take() else {
-            return;
-        };
-        for link in table.iter() {
-            if let Some(position) = Entry::at(&self.arena, link.handle).expiry_position() {
-                self.expiries
-                    .remove(position, &mut self.arena, &mut self.budget);
-            }
-            self.arena.free(link.handle, &mut self.budget);
-        }
-        self.live_keys -= table.len();
-        table.release(&mut self.budget);
-        self.expiring[index] = 0;
-        self.candidates.clear();
-    }
-
-    /// Removes all keys of all databases: gives blocks back, and looks at no key.
-    pub fn flush_all(&mut self) {
-        for table in self.tables.iter_mut().filter_map(Option::take) {
-            table.release(&mut self.budget);
-        }
-        self.arena.clear(&mut self.budget);
-        self.expiries.clear(&mut self.budget);
-        self.live_keys = 0;
-        self.expiring = [0; DATABASES];
-        self.candidates.clear();
-    }
-
-    /// A random key of a database.
-    pub fn random_key(&mut self, database: usize) -> Option<&[u8]> {
-        loop {
-            let index = usize::from(self.table_of[database]);
-            let link = self.tables[index].as_ref()?.random(&mut self.random)?;
-            if self.is_expired(link.handle) {
-                self.remove_handle(link.handle);
-                self.events.expired_lazily += 1;
-                continue;
-            }
-            return Some(Entry::at(&self.arena, link.handle).key());
-        }
-    }
-
-    /// One step of a scan: calls `see` with keys that are not expired; returns the next cursor, 0 at the
-    /// end. See [`Table::scan`] for what is promised.
-    pub fn scan(&self, database: usize, cursor: u32, mut see: impl FnMut(&[u8])) -> u32 {
-        let Some(table) = self.table(database) else {
-            return 0;
-        };
-        table.scan(cursor, |link| {
-            if !self.is_expired(link.handle) {
-                see(Entry::at(&self.arena, link.handle).key());
-            }
-        })
-    }
-
-    /// Calls `see` with every key of a database that is not expired.
-    pub fn keys(&self, database: usize, mut see: impl FnMut(&[u8])) {
-        let links = self.table(database).into_iter().flat_map(Table::iter);
-        for link in links.filter(|link| !self.is_expired(link.handle)) {
-            see(Entry::at(&self.arena, link.handle).key());
-        }
-    }
-
     /// Bytes that a key occupies with all that belongs to it.
     pub fn usage_bytes(&mut self, database: usize, key: &[u8]) -> Option<usize> {
         let found = self.find(database, key)?;
@@ -421,42 +307,7 @@ impl Store {
         } else {
             0
         };
-        Some(arena::slot_bytes_for(entry.bytes()) + size_of::<u64>() + expiry)
-    }
-
-    /// When the next key expires, in milliseconds since the Unix epoch.
-    #[inline]
-    pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiries.soonest().map(|node| node.at_ms)
-    }
-
-    /// Milliseconds that keys with an expiry have left, on average over a few of them.
-    pub fn average_ttl_ms(&self) -> u64 {
-        let mut random = self.random.clone();
-        let samples: [Option<Node>; 16] =
-            core::array::from_fn(|_| self.expiries.random(&mut random));
-        let left = samples
-            .iter()
-            .flatten()
-            .map(|node| node.at_ms.saturating_sub(self.now_ms));
-        left.clone()
-            .sum::<u64>()
-            .checked_div(left.count() as u64)
-            .unwrap_or(0)
-    }
-
-    /// Removes up to `limit` keys whose time has come; true if there may be more.
-    pub fn expire_due(&mut self, limit: usize) -> bool {
-        for _ in 0..limit {
-            match self.expiries.soonest() {
-                Some(node) if node.at_ms < self.now_ms => {
-                    self.remove_handle(node.handle);
-                    self.events.expired_actively += 1;
-                }
-                _ => return false,
-            }
-        }
-        true
+        Some(size_classes::slot_bytes_for(entry.bytes()) + size_of::<u64>() + expiry)
     }
 
     fn table(&self, database: usize) -> Option<&Table> {
@@ -478,16 +329,6 @@ impl Store {
         (!self.remove_expired(index, found)).then_some(found)
     }
 
-    /// Removes an entry if it has expired; true if so.
-    fn remove_expired(&mut self, index: usize, found: Found) -> bool {
-        let is_expired = self.is_expired(found.handle);
-        if is_expired {
-            self.remove_found(index, found);
-            self.events.expired_lazily += 1;
-        }
-        is_expired
-    }
-
     #[inline(always)]
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
         let arena = &self.arena;
@@ -498,14 +339,6 @@ impl Store {
             place,
             handle,
         })
-    }
-
-    #[inline]
-    fn is_expired(&self, handle: Handle) -> bool {
-        match Entry::at(&self.arena, handle).expiry_position() {
-            None => false,
-            Some(position) => self.expiries.at_ms(position) < self.now_ms,
-        }
     }
 
     #[inline]
@@ -565,7 +398,7 @@ impl Store {
         };
         let slot_bytes = self.arena.slot(found.handle).len();
         let mut handle = found.handle;
-        if slot_bytes != arena::slot_bytes_for(bytes) {
+        if slot_bytes != size_classes::slot_bytes_for(bytes) {
             handle = self.arena.allocate(bytes, &mut self.budget)?;
             let prefix = entry_bytes(key.len(), kept);
             self.arena.copy((found.handle, 0), (handle, 0), prefix);
@@ -604,29 +437,6 @@ impl Store {
         self.live_keys += 1;
         self.apply_expiry(handle, expiry);
         Ok(handle)
-    }
-
-    /// Changes the expiry of an entry; room in the index was reserved.
-    #[inline]
-    fn apply_expiry(&mut self, handle: Handle, expiry: Expiry) {
-        let entry = Entry::at(&self.arena, handle);
-        match (entry.expiry_position(), expiry) {
-            (_, Expiry::Keep) | (None, Expiry::Never) => {}
-            (None, Expiry::AtMs(at_ms)) => {
-                self.expiring[entry.table()] += 1;
-                self.expiries
-                    .insert(Node { at_ms, handle }, &mut self.arena);
-            }
-            (Some(position), Expiry::AtMs(at_ms)) => {
-                self.expiries.reschedule(position, at_ms, &mut self.arena);
-            }
-            (Some(position), Expiry::Never) => {
-                self.expiring[entry.table()] -= 1;
-                EntryMut::at(&mut self.arena, handle).set_expiry_position(None);
-                self.expiries
-                    .remove(position, &mut self.arena, &mut self.budget);
-            }
-        }
     }
 
     /// Makes link and expiry of an entry name the slot it was copied to.
