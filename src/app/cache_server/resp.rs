@@ -146,10 +146,11 @@ impl Parser {
                     self.missing = count as i64;
                     self.at = next;
                 }
-                _ => match self.parse_start(input, limits)? {
-                    Some(parsed) => return Ok(parsed),
-                    None => {}
-                },
+                _ => {
+                    if let Some(parsed) = self.parse_start(input, limits)? {
+                        return Ok(parsed);
+                    }
+                }
             }
         }
         self.parse_arguments(input, limits)
