@@ -6,6 +6,7 @@
 #   REDIS_PORT=6379    where the cache answers on 127.0.0.1
 #   HTTP_PORT=9100     where the dashboard and /metrics answer on 127.0.0.1
 #   NET=               passt, user, tap:IFNAME or none; by default passt where it works, else user
+#   NIC=virtio-net-device    the network device; on PCI: virtio-net-pci,romfile=
 #   DISK=              a raw disk image to attach by virtio-blk
 #   APPEND=            more boot arguments (nos.KEY=VALUE ...)
 #   APP=nos            which application's image; IMAGE=FILE boots that file instead
@@ -130,7 +131,7 @@ network() {
             die "NET=$NET: passt, user, tap:IFNAME or none"
             ;;
     esac
-    netdev="$netdev -device virtio-net-device,netdev=n0,mac=52:54:00:12:34:56"
+    netdev="$netdev -device ${NIC:-virtio-net-device},netdev=n0,mac=52:54:00:12:34:56"
 }
 
 # ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 
 pub mod crash;
 mod data_plane;
+mod devices;
 pub mod ground;
 mod pages;
 mod settings;
@@ -26,9 +27,8 @@ use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::net::counters::NetworkCounters;
 use crate::net::http::{HttpServer, Limits};
 use crate::net::stack::{Secrets, Stack};
-use crate::platform::interrupts::{self, Binding, Source};
+use crate::platform::pci::PciBus;
 use crate::platform::time::Clock;
-use crate::platform::virtio::{self, network::VirtioNetwork};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use data_plane::DataPlane;
@@ -36,7 +36,6 @@ use ground::Ground;
 use pages::Pages;
 use settings::Settings;
 use system::System;
-use virtio_drivers::transport::DeviceType;
 
 /// Bytes that must be free once all parts are built: a few connections and the keys of a small test.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
@@ -84,7 +83,14 @@ fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<Data
     let system = Arc::new(System::new(clock));
     system.stage_done("memory");
     let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
-    crash::set_ending(settings.ending, ground.conduit);
+    // SAFETY: `bring_up` mapped what the bridge needs; this is the only use of it.
+    let mut bus = ground
+        .machine
+        .pci
+        .as_ref()
+        .and_then(|host| unsafe { PciBus::new(host) });
+    let panic_device = devices::panic_device(settings.ending, bus.as_mut());
+    crash::set_ending(settings.ending, ground.conduit, panic_device);
     if let Some(seconds) = settings.unix_seconds {
         clock.set_wall(seconds);
     }
@@ -96,7 +102,7 @@ fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<Data
         ground.machine.cpus.len()
     );
 
-    let device = take_network(&ground)?;
+    let device = devices::take_network(&ground, bus.as_mut())?;
     system.stage_done("devices");
 
     let mut seeds = Seeds::new(ground.machine.seed);
@@ -161,40 +167,6 @@ fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<Data
         memory,
         ready: pages.ready,
     })
-}
-
-type NetworkDevice = VirtioNetwork<virtio_drivers::transport::mmio::MmioTransport<'static>>;
-
-/// Finds the network device and binds its interrupt and the timer's.
-fn take_network(ground: &Ground) -> Result<NetworkDevice> {
-    let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
-    let machine = ground.machine;
-    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; nothing else uses them.
-    let found = unsafe { virtio::find(&machine.virtio_mmio, DeviceType::Network) }
-        .ok_or(missing("virtio network device"))?;
-    let gic = machine
-        .gic
-        .as_ref()
-        .ok_or(missing("interrupt controller in the device tree"))?;
-    let timer = machine
-        .timer_interrupt
-        .ok_or(missing("timer in the device tree"))?;
-    let quiet = found.quiet;
-    let bindings = [
-        Binding {
-            interrupt: timer,
-            source: Source::Timer,
-            handler: Box::new(timer::disarm),
-        },
-        Binding {
-            interrupt: found.interrupt,
-            source: Source::Network,
-            handler: Box::new(move || quiet.acknowledge()),
-        },
-    ];
-    // SAFETY: the tree's controller, mapped by `bring_up`; this is the only call.
-    unsafe { interrupts::set_up(gic, machine.cpus.len().max(1), bindings) }?;
-    VirtioNetwork::new(found.transport)
 }
 
 /// Numbers that peers cannot know, spread from the device tree's seed (SplitMix64, Steele et al. 2014).

@@ -6,11 +6,13 @@
 use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
 use crate::arch::aarch64::exceptions::{self, Frame, Report, Vector};
 use crate::arch::aarch64::psci::Conduit;
-use crate::arch::aarch64::{ImageLayout, cpu, semihosting};
+use crate::arch::aarch64::{ImageLayout, cpu, semihosting, timer};
 use crate::platform::boot_arguments::bad_value;
 use crate::platform::console::print_dying;
+use crate::platform::panic_device::PanicDevice;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use spin::Once;
 
 /// Where the image is linked: addresses are shown relative to it, as its symbol table has them.
 const LINK_BASE: usize = 0x4020_0000;
@@ -21,7 +23,8 @@ const LINK_BASE: usize = 0x4020_0000;
 pub enum Ending {
     /// The CPU sleeps for good; the console keeps the report.
     Halt = 0,
-    /// The machine is turned off (PSCI SYSTEM_OFF).
+    /// The panic device is told, whose owner ends the machine; without one it is turned off (PSCI
+    /// SYSTEM_OFF).
     Exit = 1,
     /// The machine starts again (PSCI SYSTEM_RESET).
     Reset = 2,
@@ -32,10 +35,18 @@ pub enum Ending {
 // A panic comes from anywhere and has no arguments: how to end has to be global.
 static ENDING: AtomicU8 = AtomicU8::new(Ending::Halt as u8);
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
+static PANIC_DEVICE: Once<PanicDevice> = Once::new();
 static DEATHS: AtomicU32 = AtomicU32::new(0);
 
-/// Sets what follows a report. `conduit` is how to reach the power controls, if there is a way.
-pub fn set_ending(ending: Ending, conduit: Option<Conduit>) {
+/// How long the owner of the panic device is given to end the machine, in parts of a second.
+const OWNER_PART_OF_SECOND: u64 = 5;
+
+/// Sets what follows a report. `conduit` is how to reach the power controls, if there is a way;
+/// `panic_device` is told of a crash, if there is one.
+pub fn set_ending(ending: Ending, conduit: Option<Conduit>, panic_device: Option<PanicDevice>) {
+    if let Some(device) = panic_device {
+        PANIC_DEVICE.call_once(|| device);
+    }
     let conduit = match conduit {
         None => 0,
         Some(Conduit::Hvc) => 1,
@@ -79,6 +90,9 @@ pub fn end() -> ! {
     match ENDING.swap(Ending::Halt as u8, Relaxed) {
         3 => semihosting::exit(1),
         ending => {
+            if ending == Ending::Exit as u8 {
+                report_to_owner();
+            }
             if let Some(conduit) = conduit() {
                 if ending == Ending::Exit as u8 {
                     conduit.system_off();
@@ -88,6 +102,15 @@ pub fn end() -> ! {
             }
             cpu::halt()
         }
+    }
+}
+
+/// Tells the panic device, and waits: to turn the machine off at once would hide from its owner why.
+fn report_to_owner() {
+    if let Some(device) = PANIC_DEVICE.get() {
+        device.report();
+        let deadline = timer::ticks() + timer::frequency() / OWNER_PART_OF_SECOND;
+        while timer::ticks() < deadline {}
     }
 }
 

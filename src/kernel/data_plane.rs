@@ -1,6 +1,6 @@
 //! The data plane's loop: network, services and the detectors' samples, run to completion on one CPU.
 
-use super::NetworkDevice;
+use super::devices::NetworkDevice;
 use super::pages::sample;
 use super::system::System;
 use super::this_cpu::ThisCpu;

@@ -21,6 +21,7 @@ use crate::platform::clock::{CounterClock, read_rtc};
 use crate::platform::console::{self, Console, print_dying};
 use crate::platform::device_tree::{Gic, Machine, PsciMethod, validate};
 use crate::platform::memory_map::{Ranges, inwards, merge, outwards, subtract};
+use crate::platform::pci;
 use alloc::boxed::Box;
 use core::ops::Range;
 
@@ -198,6 +199,7 @@ fn device_ranges(machine: &Machine<'_>) -> Ranges {
         let range = outwards(bytes(&slot.registers), PAGE_SIZE);
         slots = merge(slots.into_iter().chain([range]));
     }
+    let pci = machine.pci.as_ref().map(pci::mapped);
     let consoles = [page(EMERGENCY_CONSOLE as u64)]
         .into_iter()
         .chain(machine.console.map(page));
@@ -206,6 +208,7 @@ fn device_ranges(machine: &Machine<'_>) -> Ranges {
             .chain(slots)
             .chain(consoles)
             .chain(machine.rtc.map(page))
+            .chain(pci.iter().flatten().map(bytes))
             .filter(|range| !range.is_empty())
             .map(|range| outwards(range, PAGE_SIZE)),
     )

@@ -8,14 +8,14 @@
     reason = "device registers at addresses from the device tree"
 )]
 
-use super::device_tree::Gic;
+use super::device_tree::{Gic, Interrupt, Trigger};
 use crate::arch::aarch64::{cpu, exceptions};
 use crate::error::{Error, Kind, Result, Subsystem};
 use alloc::boxed::Box;
 use arm_gic::gicv2::GicV2;
 use arm_gic::gicv2::registers::Gicd;
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
-use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -72,7 +72,7 @@ pub static UNEXPECTED_TAKEN: AtomicU64 = AtomicU64::new(0);
 /// An interrupt and who serves it.
 pub struct Binding {
     /// The interrupt.
-    pub interrupt: super::device_tree::Interrupt,
+    pub interrupt: Interrupt,
     /// What it is for.
     pub source: Source,
     /// Serves it.
@@ -131,19 +131,13 @@ pub unsafe fn set_up(
     };
     let mut entries = Vec::new();
     for binding in bindings {
-        let intid = binding.interrupt.intid();
-        let trigger = match binding.source {
-            Source::Timer => Trigger::Level,
-            // virtio-mmio slots of virt are edge-triggered in its device tree.
-            Source::Network => Trigger::Edge,
-        };
-        controller.enable(intid, trigger)?;
+        controller.enable(binding.interrupt)?;
         let taken = match binding.source {
             Source::Timer => &TIMER_TAKEN,
             Source::Network => &NETWORK_TAKEN,
         };
         let entry = Entry {
-            intid,
+            intid: binding.interrupt.intid(),
             handler: binding.handler,
             taken,
         };
@@ -220,11 +214,14 @@ pub fn sleep() {
 }
 
 impl Controller {
-    fn enable(&mut self, number: u32, trigger: Trigger) -> Result<()> {
-        let intid = match number {
-            0..16 => IntId::sgi(number),
-            16..32 => IntId::ppi(number - 16),
-            _ => IntId::spi(number - 32),
+    fn enable(&mut self, interrupt: Interrupt) -> Result<()> {
+        let intid = match interrupt.intid() {
+            number @ 0..32 => IntId::ppi(number - 16),
+            number => IntId::spi(number - 32),
+        };
+        let trigger = match interrupt.trigger() {
+            Trigger::Edge => arm_gic::Trigger::Edge,
+            Trigger::Level => arm_gic::Trigger::Level,
         };
         match self {
             Self::V2(gic) => {

@@ -1,5 +1,5 @@
 //! What the machine is, as the device tree says it: memory map, CPUs, interrupt controller, console,
-//! clock, virtio. The plain types build on the host too; the drivers only on the target.
+//! clock, PCI, virtio. The plain types build on the host too; the drivers only on the target.
 
 pub mod boot_arguments;
 pub mod checksum;
@@ -12,6 +12,10 @@ pub mod device_tree;
 pub mod interrupts;
 pub mod memory_map;
 pub mod network_device;
+#[cfg(target_os = "none")]
+pub mod panic_device;
+#[cfg(target_os = "none")]
+pub mod pci;
 pub mod time;
 #[cfg(target_os = "none")]
 pub mod virtio;

@@ -13,7 +13,7 @@ pub(crate) type Test = (&'static str, fn(&Ground));
 
 /// Runs the tests of a binary and ends QEMU.
 pub(crate) fn run(boot: &BootInfo, tests: &[Test]) -> ! {
-    crash::set_ending(Ending::TestFailure, None);
+    crash::set_ending(Ending::TestFailure, None, None);
     // SAFETY: this is the first call into Rust, with what the entry code handed over.
     let ground = unsafe { ground::bring_up(boot) };
     for (name, test) in tests {

@@ -11,6 +11,7 @@ mod boot;
 mod clients;
 mod hostile_http;
 mod hostile_resp;
+mod machines;
 mod memory;
 mod pages;
 mod runner;
@@ -79,6 +80,10 @@ fn main() {
     ];
     runner::run(
         &machines,
-        tests![boot::too_little_memory_is_one_clear_line_and_an_end],
+        tests![
+            boot::too_little_memory_is_one_clear_line_and_an_end,
+            machines::a_network_device_on_pci_serves,
+            machines::a_crash_is_reported_and_ends_as_asked,
+        ],
     );
 }

@@ -37,6 +37,7 @@ impl Guest {
             "SMP",
             "MEM",
             "NET",
+            "NIC",
             "DISK",
             "APPEND",
             "APP",
@@ -158,7 +159,7 @@ pub(crate) fn image(name: &str) -> String {
 
 /// A port of 127.0.0.1 that nobody listens on. Bound once and let go: nobody else picks it in between
 /// but by bad luck, and then run.sh names it.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     listener.local_addr().expect("it is bound").port()
 }

@@ -1,5 +1,6 @@
 //! What the whole-image tests share: a guest under QEMU, and small clients that can also misbehave.
 
+pub(crate) mod debugger;
 pub(crate) mod guest;
 pub(crate) mod http;
 pub(crate) mod random;

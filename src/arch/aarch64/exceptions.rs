@@ -172,13 +172,13 @@ impl fmt::Display for Report<'_> {
         write!(f, "{:?} exception: {}", self.vector, self.class())?;
         if let Some((kind, level)) = self.fault() {
             let access = match self.esr >> 26 & 0x3f {
-                0x20 | 0x21 => "instruction fetch",
-                _ if self.is_write() => "write",
-                _ => "read",
+                0x20 | 0x21 => "an instruction fetch",
+                _ if self.is_write() => "a write",
+                _ => "a read",
             };
             write!(
                 f,
-                ", {kind} fault at level {level} by a {access} at {:#x}",
+                ", {kind} fault at level {level} by {access} at {:#x}",
                 self.far
             )?;
         }

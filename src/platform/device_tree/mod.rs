@@ -2,9 +2,14 @@
 //!
 //! The tree is validated whole ([`validate`]) before the `fdt` crate walks it, once, node by node.
 
+mod interrupt;
+mod pci_host;
 #[cfg(test)]
 pub(crate) mod test_tree;
 pub mod validate;
+
+pub use interrupt::{Interrupt, Trigger};
+pub use pci_host::PciHost;
 
 use crate::error::{Error, Kind, Result, Subsystem};
 use core::ops::Range;
@@ -40,6 +45,10 @@ pub struct Machine<'a> {
     pub rtc: Option<u64>,
     /// virtio-mmio slots, empty ones included.
     pub virtio_mmio: Vec<VirtioSlot, VIRTIO_MAX>,
+    /// The PCI host bridge.
+    pub pci: Option<PciHost<'a>>,
+    /// What the bridge's interrupt map must know of the interrupt controller.
+    controller: pci_host::Controller,
     /// The boot arguments.
     pub boot_arguments: &'a str,
     /// The initial RAM disk.
@@ -74,15 +83,6 @@ pub enum Gic {
         /// The redistributors.
         redistributors: Range<u64>,
     },
-}
-
-/// An interrupt as the GIC binding numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupt {
-    /// Shared: INTID 32 + n.
-    Shared(u32),
-    /// Private to each CPU: INTID 16 + n.
-    Private(u32),
 }
 
 /// A virtio-mmio slot.
@@ -194,6 +194,7 @@ impl<'a> Machine<'a> {
                 };
             }
             b"arm,cortex-a15-gic" | b"arm,gic-400" => {
+                self.controller = pci_host::Controller::read(node);
                 if let (Some(distributor), Some(cpu_interface)) = (first(0), first(1)) {
                     self.gic = Some(Gic::V2 {
                         distributor,
@@ -202,6 +203,7 @@ impl<'a> Machine<'a> {
                 }
             }
             b"arm,gic-v3" => {
+                self.controller = pci_host::Controller::read(node);
                 if let (Some(distributor), Some(redistributors)) = (first(0), first(1)) {
                     self.gic = Some(Gic::V3 {
                         distributor,
@@ -217,9 +219,15 @@ impl<'a> Machine<'a> {
                 self.console = self.console.or(first(0).map(|registers| registers.start))
             }
             b"arm,pl031" => self.rtc = first(0).map(|registers| registers.start),
+            b"pci-host-ecam-generic" => self.pci = self.pci.take().or(PciHost::read(node)),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// The interrupt that pin `pin` (1 to 4 for INTA to INTD) of a device on PCI bus 0 raises.
+    pub fn pci_interrupt(&self, device: u8, pin: u8) -> Option<Interrupt> {
+        self.pci.as_ref()?.interrupt(self.controller, device, pin)
     }
 
     fn read_chosen(&mut self, node: FdtNode<'_, 'a>) {
@@ -241,16 +249,6 @@ impl<'a> Machine<'a> {
                     self.seed = self.seed.rotate_left(23) ^ u64::from_le_bytes(bytes);
                 }
             }
-        }
-    }
-}
-
-impl Interrupt {
-    /// The GIC's number of it.
-    pub const fn intid(self) -> u32 {
-        match self {
-            Self::Shared(number) => 32 + number,
-            Self::Private(number) => 16 + number,
         }
     }
 }
@@ -288,9 +286,14 @@ fn registers<'a>(node: FdtNode<'_, 'a>) -> impl Iterator<Item = Result<Range<u64
     })
 }
 
+/// A property's bytes.
+fn bytes<'a>(node: FdtNode<'_, 'a>, name: &str) -> Option<&'a [u8]> {
+    node.property(name).map(|property| property.value)
+}
+
 /// A property's text, up to its NUL.
 fn text<'a>(node: FdtNode<'_, 'a>, name: &str) -> Option<&'a str> {
-    let value = node.property(name)?.value;
+    let value = bytes(node, name)?;
     let end = value
         .iter()
         .position(|&byte| byte == 0)
@@ -307,16 +310,11 @@ fn number(value: &[u8]) -> Option<u64> {
     }
 }
 
-/// The n-th interrupt of a node, by the GIC binding: type, number, flags.
+/// The n-th interrupt of a node.
 fn interrupt(node: FdtNode<'_, '_>, n: usize) -> Option<Interrupt> {
-    let value = node.property("interrupts")?.value;
-    let cells = value.chunks_exact(12).nth(n)?;
-    let number = u32::from_be_bytes(cells[4..8].try_into().ok()?);
-    match u32::from_be_bytes(cells[..4].try_into().ok()?) {
-        0 if number < 988 => Some(Interrupt::Shared(number)),
-        1 if number < 16 => Some(Interrupt::Private(number)),
-        _ => None,
-    }
+    let (cells, _) = bytes(node, "interrupts")?.as_chunks::<4>();
+    let cells = cells.chunks_exact(interrupt::CELLS).nth(n)?;
+    Interrupt::from_cells(core::array::from_fn(|n| u32::from_be_bytes(cells[n])))
 }
 
 #[cfg(test)]

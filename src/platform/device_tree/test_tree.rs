@@ -95,17 +95,42 @@ impl Tree {
     }
 }
 
-/// A tree with everything that `Machine` reads, after QEMU's virt.
-pub(crate) fn virt() -> Vec<u8> {
-    let mut tree = Tree::new();
-    tree.reserve(0x5000_0000, 0x1000);
+/// How other nodes name the interrupt controller.
+const GIC_HANDLE: u32 = 0x8001;
+/// virt's windows: ports, memory below 4 GiB, memory above.
+const VIRT_RANGES: [u32; 21] = [
+    0x0100_0000,
+    0,
+    0,
+    0,
+    0x3eff_0000,
+    0,
+    0x1_0000,
+    0x0200_0000,
+    0,
+    0x1000_0000,
+    0,
+    0x1000_0000,
+    0,
+    0x2eff_0000,
+    0x0300_0000,
+    0x80,
+    0,
+    0x80,
+    0,
+    0x80,
+    0,
+];
+
+/// Begins the root, with two cells for addresses and for sizes.
+pub(crate) fn begin_root(tree: &mut Tree) {
     tree.begin("")
         .cells("#address-cells", &[2])
         .cells("#size-cells", &[2]);
-    tree.begin("psci")
-        .text("compatible", "arm,psci-1.0\0arm,psci")
-        .text("method", "hvc")
-        .end();
+}
+
+/// RAM in two banks.
+pub(crate) fn memory(tree: &mut Tree) {
     tree.begin("memory@40000000")
         .text("device_type", "memory")
         .cells(
@@ -113,6 +138,39 @@ pub(crate) fn virt() -> Vec<u8> {
             &[0, 0x4000_0000, 0, 0x2000_0000, 1, 0, 0, 0x4000_0000],
         )
         .end();
+}
+
+/// A PCI host bridge with those windows and virt's interrupt map.
+pub(crate) fn pci_host(tree: &mut Tree, ranges: &[u32]) {
+    let mut map = Vec::new();
+    for device in 0..4 {
+        for pin in 0..4 {
+            map.extend([device << 11, 0, 0, pin + 1, GIC_HANDLE, 0, 0]);
+            map.extend([0, 3 + (device + pin) % 4, 4]);
+        }
+    }
+    tree.begin("pcie@10000000")
+        .text("compatible", "pci-host-ecam-generic")
+        .cells("reg", &[0x40, 0x1000_0000, 0, 0x1000_0000])
+        .cells("ranges", ranges)
+        .cells("interrupt-map-mask", &[0x1800, 0, 0, 7])
+        .cells("interrupt-map", &map)
+        .cells("#address-cells", &[3])
+        .cells("#size-cells", &[2])
+        .end();
+}
+
+/// A tree with everything that `Machine` reads, after QEMU's virt.
+pub(crate) fn virt() -> Vec<u8> {
+    let mut tree = Tree::new();
+    tree.reserve(0x5000_0000, 0x1000);
+    begin_root(&mut tree);
+    tree.begin("psci")
+        .text("compatible", "arm,psci-1.0\0arm,psci")
+        .text("method", "hvc")
+        .end();
+    memory(&mut tree);
+    pci_host(&mut tree, &VIRT_RANGES);
     tree.begin("reserved-memory")
         .cells("#address-cells", &[2])
         .cells("#size-cells", &[2]);
@@ -136,6 +194,8 @@ pub(crate) fn virt() -> Vec<u8> {
         .end();
     tree.begin("intc@8000000")
         .text("compatible", "arm,cortex-a15-gic")
+        .cells("#address-cells", &[2])
+        .cells("phandle", &[GIC_HANDLE])
         .cells(
             "reg",
             &[0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000],

@@ -1,23 +1,26 @@
-//! virtio devices: finding them on virtio-mmio, and the memory they share with the image.
+//! virtio devices: finding them on virtio-mmio and on PCI, and the memory they share with the image.
 //!
-//! The transports are those of `virtio-drivers`, the queues our own ([`ring`]); addresses are physical and the map is the
-//! identity, so sharing a buffer takes nothing.
+//! The transports are those of `virtio-drivers`, the queues our own ([`ring`]); addresses are physical and
+//! the map is the identity, so sharing a buffer takes nothing.
 #![allow(
     unsafe_code,
     reason = "device registers and memory shared with devices"
 )]
 
 pub mod network;
+mod pci;
 mod ring;
+
+pub use pci::find_on_pci;
 
 use super::device_tree::{Interrupt, VirtioSlot};
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use safe_mmio::UniqueMmioPointer;
-use safe_mmio::fields::{ReadPure, WriteOnly};
+use safe_mmio::fields::{ReadOnly, ReadPure, WriteOnly};
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
+use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 /// Offset of the interrupt status register of virtio-mmio (virtio 1.2, 4.2.2).
@@ -66,7 +69,7 @@ unsafe impl Hal for DeviceMemory {
 /// A device that was found: its transport, its interrupt and what quiets it.
 pub struct Found {
     /// How the driver talks to it.
-    pub transport: MmioTransport<'static>,
+    pub transport: SomeTransport<'static>,
     /// Its interrupt.
     pub interrupt: Interrupt,
     /// Quiets it.
@@ -75,16 +78,25 @@ pub struct Found {
 
 /// Acknowledges the interrupts of one device.
 #[derive(Clone, Copy, Debug)]
-pub struct Quiet {
-    registers: usize,
+pub enum Quiet {
+    /// By writing back what its status register says.
+    Mmio {
+        /// Where its registers begin.
+        registers: usize,
+    },
+    /// By reading its status register.
+    Pci {
+        /// Where that register is.
+        status: usize,
+    },
 }
 
-/// Finds the first device of a type.
+/// Finds the first device of a type on virtio-mmio.
 ///
 /// # Safety
 /// `slots` must be virtio-mmio register blocks, mapped as device memory; a device found is used by
 /// nothing else.
-pub unsafe fn find(slots: &[VirtioSlot], wanted: DeviceType) -> Option<Found> {
+pub unsafe fn find_on_mmio(slots: &[VirtioSlot], wanted: DeviceType) -> Option<Found> {
     // QEMU fills its slots from the last one down: the first device of the command line is there.
     slots.iter().rev().find_map(|slot| {
         let registers = slot.registers.start as usize;
@@ -93,9 +105,9 @@ pub unsafe fn find(slots: &[VirtioSlot], wanted: DeviceType) -> Option<Found> {
         // SAFETY: our caller promises a register block of virtio-mmio there.
         let transport = unsafe { MmioTransport::new(header, bytes) }.ok()?;
         (transport.device_type() == wanted).then_some(Found {
-            transport,
+            transport: SomeTransport::Mmio(transport),
             interrupt: slot.interrupt,
-            quiet: Quiet { registers },
+            quiet: Quiet::Mmio { registers },
         })
     })
 }
@@ -103,20 +115,29 @@ pub unsafe fn find(slots: &[VirtioSlot], wanted: DeviceType) -> Option<Found> {
 impl Quiet {
     /// Reads why the device interrupted and acknowledges all of it.
     pub fn acknowledge(self) {
-        let at = |offset: usize| self.registers + offset;
-        let status = NonNull::new(at(INTERRUPT_STATUS) as *mut ReadPure<u32>);
-        let acknowledge = NonNull::new(at(INTERRUPT_ACK) as *mut WriteOnly<u32>);
-        let (status, acknowledge) = status
-            .zip(acknowledge)
-            .expect("a device is not at address 0");
-        // SAFETY: `find` was promised this register block; the two interrupt registers are used here
-        // alone, the transport leaves them to us.
-        let (status, mut acknowledge) = unsafe {
-            (
-                UniqueMmioPointer::new(status),
-                UniqueMmioPointer::new(acknowledge),
-            )
-        };
-        acknowledge.write(status.read());
+        const AT_ZERO: &str = "a device is not at address 0";
+        match self {
+            Self::Mmio { registers } => {
+                let status = NonNull::new((registers + INTERRUPT_STATUS) as *mut ReadPure<u32>);
+                let acknowledge = NonNull::new((registers + INTERRUPT_ACK) as *mut WriteOnly<u32>);
+                let (status, acknowledge) = status.zip(acknowledge).expect(AT_ZERO);
+                // SAFETY: `find_on_mmio` was promised this register block; the two interrupt registers are
+                // used here alone, the transport leaves them to us.
+                let (status, mut acknowledge) = unsafe {
+                    (
+                        UniqueMmioPointer::new(status),
+                        UniqueMmioPointer::new(acknowledge),
+                    )
+                };
+                acknowledge.write(status.read());
+            }
+            Self::Pci { status } => {
+                let status = NonNull::new(status as *mut ReadOnly<u8>).expect(AT_ZERO);
+                // SAFETY: `find_on_pci` found the register in the device's enabled registers; it is used
+                // here alone, the transport leaves it to us.
+                let mut status = unsafe { UniqueMmioPointer::new(status) };
+                status.read();
+            }
+        }
     }
 }
