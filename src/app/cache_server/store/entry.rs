@@ -66,9 +66,39 @@ pub(super) fn entry_bytes(key_len: usize, value_len: usize) -> usize {
     HEADER_BYTES + key_len + value_len
 }
 
+/// A word of the header.
 #[inline]
 fn word(slot: &[u8], number: usize) -> u32 {
-    u32::from_le_bytes(slot.as_chunks::<4>().0[number])
+    let header = slot
+        .first_chunk::<HEADER_BYTES>()
+        .expect("a slot holds a header");
+    u32::from_le_bytes(header.as_chunks::<4>().0[number])
+}
+
+/// Sets a word of the header.
+#[inline]
+fn set_word(slot: &mut [u8], number: usize, word: u32) {
+    let header = slot
+        .first_chunk_mut::<HEADER_BYTES>()
+        .expect("a slot holds a header");
+    header.as_chunks_mut::<4>().0[number] = word.to_le_bytes();
+}
+
+/// True if two keys are the same. Most are a few words long: compared here by words, a key costs less
+/// than a call. The last word overlaps the one before, so that no bytes are left over.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (Some(last), Some(other_last)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) else {
+        return one.iter().zip(other).all(|(one, other)| one == other);
+    };
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other_last)
+        && words
+            .into_iter()
+            .all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
 }
 
 /// An entry, to read.
@@ -102,8 +132,7 @@ impl<'a> Entry<'a> {
     /// True if the key is `key`.
     #[inline]
     pub(super) fn has_key(self, key: &[u8]) -> bool {
-        let len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
-        len == key.len() && self.slot[HEADER_BYTES..HEADER_BYTES + len] == *key
+        (word(self.slot, 1) & KEY_LEN_MASK) as usize == key.len() && is_same(self.key(), key)
     }
 
     /// The value.
@@ -148,6 +177,12 @@ pub(super) struct EntryMut<'a> {
 }
 
 impl<'a> EntryMut<'a> {
+    /// The entry in a slot's bytes.
+    #[inline]
+    pub(super) fn in_slot(slot: &'a mut [u8]) -> Self {
+        Self { slot }
+    }
+
     /// The entry in a slot.
     #[inline]
     pub(super) fn at(arena: &'a mut Arena, handle: Handle) -> Self {
@@ -159,13 +194,11 @@ impl<'a> EntryMut<'a> {
     /// Writes header and key of a new entry without expiry; the value is the caller's to write.
     #[inline]
     pub(super) fn init(&mut self, table: usize, key: &[u8], access: u32) {
-        let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
-        let (words, _) = header.as_chunks_mut::<4>();
-        words[0] = (TYPE_STRING | access).to_le_bytes();
-        words[1] = (key.len() as u32 | (table as u32) << 24).to_le_bytes();
-        words[2] = [0; 4];
-        words[3] = [0; 4];
-        rest[..key.len()].copy_from_slice(key);
+        set_word(self.slot, 0, TYPE_STRING | access);
+        set_word(self.slot, 1, key.len() as u32 | (table as u32) << 24);
+        set_word(self.slot, 2, 0);
+        set_word(self.slot, 3, 0);
+        self.slot[HEADER_BYTES..HEADER_BYTES + key.len()].copy_from_slice(key);
     }
 
     /// Sets the value and how it is said to be encoded.
@@ -178,10 +211,15 @@ impl<'a> EntryMut<'a> {
     /// Changes the length of the value: bytes beyond the old length are whatever the slot held.
     #[inline]
     pub(super) fn set_len(&mut self, len: usize, encoding: Encoding) {
-        let (words, _) = self.slot.as_chunks_mut::<4>();
-        let first = u32::from_le_bytes(words[0]) & !(3 << 26);
-        words[0] = (first | encoding.bits()).to_le_bytes();
-        words[2] = (len as u32).to_le_bytes();
+        let first = word(self.slot, 0) & !(3 << 26);
+        set_word(self.slot, 0, first | encoding.bits());
+        set_word(self.slot, 2, len as u32);
+    }
+
+    /// Gives it back to be read.
+    #[inline]
+    pub(super) fn into_entry(self) -> Entry<'a> {
+        Entry { slot: self.slot }
     }
 
     /// The value, to write.
@@ -195,13 +233,13 @@ impl<'a> EntryMut<'a> {
     /// Sets the access bits.
     #[inline]
     pub(super) fn set_access(&mut self, access: u32) {
-        let (words, _) = self.slot.as_chunks_mut::<4>();
-        words[0] = (u32::from_le_bytes(words[0]) & !ACCESS_MASK | access).to_le_bytes();
+        let first = word(self.slot, 0) & !ACCESS_MASK;
+        set_word(self.slot, 0, first | access);
     }
 
     /// Sets the position in the expiry index.
     pub(super) fn set_expiry_position(&mut self, position: Option<usize>) {
         let number = position.map_or(0, |position| position as u32 + 1);
-        self.slot.as_chunks_mut::<4>().0[3] = number.to_le_bytes();
+        set_word(self.slot, 3, number);
     }
 }

@@ -68,7 +68,12 @@ impl Store {
     }
 
     /// Removes an entry if it has expired; true if so.
+    #[inline]
     pub(super) fn remove_expired(&mut self, index: usize, found: Found) -> bool {
+        found.has_expiry && self.remove_if_past(index, found)
+    }
+
+    fn remove_if_past(&mut self, index: usize, found: Found) -> bool {
         let is_expired = self.is_expired(found.handle);
         if is_expired {
             self.remove_found(index, found);

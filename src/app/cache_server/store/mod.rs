@@ -113,6 +113,7 @@ struct Found {
     hash: u32,
     place: Place,
     handle: Handle,
+    has_expiry: bool,
 }
 
 /// The keyspace.
@@ -201,17 +202,16 @@ impl Store {
     /// Looks a key up.
     #[inline]
     pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        let index = usize::from(self.table_of[database]);
-        let hash = self.hash(key);
-        let found = self.find_in(index, hash, key)?;
-        let entry = Entry::in_slot(self.arena.slot(found.handle));
-        if entry.expiry_position().is_some() && self.remove_expired(index, found) {
-            return None;
+        let found = self.find(database, key)?;
+        let access = match touch {
+            Touch::Use => Some(self.access_now(found.handle)),
+            Touch::LookOnly => None,
+        };
+        let mut entry = EntryMut::at(&mut self.arena, found.handle);
+        if let Some(access) = access {
+            entry.set_access(access);
         }
-        if touch == Touch::Use {
-            self.touch(found.handle);
-        }
-        let entry = Entry::in_slot(self.arena.slot(found.handle));
+        let entry = entry.into_entry();
         Some(Value {
             bytes: entry.value(),
             encoding: entry.encoding(),
@@ -231,6 +231,21 @@ impl Store {
         encoding: Encoding,
         expiry: Expiry,
     ) -> Result<()> {
+        // The usual write: the same key again, with a value that fits its slot, and no expiry at all.
+        if let Expiry::Never | Expiry::Keep = expiry
+            && let Some(found) = self.find(database, key)
+            && !found.has_expiry
+        {
+            let access = self.access_now(found.handle);
+            let slot = self.arena.slot_mut(found.handle);
+            let bytes = entry_bytes(key.len(), value.len());
+            if slot.len() == size_classes::slot_bytes_for(bytes) {
+                let mut entry = EntryMut::in_slot(slot);
+                entry.set_access(access);
+                entry.set_value(value, encoding);
+                return Ok(());
+            }
+        }
         let (handle, _) = self.place_value(database, key, value.len(), expiry)?;
         EntryMut::at(&mut self.arena, handle).set_value(value, encoding);
         Ok(())
@@ -322,35 +337,51 @@ impl Store {
     }
 
     /// Finds a key; one that has expired is removed instead.
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, database: usize, key: &[u8]) -> Option<Found> {
         let index = usize::from(self.table_of[database]);
         let found = self.find_in(index, self.hash(key), key)?;
         (!self.remove_expired(index, found)).then_some(found)
     }
 
+    /// Finds a key, expired or not.
     #[inline(always)]
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
-        let arena = &self.arena;
         let table = self.tables[index].as_ref()?;
-        let (place, handle) = table.find(hash, |handle| Entry::at(arena, handle).has_key(key))?;
+        let mut has_expiry = false;
+        let (place, handle) = table.find(hash, |handle| {
+            let entry = Entry::at(&self.arena, handle);
+            has_expiry = entry.expiry_position().is_some();
+            entry.has_key(key)
+        })?;
         Some(Found {
             hash,
             place,
             handle,
+            has_expiry,
         })
+    }
+
+    /// The access bits of an entry that is used now.
+    #[inline]
+    fn access_now(&mut self, handle: Handle) -> u32 {
+        match self.policy.ranking {
+            Ranking::LeastFrequent => self.lfu_access_now(handle),
+            _ => self.lru_now,
+        }
+    }
+
+    #[cold]
+    fn lfu_access_now(&mut self, handle: Handle) -> u32 {
+        let counter = self.lfu_counter(Entry::at(&self.arena, handle).access());
+        let policy = self.policy;
+        let counter = policy.lfu_hit(counter, &mut self.random);
+        self.lfu_access(counter)
     }
 
     #[inline]
     fn touch(&mut self, handle: Handle) {
-        let access = if self.policy.ranking == Ranking::LeastFrequent {
-            let counter = self.lfu_counter(Entry::at(&self.arena, handle).access());
-            let policy = self.policy;
-            let counter = policy.lfu_hit(counter, &mut self.random);
-            self.lfu_access(counter)
-        } else {
-            self.lru_now
-        };
+        let access = self.access_now(handle);
         EntryMut::at(&mut self.arena, handle).set_access(access);
     }
 
@@ -467,6 +498,7 @@ impl Store {
     fn locate(&self, handle: Handle) -> (usize, Found) {
         let entry = Entry::at(&self.arena, handle);
         let (index, hash) = (entry.table(), self.hash(entry.key()));
+        let has_expiry = entry.expiry_position().is_some();
         let table = self.tables[index].as_ref().expect("an entry is in a table");
         let (place, _) = table
             .find(hash, |other| other == handle)
@@ -477,6 +509,7 @@ impl Store {
                 hash,
                 place,
                 handle,
+                has_expiry,
             },
         )
     }

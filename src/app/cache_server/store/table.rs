@@ -105,7 +105,7 @@ impl Table {
     }
 
     /// Finds the link of the key with `hash` whose entry `matches`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(
         &self,
         hash: u32,
