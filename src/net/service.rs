@@ -192,9 +192,10 @@ impl Output {
 
     #[cold]
     fn grow(&mut self, additional: usize) -> bool {
-        if self.overflowed || self.bytes.try_reserve(additional).is_err() {
-            self.overflowed = true;
-        }
+        // Room for as much again is more than the largest block where a value is nearly one: then exactly enough.
+        self.overflowed = self.overflowed
+            || self.bytes.try_reserve(additional).is_err()
+                && self.bytes.try_reserve_exact(additional).is_err();
         !self.overflowed
     }
 }
