@@ -5,7 +5,7 @@
 #   MEM=512M           memory
 #   REDIS_PORT=6379    where the cache answers on 127.0.0.1
 #   HTTP_PORT=9100     where the dashboard and /metrics answer on 127.0.0.1
-#   NET=               passt, user, tap:IFNAME or none; by default passt where it works, else user
+#   NET=user           user, passt, tap:IFNAME or none
 #   NIC=virtio-net-device    the network device; on PCI: virtio-net-pci,romfile=
 #   DISK=              a raw disk image to attach by virtio-blk
 #   APPEND=            more boot arguments (nos.KEY=VALUE ...)
@@ -70,10 +70,12 @@ free_or_die() {
     fi
 }
 
-# Starts passt for one QEMU. passt ends with the QEMU it served; the watcher ends it where that QEMU never
-# came up, and clears up after both. $$ is QEMU's process too: this script becomes QEMU at its end.
+# Starts passt for one QEMU. Not the default: a passt of before 2023-11 clamps the client's window, and after some
+# megabytes on one connection each further 8 KiB takes a fifth of a second (seen with Debian 12's).
+# passt ends with the QEMU it served; the watcher ends it where that QEMU never came up, and clears up after
+# both. $$ is QEMU's process too: this script becomes QEMU at its end.
 start_passt() {
-    have passt || { why="there is no passt here" && return 1; }
+    have passt || die "NET=passt: there is no passt here"
     # /tmp, not TMPDIR: passt's AppArmor profile lets it make its socket there.
     run=$(mktemp -d /tmp/nos-run.XXXXXX)
     # As root, passt becomes nobody before it makes its socket.
@@ -94,17 +96,28 @@ start_passt() {
     until [ -S "$run/socket" ]; do
         tries=$((tries + 1))
         if [ $tries -gt 100 ] || ! kill -0 $! 2>/dev/null; then
-            why="passt did not start"
             kill $! 2>/dev/null || true
             wait $! || true
-            return 1
+            die "NET=passt: passt did not start"
         fi
         sleep 0.05
     done
 }
 
-user_network() {
-    echo "-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$redis_port-:6379,hostfwd=tcp:127.0.0.1:$http_port-:9100"
+# Has user networking take many connections at once: the library goes into QEMU's process and no other.
+raise_backlog() {
+    library=$root/target/listen_backlog.so
+    if [ "$(uname -s)" = Linux ] && [ ! -e "$library" ]; then
+        mkdir -p "$root/target"
+        # Under a name of its own first: others may be doing the same.
+        cc -shared -fPIC -O1 -o "$library.$$" "$root/scripts/listen_backlog.c" 2>/dev/null &&
+            mv "$library.$$" "$library"
+    fi
+    if [ -e "$library" ]; then
+        preload="env LD_PRELOAD=$library"
+    else
+        say "user networking as it comes: many connections at once wait in line"
+    fi
 }
 
 network() {
@@ -115,20 +128,20 @@ network() {
         tap:?*)
             netdev="-netdev tap,id=n0,ifname=${NET#tap:},script=no,downscript=no"
             ;;
-        '' | passt | user)
+        '' | user | passt)
             free_or_die REDIS_PORT "$redis_port"
             free_or_die HTTP_PORT "$http_port"
-            if [ "${NET:-passt}" = passt ] && start_passt; then
+            if [ "${NET:-}" = passt ]; then
+                start_passt
                 netdev="-netdev stream,id=n0,server=off,addr.type=unix,addr.path=$run/socket"
-            elif [ "${NET:-}" = passt ]; then
-                die "NET=passt: $why; NET=user is the other way"
             else
-                [ -n "${NET:-}" ] || say "$why: user networking, where many connections at once wait in line"
-                netdev=$(user_network)
+                raise_backlog
+                ports="hostfwd=tcp:127.0.0.1:$redis_port-:6379,hostfwd=tcp:127.0.0.1:$http_port-:9100"
+                netdev="-netdev user,id=n0,$ports"
             fi
             ;;
         *)
-            die "NET=$NET: passt, user, tap:IFNAME or none"
+            die "NET=$NET: user, passt, tap:IFNAME or none"
             ;;
     esac
     netdev="$netdev -device ${NIC:-virtio-net-device},netdev=n0,mac=52:54:00:12:34:56"
@@ -144,12 +157,13 @@ if [ -n "${DISK:-}" ]; then
     disk="-drive file=$DISK,if=none,id=d0,format=raw -device virtio-blk-device,drive=d0"
 fi
 netdev=
+preload=
 network
 
 # One word an argument from here on; what users hand in (QEMU_EXTRA, DISK) is split at spaces as well.
 # The panic device makes a crash QEMU's failing exit status, without semihosting.
 # shellcheck disable=SC2046,SC2086
-exec qemu-system-aarch64 $(machine) -m "${MEM:-512M}" -nodefaults -display none -serial mon:stdio \
+exec $preload qemu-system-aarch64 $(machine) -m "${MEM:-512M}" -nodefaults -display none -serial mon:stdio \
     -global virtio-mmio.force-legacy=false $netdev $disk \
     -device pvpanic-pci -action panic=exit-failure \
     -kernel "$image" -append "nos.on-panic=exit ${APPEND:-}" ${QEMU_EXTRA:-}
