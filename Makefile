@@ -41,7 +41,7 @@ fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test harness --test image -- -D warnings
-	cargo clippy --quiet --target $(guest) --lib --bins --test 'guest_*' -- -D warnings
+	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty -- -D warnings
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 

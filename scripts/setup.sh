@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing, and says what it installs; does nothing where all is there.
-#   setup.sh run     what `make run` needs: QEMU, passt (Linux), the Rust toolchain
+#   setup.sh run     what `make run` needs: QEMU, a C compiler (for its linker), the Rust toolchain
 #   setup.sh test    that, and the clients and tools that `make test` drives the image with
 # Debian and its relatives by apt, macOS by brew. Where it may not install, it names the command to type.
 set -eu
@@ -9,6 +9,7 @@ set -eu
 
 # The client libraries whose behaviour the tests pin down.
 REDIS_PY=8.1.0
+IOREDIS=6.0.0
 
 case ${1:-run} in
     run | test) wanted=${1:-run} ;;
@@ -66,21 +67,6 @@ packages() {
         die "knows apt and brew only; install with your package manager what Debian calls:$missing"
     fi
     missing=
-}
-
-# passt forwards ports without user networking's backlog of 1 (see run.sh). It is a convenience: an older
-# distribution has none, and run.sh falls back; so it is asked for once a clone, and never an error.
-passt() {
-    asked=$root/target/.passt-asked
-    if have passt || [ "$(uname -s)" != Linux ] || [ -e "$asked" ] || ! have apt-get; then
-        return
-    fi
-    : >"$asked"
-    say "installing: apt-get install passt"
-    as_root apt-get update -q >"$log" 2>&1 || true
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 passt >>"$log" 2>&1 </dev/null ||
-        say "no passt here: make run will use QEMU's user networking"
 }
 
 # --- the Rust toolchain ----------------------------------------------------------------------------------
@@ -179,6 +165,17 @@ redis_py() {
     : >"$test_tools/venv/redis-$REDIS_PY"
 }
 
+ioredis() {
+    installed=$test_tools/node_modules/ioredis/package.json
+    grep -q "\"version\": \"$IOREDIS\"" "$installed" 2>/dev/null && return
+    say "installing: ioredis $IOREDIS into $test_tools/node_modules"
+    npm install --silent --no-audit --no-fund --prefix "$test_tools" "ioredis@$IOREDIS" >"$log" 2>&1 </dev/null || {
+        tail -n 5 "$log" >&2
+        die "could not install ioredis; type this in $root, then try again:
+    npm install --prefix $test_tools ioredis@$IOREDIS"
+    }
+}
+
 # ---------------------------------------------------------------------------------------------------------
 
 mkdir -p "$root/target"
@@ -192,14 +189,16 @@ if [ "$wanted" = test ]; then
     need redis-cli redis-tools redis
     need redis-benchmark redis-tools redis
     need python3 python3 python3
+    need node nodejs node
+    need npm npm node
     [ -e "$test_tools/venv/redis-$REDIS_PY" ] || python3 -c 'import ensurepip' 2>/dev/null ||
         missing="$missing python3-venv"
 fi
 packages
-passt
 rust
 if [ "$wanted" = test ]; then
     prometheus
     redis_server
     redis_py
+    ioredis
 fi

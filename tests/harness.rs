@@ -1,8 +1,12 @@
 //! The runner of the guest tests is tested here: whatever is not a run of at least one test with no failure
-//! must come out as a failure, and say why.
+//! must come out as a failure, and say why. First with guests of a dozen instructions, then with the kernel's own
+//! failures (`harness/kernel.rs`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+#[path = "harness/kernel.rs"]
+mod kernel;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

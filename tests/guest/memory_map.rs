@@ -22,6 +22,45 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
     support::run(
         boot,
         &[
+            (
+                "the MMU and both caches are on, and what is writable is never executed",
+                |_| {
+                    let control: u64;
+                    // SAFETY: only reads a register.
+                    unsafe { asm!("mrs {}, sctlr_el1", out(reg) control) };
+                    for (what, bit) in [
+                        ("MMU", 0),
+                        ("data cache", 2),
+                        ("instruction cache", 12),
+                        ("WXN", 19),
+                    ] {
+                        assert!(control >> bit & 1 == 1, "{what} is off: {control:#x}");
+                    }
+                },
+            ),
+            (
+                "no page of all that are mapped is both writable and executable",
+                |_| {
+                    let (mut executable, mut writable) = (0, 0);
+                    for_each_page(&mut |address, bytes, descriptor| {
+                        let is_writable = descriptor & READ_ONLY == 0;
+                        let is_executable = descriptor & PXN == 0;
+                        assert!(
+                            !(is_writable && is_executable),
+                            "{bytes:#x} bytes at {address:#x} are both: {descriptor:#x}"
+                        );
+                        assert!(
+                            descriptor & UXN != 0 && descriptor & EL0 == 0,
+                            "{address:#x} is EL0's: {descriptor:#x}"
+                        );
+                        executable += if is_executable { bytes } else { 0 };
+                        writable += if is_writable { bytes } else { 0 };
+                    });
+                    let layout = ImageLayout::current();
+                    assert_eq!(executable, layout.text_end - layout.start);
+                    assert!(writable > 64 << 20, "{writable} of 128 MiB are writable");
+                },
+            ),
             ("address zero is not mapped", |_| {
                 let taken = expect_exception(|| read(0));
                 assert_eq!(
@@ -105,6 +144,37 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
             ),
         ],
     )
+}
+
+const PXN: u64 = 1 << 53;
+const UXN: u64 = 1 << 54;
+const READ_ONLY: u64 = 1 << 7;
+const EL0: u64 = 1 << 6;
+
+/// Calls `see` with the address, the bytes and the descriptor of each page and block in use, by a walk through
+/// the tables as the MMU makes it: three levels for 39-bit addresses.
+fn for_each_page(see: &mut dyn FnMut(usize, usize, u64)) {
+    let root: usize;
+    // SAFETY: only reads a register.
+    unsafe { asm!("mrs {}, ttbr0_el1", out(reg) root) };
+    walk(root & ADDRESS, 1, 0, see);
+}
+
+/// The address in a descriptor and in TTBR0_EL1.
+const ADDRESS: usize = 0xffff_ffff_f000;
+
+fn walk(table: usize, level: usize, base: usize, see: &mut dyn FnMut(usize, usize, u64)) {
+    let bytes = 1 << (39 - 9 * level);
+    for entry in 0..512 {
+        // SAFETY: the tables lie in memory that is mapped where it is, and nothing changes them any more.
+        let descriptor = unsafe { (table as *const u64).add(entry).read_volatile() };
+        let address = base + entry * bytes;
+        match (descriptor & 3, level) {
+            (3, 1 | 2) => walk(descriptor as usize & ADDRESS, level + 1, address, see),
+            (3, 3) | (1, 1 | 2) => see(address, bytes, descriptor),
+            _ => {}
+        }
+    }
 }
 
 fn nos_alloc_probe() -> usize {

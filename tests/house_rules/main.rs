@@ -3,6 +3,7 @@
 //!
 //! The sources are read as tokens, so that comments and strings never count and macro bodies always do.
 
+mod boot_arguments;
 mod duplicates;
 mod source;
 
@@ -168,6 +169,25 @@ fn source_files_are_of_a_readable_size() {
         violations.push(format!("mean {mean} lines, more than {MEAN_LINES_MAX}"));
     }
     report("source files are short", &violations);
+}
+
+#[test]
+fn the_readme_lists_the_boot_arguments_that_the_code_takes() {
+    let taken = boot_arguments::in_code(&sources());
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README can be read");
+    let listed = boot_arguments::in_readme(&readme);
+    assert!(taken.len() > 10, "the code takes no more than {taken:?}");
+    let missing = taken
+        .difference(&listed)
+        .map(|key| format!("nos.{key} is not in the README"));
+    let invented = listed
+        .difference(&taken)
+        .map(|key| format!("nos.{key} is in the README alone"));
+    report(
+        "the README lists the boot arguments that there are",
+        &missing.chain(invented).collect::<Vec<_>>(),
+    );
 }
 
 /// Lists, and never fails: two places may look alike for good reasons, and a reader is to judge.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::guest::Guest;
 use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
-use crate::support::tools::{python, succeed, tool};
+use crate::support::tools::{node, python, succeed, tool};
 
 pub(crate) fn redis_cli_sets_gets_counts_and_expires(guest: &Guest) {
     let session = "\
@@ -107,6 +107,10 @@ pub(crate) fn redis_benchmark_runs_as_it_comes(guest: &Guest) {
 
 pub(crate) fn redis_py_works_as_it_comes(guest: &Guest) {
     succeed(python("redis_py.py").arg(guest.redis_port.to_string()), b"");
+}
+
+pub(crate) fn ioredis_works_as_it_comes(guest: &Guest) {
+    succeed(node("ioredis.js").arg(guest.redis_port.to_string()), b"");
 }
 
 pub(crate) fn values_of_every_size_and_byte_come_back(guest: &Guest) {

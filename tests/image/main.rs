@@ -9,12 +9,16 @@ mod support;
 
 mod boot;
 mod clients;
+mod differential;
 mod hostile_http;
 mod hostile_resp;
+mod limits;
 mod machines;
 mod memory;
 mod pages;
+mod prometheus;
 mod runner;
+mod settings;
 
 use runner::{Machine, tests};
 use support::guest::image;
@@ -30,10 +34,18 @@ fn main() {
                 clients::redis_benchmark_runs_as_it_comes,
                 clients::redis_py_works_as_it_comes,
                 clients::values_of_every_size_and_byte_come_back,
+                differential::a_hundred_thousand_random_commands_are_answered_as_redis_answers_them,
+                clients::ioredis_works_as_it_comes,
+                prometheus::prometheus_scrapes_each_second_for_a_minute_under_load,
+                limits::a_thousand_idle_connections_leave_others_served,
                 clients::many_connections_at_once_do_not_wait_for_each_other,
                 pages::promtool_finds_nothing_to_say_about_the_metrics,
                 pages::every_family_that_this_image_owes_is_there,
+                pages::open_metrics_is_answered_where_it_is_accepted,
+                pages::two_scrapes_differ_in_values_only,
                 pages::counters_move_with_what_they_count,
+                pages::page_cache_counters_of_each_cpu_move_under_load,
+                pages::an_idle_image_sleeps,
                 pages::health_and_index_answer,
                 pages::unknown_pages_and_methods_are_refused_by_their_codes,
                 pages::diagnosis_sees_nothing_in_a_healthy_image,
@@ -53,14 +65,13 @@ fn main() {
             ],
         },
         Machine {
-            what: "as ELF on user networking, with little memory and boot arguments that cannot be used",
+            what: "as ELF, with little memory and boot arguments that cannot be used",
             settings: vec![
                 ("IMAGE", image("nos.elf")),
-                ("NET", "user".into()),
                 ("MEM", "32M".into()),
                 (
                     "APPEND",
-                    "nos.frobnicate=7 nos.on-panic=sulk nos.maxmemory=1gb console=ttyAMA0".into(),
+                    format!("{} nos.maxmemory=1gb console=ttyAMA0", boot::UNUSABLE),
                 ),
             ],
             tests: tests![
@@ -77,11 +88,28 @@ fn main() {
             ],
             tests: tests![memory::a_full_cache_evicts_and_stays_under_its_limit],
         },
+        Machine {
+            what: "with limits on clients and no eviction",
+            settings: vec![("MEM", "64M".into()), ("APPEND", limits::ARGUMENTS.into())],
+            tests: tests![
+                limits::a_client_beyond_the_limit_is_told_so_and_the_others_stay,
+                limits::a_full_dataset_without_eviction_refuses_writes_and_serves_the_rest,
+                limits::a_request_beyond_the_query_buffer_limit_ends_its_client_only,
+                limits::a_client_that_does_not_read_holds_nobody_up_and_gets_all_in_the_end,
+            ],
+        },
+        Machine {
+            what: "with little memory for its clients",
+            settings: vec![("MEM", "16M".into())],
+            tests: tests![limits::memory_taken_by_clients_is_given_back_and_the_image_lives],
+        },
     ];
     runner::run(
         &machines,
         tests![
+            boot::eight_megabytes_hold_a_thousand_keys_and_a_scrape,
             boot::too_little_memory_is_one_clear_line_and_an_end,
+            settings::every_boot_argument_of_the_readme_is_taken_and_holds,
             machines::a_network_device_on_pci_serves,
             machines::a_crash_is_reported_and_ends_as_asked,
         ],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::guest::Guest;
 use crate::support::http::{exchange, get, parse};
+use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
@@ -140,6 +141,104 @@ pub(crate) fn counters_move_with_what_they_count(guest: &Guest) {
         "counters that fell or vanished: {falls:?}"
     );
     client.command(&["FLUSHALL"]);
+}
+
+pub(crate) fn open_metrics_is_answered_where_it_is_accepted(guest: &Guest) {
+    let request = b"GET /metrics HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\
+        Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\r\n";
+    let page = parse(&exchange(guest.http_port, request)).expect("an answer");
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(page.body.ends_with("\n# EOF\n"), "it ends in its own way");
+}
+
+pub(crate) fn two_scrapes_differ_in_values_only(guest: &Guest) {
+    let form = || {
+        let body = get(guest.http_port, "/metrics").body;
+        let without_value = |line: &str| match line.rsplit_once(' ') {
+            Some((series, _)) if !line.starts_with('#') => series.to_string(),
+            _ => line.to_string(),
+        };
+        body.lines().map(without_value).collect::<Vec<_>>()
+    };
+    let mut client = guest.redis();
+    let mut work = || {
+        for n in 0..100 {
+            client.command(&["SET", &format!("scraped:{n}"), "between"]);
+        }
+        client.command(&["FLUSHALL"]);
+        client.command(&["FROBNICATE"]);
+        get(guest.http_port, "/nothing");
+    };
+    // A command has its series from its first use on.
+    work();
+    let before = form();
+    work();
+    let after = form();
+    let only_in = |one: &[String], other: &[String]| {
+        let only = one.iter().filter(|line| !other.contains(line));
+        only.cloned().collect::<Vec<_>>()
+    };
+    assert!(
+        after == before,
+        "not the same series in the same order: gone {:?}, new {:?}",
+        only_in(&before, &after),
+        only_in(&after, &before)
+    );
+    let mut series: Vec<_> = before
+        .iter()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let count = series.len();
+    series.sort();
+    series.dedup();
+    assert_eq!(series.len(), count, "no series twice");
+}
+
+pub(crate) fn page_cache_counters_of_each_cpu_move_under_load(guest: &Guest) {
+    let series = ["nos_page_cache_hits_total", "nos_page_cache_misses_total"]
+        .map(|family| format!("{family}{{cpu=\"0\"}}"));
+    let before = scrape(guest);
+    // Values of a page and more: the dataset grows by frames.
+    let mut client = guest.redis();
+    let value = "x".repeat(8 * 1024);
+    for n in 0..1_000 {
+        assert_eq!(
+            client.command(&["SET", &format!("page:{n}"), &value]),
+            Reply::ok()
+        );
+    }
+    let after = scrape(guest);
+    for series in series {
+        let (before, after) = (before.get(&series), after.get(&series));
+        println!("  {series}: {before:?}, then {after:?}");
+        assert!(before.is_some() && after > before, "{series} did not move");
+    }
+    client.command(&["FLUSHALL"]);
+}
+
+/// Without a request there is no work: the CPU waits for an interrupt, and next to none come.
+pub(crate) fn an_idle_image_sleeps(guest: &Guest) {
+    const SECONDS: f64 = 4.0;
+    let host_before = guest.cpu_seconds();
+    let before = scrape(guest);
+    std::thread::sleep(std::time::Duration::from_secs_f64(SECONDS));
+    let after = scrape(guest);
+    let grew = |family: &str, label: &str| sum(&after, family, label) - sum(&before, family, label);
+    let idle = grew("nos_cpu_seconds_total", "mode=\"idle\"");
+    let interrupts = grew("nos_interrupts_total", "");
+    println!("  of {SECONDS} s, {idle:.3} s asleep; {interrupts} interrupts");
+    assert!(idle > 0.95 * SECONDS, "asleep for {idle} s of {SECONDS} s");
+    // The scrapes themselves cost about ten.
+    assert!(interrupts < 60.0, "{interrupts} interrupts while idle");
+    // What the host sees, where it tells: QEMU's own threads cost a little.
+    if let (Some(before), Some(after)) = (host_before, guest.cpu_seconds()) {
+        println!("  QEMU took {:.2} s", after - before);
+        assert!(after - before < 0.25 * SECONDS, "it spins");
+    }
 }
 
 pub(crate) fn health_and_index_answer(guest: &Guest) {

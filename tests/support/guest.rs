@@ -1,6 +1,6 @@
 //! A guest under QEMU, booted by `scripts/run.sh` as `make run` does, on free ports of 127.0.0.1.
 //!
-//! It is killed when dropped; passt ends with it. Its serial line is kept, and shown when a test fails.
+//! It is killed when dropped. Its serial line is kept, and shown when a test fails.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -77,28 +77,64 @@ impl Guest {
     }
 
     /// Starts QEMU and waits until the image is ready.
+    #[track_caller]
     pub(crate) fn boot(settings: &[Setting]) -> Self {
         let mut guest = Self::start(settings);
-        let deadline = Instant::now() + BOOT_LIMIT;
-        while !guest.serial().contains(READY) {
-            let ended = guest.qemu.try_wait().expect("QEMU is our child");
-            let waited = if let Some(status) = ended {
-                format!("ended with {status}")
-            } else if Instant::now() > deadline {
-                format!("was not ready after {BOOT_LIMIT:?}")
-            } else {
-                sleep(Duration::from_millis(10));
-                continue;
-            };
-            panic!("the image {waited}; its serial line:\n{}", guest.serial());
+        if let Some(status) = guest.ready_or_ended() {
+            panic!(
+                "the image ended with {status}; its serial line:\n{}",
+                guest.serial()
+            );
         }
         guest
+    }
+
+    /// Waits until the image is ready; if QEMU ends before, how.
+    ///
+    /// Panics if it does neither.
+    #[track_caller]
+    pub(crate) fn ready_or_ended(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        loop {
+            if self.serial().contains(READY) {
+                return None;
+            }
+            if let Some(status) = self.wait_for_end(Duration::from_millis(10)) {
+                // What it said last is still under way to us.
+                sleep(Duration::from_millis(100));
+                return Some(status);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the image was not ready after {BOOT_LIMIT:?}; its serial line:\n{}",
+                self.serial()
+            );
+        }
     }
 
     /// The serial line so far, QEMU's own complaints included.
     pub(crate) fn serial(&self) -> String {
         let bytes = self.serial.lock().expect("no reader panics");
         String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+
+    /// Waits until the serial line holds `text`, which is under way by now.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.serial().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in the log");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Seconds of CPU that QEMU has taken; `None` where the system has no /proc.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        // Fields 14 and 15, counted after the name in brackets, in ticks of 10 ms.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.qemu.id())).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+        Some((ticks(11)? + ticks(12)?) / 100.0)
     }
 
     /// Waits until QEMU has ended; `None` if it has not by then.
@@ -137,7 +173,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // run.sh has become QEMU, so this ends QEMU itself, and passt with it.
+        // run.sh has become QEMU, so this ends QEMU itself.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
@@ -146,6 +182,11 @@ impl Drop for Guest {
 /// The repository.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the tests' own, in cargo's scratch directory.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 /// A file that `scripts/image.sh` made.

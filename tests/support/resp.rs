@@ -1,12 +1,13 @@
 //! A small RESP client: exact about what it sends and what it gets.
 
-use std::io::{self, BufReader, Read, Write};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use super::guest::connect;
 
-/// A RESP2 reply.
-#[derive(Clone, Debug, PartialEq)]
+/// A reply: of RESP2 by its type, of RESP3 what it adds by its first byte.
+#[derive(Clone, PartialEq)]
 pub(crate) enum Reply {
     Simple(String),
     Error(String),
@@ -14,6 +15,28 @@ pub(crate) enum Reply {
     Bulk(Vec<u8>),
     Nil,
     Array(Vec<Reply>),
+    /// A line of RESP3: null, boolean, double, big number.
+    Line(String),
+    /// Several replies of RESP3: map (keys and values in turn), set, push.
+    Many(char, Vec<Reply>),
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Simple(text) => write!(f, "+{text}"),
+            Self::Error(text) => write!(f, "-{text}"),
+            Self::Integer(n) => write!(f, ":{n}"),
+            Self::Bulk(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Self::Nil => write!(f, "nil"),
+            Self::Line(line) => write!(f, "{line}"),
+            Self::Array(replies) => f.debug_list().entries(replies).finish(),
+            Self::Many(kind, replies) => {
+                write!(f, "{kind}")?;
+                f.debug_list().entries(replies).finish()
+            }
+        }
+    }
 }
 
 impl Reply {
@@ -94,29 +117,34 @@ impl Client {
                 }
             },
             "*" => match number()? {
-                n @ 0.. => Reply::Array(
-                    (0..n)
-                        .map(|_| self.try_reply())
-                        .collect::<io::Result<_>>()?,
-                ),
+                n @ 0.. => Reply::Array(self.replies(n)?),
                 _ => Reply::Nil,
             },
+            "_" | "#" | "," | "(" => Reply::Line(line.clone()),
+            "%" => Reply::Many('%', self.replies(2 * number()?)?),
+            "~" => Reply::Many('~', self.replies(number()?)?),
+            ">" => Reply::Many('>', self.replies(number()?)?),
             _ => return Err(malformed(&line)),
         })
+    }
+
+    fn replies(&mut self, count: i64) -> io::Result<Vec<Reply>> {
+        (0..count).map(|_| self.try_reply()).collect()
     }
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte)?;
-            line.push(byte[0]);
+            if self.0.read_until(b'\n', &mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         line.truncate(line.len() - 2);
         if line.is_empty() {
             return Err(malformed("an empty line"));
         }
-        String::from_utf8(line).map_err(|_| malformed("a line that is not text"))
+        // An error quotes the bytes it was sent.
+        Ok(String::from_utf8_lossy(&line).into_owned())
     }
 }
 

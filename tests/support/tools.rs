@@ -24,6 +24,14 @@ pub(crate) fn python(script: &str) -> Command {
     command
 }
 
+/// Node with the pinned client library.
+pub(crate) fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", test_tools().join("node_modules"));
+    command.arg(root().join("tests/image").join(script));
+    command
+}
+
 fn test_tools() -> PathBuf {
     root().join("target/test-tools")
 }
