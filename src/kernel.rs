@@ -14,13 +14,14 @@ mod data_plane;
 mod devices;
 pub mod ground;
 mod pages;
+pub mod secondary_cpus;
 mod settings;
 mod system;
 mod this_cpu;
 
 use crate::app::{Application, Environment, Power};
 use crate::arch::aarch64::psci::Conduit;
-use crate::arch::aarch64::{BootInfo, timer};
+use crate::arch::aarch64::{BootInfo, ImageLayout, timer};
 use crate::bus::registry::Registry;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
@@ -63,7 +64,7 @@ pub fn run(boot: &BootInfo, make: fn() -> Box<dyn Application>) -> ! {
     // SAFETY: the entry code calls the image's entry once, with what it handed over.
     let ground = unsafe { ground::bring_up(boot) };
     let conduit = ground.conduit;
-    match compose(ground, make()) {
+    match compose(boot, ground, make()) {
         Ok(data_plane) => data_plane.run(),
         Err(error) => ground::stop(error, conduit),
     }
@@ -78,9 +79,16 @@ impl Power for MachinePower {
     }
 }
 
-fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<DataPlane> {
+fn compose(
+    boot: &BootInfo,
+    ground: Ground,
+    mut application: Box<dyn Application>,
+) -> Result<DataPlane> {
     let clock = ground.clock;
-    let system = Arc::new(System::new(clock));
+    // SAFETY: this is the only call.
+    let cpus = unsafe { secondary_cpus::start_all(&ground) }?;
+    let system = Arc::new(System::new(clock, cpus));
+    system.stage_ended("loader", clock.at_ticks(boot.entry_ticks));
     system.stage_done("memory");
     let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
     // SAFETY: `bring_up` mapped what the bridge needs; this is the only use of it.
@@ -100,6 +108,12 @@ fn compose(ground: Ground, mut application: Box<dyn Application>) -> Result<Data
         "nos {} on {} CPUs, {total_mib} MiB managed",
         env!("CARGO_PKG_VERSION"),
         ground.machine.cpus.len()
+    );
+
+    log::debug!(
+        "image at {:#x}, device tree at {:#x}",
+        ImageLayout::current().start,
+        boot.device_tree
     );
 
     let device = devices::take_network(&ground, bus.as_mut())?;

@@ -4,6 +4,7 @@
 //! prints one line and ends at once, so a crash can never turn into a silent hang.
 
 use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
+use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::exceptions::{self, Frame, Report, Vector};
 use crate::arch::aarch64::psci::Conduit;
 use crate::arch::aarch64::{ImageLayout, cpu, semihosting, timer};
@@ -161,7 +162,7 @@ fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
         frame,
     };
     print_dying(format_args!("\nnos: crashed: {report}\n"));
-    if ImageLayout::current().is_guard(far as usize) {
+    if CpuBlock::current().is_guard(far as usize) {
         print_dying(format_args!(
             "a stack overflowed: {far:#x} is in the page below it\n"
         ));

@@ -9,6 +9,7 @@
 )]
 
 use super::crash::{self, power_off};
+use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
 use crate::arch::aarch64::mmu::{ADDRESS_END, AddressSpace};
 use crate::arch::aarch64::psci::Conduit;
@@ -48,8 +49,12 @@ pub struct Ground {
     pub heap: &'static KernelHeap<ThisCpu>,
     /// Monotonic time and time of day.
     pub clock: &'static CounterClock,
-    /// How to turn the machine off.
+    /// How to turn the machine off and start its CPUs.
     pub conduit: Option<Conduit>,
+    /// Stacks for the secondary CPUs, where there are any.
+    pub slots: Option<StackSlots>,
+    /// What TTBR0_EL1 holds.
+    pub translation_root: u64,
 }
 
 /// Prepares the ground, or tells in one line why it cannot be and turns the machine off.
@@ -114,9 +119,20 @@ unsafe fn settle(
         let limit = |address: u64| (address as usize).min(ADDRESS_END);
         inwards(limit(bank.start)..limit(bank.end), PAGE_SIZE)
     }));
+    let reserved = reserved(machine, [layout.start..layout.end, tree.clone()]);
+    let slots = StackSlots::place(machine.cpus.len().saturating_sub(1), &ram, &reserved);
+
     let mut space = AddressSpace::for_image(&layout)?;
     space.map_constants(tree.clone())?;
-    let mapped_otherwise = merge([layout.start..layout.end, tree.clone()]);
+    for stack in slots.iter().flat_map(StackSlots::stacks).flatten() {
+        space.map_memory(stack)?;
+    }
+    let slots_range = slots.as_ref().map(StackSlots::range);
+    let mapped_otherwise = merge(
+        [layout.start..layout.end, tree]
+            .into_iter()
+            .chain(slots_range.clone()),
+    );
     for bank in &ram {
         for part in subtract(bank.clone(), &mapped_otherwise) {
             space.map_memory(part)?;
@@ -127,6 +143,7 @@ unsafe fn settle(
     }
     // SAFETY: image, stacks, tree, RAM and every device of the machine are mapped.
     unsafe { space.activate() };
+    let translation_root = space.root();
     // The tables are in use for good.
     core::mem::forget(space);
 
@@ -142,22 +159,9 @@ unsafe fn settle(
         // SAFETY: the tree says that a PL031 is there, and it is mapped.
         clock.set_wall(unsafe { read_rtc(address as usize) });
     }
-    let image = layout.start..layout.end;
-    let initrd = machine
-        .initrd
-        .clone()
-        .map(|range| range.start as usize..range.end as usize);
-    let told = machine
-        .reserved
-        .iter()
-        .map(|range| range.start as usize..range.end as usize);
-    let reserved = merge(
-        told.chain(initrd)
-            .chain([image, tree])
-            .map(|range| outwards(range, PAGE_SIZE)),
-    );
-    // SAFETY: the banks are the machine's RAM, mapped; the image, the tree, the initrd and what the tree
-    // reserves are left out; the boot arena lies inside the image.
+    let reserved = merge(reserved.into_iter().chain(slots_range));
+    // SAFETY: the banks are the machine's RAM, mapped; the image, the tree, the initrd, what the tree
+    // reserves and the CPUs' stacks are left out; the boot arena lies inside the image.
     let memory = unsafe {
         MemoryManager::new(
             &ram,
@@ -175,7 +179,19 @@ unsafe fn settle(
         heap: &HEAP,
         clock,
         conduit,
+        slots,
+        translation_root,
     })
+}
+
+/// What of RAM is not to be handed out, in whole pages: `ours`, the initrd, what the tree reserves.
+fn reserved(machine: &Machine<'_>, ours: [Range<usize>; 2]) -> Ranges {
+    let told = machine.reserved.iter().chain(&machine.initrd);
+    merge(
+        told.map(|range| range.start as usize..range.end as usize)
+            .chain(ours)
+            .map(|range| outwards(range, PAGE_SIZE)),
+    )
 }
 
 /// Registers of all devices of the machine, in whole pages, none twice.

@@ -1,8 +1,11 @@
 //! What the image as a whole tells of itself: version, uptime, boot stages, CPU time, interrupts.
 
+use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::metrics::{Counter, Encoder, FamilyKind, Label, Source, Value};
+use crate::platform::clock::CounterClock;
 use crate::platform::interrupts::{NETWORK_TAKEN, TIMER_TAKEN, UNEXPECTED_TAKEN};
 use crate::platform::time::{Clock, Instant};
+use alloc::vec::Vec as HeapVec;
 use core::sync::atomic::Ordering::Relaxed;
 use heapless::Vec;
 use spin::Mutex;
@@ -12,28 +15,45 @@ const STAGES_MAX: usize = 8;
 
 /// The image's own facts and counters.
 pub(super) struct System {
-    clock: &'static dyn Clock,
+    clock: &'static CounterClock,
     stages: Mutex<Vec<(&'static str, Instant), STAGES_MAX>>,
-    cpus_started: u64,
+    /// The CPUs, the one that serves first.
+    cpus: HeapVec<&'static CpuBlock>,
     /// Nanoseconds asleep, waiting for work.
     idle_nanos: Counter,
 }
 
 impl System {
-    /// A system on `clock` whose boot CPU alone runs.
-    pub(super) fn new(clock: &'static dyn Clock) -> Self {
+    /// A system on `clock` of those CPUs, of which the first serves and the others are parked.
+    pub(super) fn new(clock: &'static CounterClock, cpus: HeapVec<&'static CpuBlock>) -> Self {
         Self {
             clock,
             stages: Mutex::new(Vec::new()),
-            cpus_started: 1,
+            cpus,
             idle_nanos: Counter::new(),
         }
     }
 
     /// Notes that a boot stage ends now; stages beyond the eighth are not kept.
     pub(super) fn stage_done(&self, stage: &'static str) {
-        // A full list drops the stage: it is told once at boot, by name, and there are five.
-        let _ = self.stages.lock().push((stage, self.clock.now()));
+        self.stage_ended(stage, self.clock.now());
+    }
+
+    /// Notes when a boot stage ended.
+    pub(super) fn stage_ended(&self, stage: &'static str, end: Instant) {
+        // A full list drops the stage: it is told once at boot, by name, and there are six.
+        let _ = self.stages.lock().push((stage, end));
+    }
+
+    /// How long the CPU has been awake and asleep, in nanoseconds; nothing of one that never was ready.
+    fn busy_and_idle(&self, cpu: &CpuBlock, now: Instant) -> (u64, u64) {
+        if cpu.number() == 0 {
+            let idle = self.idle_nanos.get().min(now.as_nanos());
+            return (now.as_nanos() - idle, idle);
+        }
+        // The others sleep from when they were ready.
+        let parked = |ticks| now.since(self.clock.at_ticks(ticks)).as_nanos();
+        (0, cpu.ready_at().map_or(0, parked))
     }
 
     /// Counts time asleep.
@@ -85,30 +105,33 @@ impl Source for System {
             Value::Nanos(now.as_nanos()),
         );
 
-        let idle = self.idle_nanos.get().min(now.as_nanos());
-        let mut cpu = page.family(
+        let mut seconds = page.family(
             "nos_cpu_seconds_total",
             FamilyKind::Counter,
             "Time spent by mode; the data plane is app, interrupts are served in idle.",
         );
-        for (mode, nanos) in [
-            ("idle", idle),
-            ("kernel", 0),
-            ("irq", 0),
-            ("app", now.as_nanos() - idle),
-        ] {
-            cpu.sample(
-                &[("cpu", Label::Number(0)), ("mode", Label::Word(mode))],
-                Value::Nanos(nanos),
-            );
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let (busy, idle) = self.busy_and_idle(cpu, now);
+            for (mode, nanos) in [("idle", idle), ("kernel", 0), ("irq", 0), ("app", busy)] {
+                seconds.sample(
+                    &[
+                        ("cpu", Label::Number(number as u64)),
+                        ("mode", Label::Word(mode)),
+                    ],
+                    Value::Nanos(nanos),
+                );
+            }
         }
         let mut online = page.family(
             "nos_cpu_online",
             FamilyKind::Gauge,
-            "1 for a CPU that takes work.",
+            "1 for a CPU that is ready for work, 0 for one that could not be started.",
         );
-        for cpu in 0..self.cpus_started {
-            online.sample(&[("cpu", Label::Number(cpu))], Value::Whole(1));
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            online.sample(
+                &[("cpu", Label::Number(number as u64))],
+                Value::Whole(u64::from(cpu.ready_at().is_some())),
+            );
         }
         let mut interrupts = page.family(
             "nos_interrupts_total",

@@ -17,6 +17,13 @@ pub(crate) struct Taken {
     pub(crate) link: u64,
 }
 
+impl Taken {
+    /// True if a data access met no mapping.
+    pub(crate) fn is_translation_fault(&self) -> bool {
+        self.class == 0x25 && self.status & !3 == 0b000100
+    }
+}
+
 struct TakenCell(Cell<Option<Taken>>);
 // SAFETY: tests run on one CPU, and the handler runs only while `expect_exception` waits for it.
 unsafe impl Sync for TakenCell {}
@@ -46,4 +53,10 @@ pub(crate) fn expect_exception(cause: impl FnOnce()) -> Taken {
     cause();
     crash::install();
     TAKEN.0.get().expect("an exception was taken")
+}
+
+/// Writes a word to where it may be refused.
+pub(crate) fn write(address: usize) {
+    // SAFETY: aimed at pages that refuse it; the handler steps over the store.
+    unsafe { core::arch::asm!("str xzr, [{0}]", in(reg) address) };
 }

@@ -6,15 +6,14 @@ mod expected_exception;
 mod support;
 
 use core::arch::asm;
-use expected_exception::expect_exception;
+use expected_exception::{expect_exception, write};
 use nos::arch::aarch64::{BootInfo, ImageLayout};
 use nos::kernel::ground::Ground;
 use nos::memory::frames::{Block, Order};
 
 const DATA_ABORT: u64 = 0x25;
 const INSTRUCTION_ABORT: u64 = 0x21;
-/// Fault status: translation at some level, permission at some level (the low two bits are the level).
-const TRANSLATION: u64 = 0b000100;
+/// Fault status: permission at some level (the low two bits are the level).
 const PERMISSION: u64 = 0b001100;
 
 #[unsafe(no_mangle)]
@@ -63,19 +62,8 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
             ),
             ("address zero is not mapped", |_| {
                 let taken = expect_exception(|| read(0));
-                assert_eq!(
-                    (taken.class, taken.status & !3, taken.address),
-                    (DATA_ABORT, TRANSLATION, 0)
-                );
-            }),
-            ("the pages below the stacks are not mapped", |_| {
-                let layout = ImageLayout::current();
-                for guard in [layout.stack_guard, layout.fault_stack_guard] {
-                    for address in [guard, guard + 4088] {
-                        let taken = expect_exception(|| write(address));
-                        assert_eq!((taken.class, taken.status & !3), (DATA_ABORT, TRANSLATION));
-                    }
-                }
+                assert!(taken.is_translation_fault(), "{taken:?}");
+                assert_eq!(taken.address, 0);
             }),
             ("text is read and executed but not written", |_| {
                 let address = ImageLayout::current().start;
@@ -190,11 +178,6 @@ fn frame(ground: &Ground) -> usize {
 fn read(address: usize) {
     // SAFETY: a load has no effect; if it faults, the handler steps over it.
     unsafe { asm!("ldr {0}, [{1}]", out(reg) _, in(reg) address) };
-}
-
-fn write(address: usize) {
-    // SAFETY: aimed at pages that refuse it; the handler steps over the store.
-    unsafe { asm!("str xzr, [{0}]", in(reg) address) };
 }
 
 fn execute(address: usize) {

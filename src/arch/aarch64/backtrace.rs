@@ -7,6 +7,7 @@
 //! Source: AAPCS64, 6.4.6 "The Frame Pointer".
 
 use super::ImageLayout;
+use super::cpu_block::CpuBlock;
 use core::arch::asm;
 
 /// Return addresses shown at most.
@@ -42,12 +43,15 @@ impl Iterator for Backtrace {
 
     fn next(&mut self) -> Option<usize> {
         let record = self.record;
-        let on_a_stack = record > self.layout.stack_guard && record <= self.layout.end - 16;
-        if !record.is_multiple_of(16) || !on_a_stack || self.layout.is_guard(record) {
+        let stacks = CpuBlock::current().stacks();
+        let on_a_stack = stacks
+            .iter()
+            .any(|stack| stack.range().contains(&record) && record <= stack.range().end - 16);
+        if !record.is_multiple_of(16) || !on_a_stack {
             return None;
         }
-        // SAFETY: the record lies between the first stack's guard page and the end of the image and in
-        // no guard page: that is stack memory, mapped and readable; reading torn data is harmless.
+        // SAFETY: the record lies in a stack of this CPU, which is mapped and readable; reading torn data is
+        // harmless.
         let (caller, return_address) = unsafe {
             (
                 (record as *const usize).read_volatile(),

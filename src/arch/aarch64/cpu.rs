@@ -1,5 +1,6 @@
 //! The CPU itself: identity, interrupt masking, sleeping, barriers, checks at entry.
 
+use super::cpu_block::CpuBlock;
 use aarch64_cpu::asm;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{DAIF, MPIDR_EL1, Readable, Writeable};
@@ -54,7 +55,8 @@ pub fn unmask_system_errors() {
     DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Masked + DAIF::F::Masked);
 }
 
-/// The boot CPU's number until others are started.
+/// The number of the CPU this runs on: 0 for the boot CPU.
+#[inline]
 pub fn current() -> usize {
-    0
+    CpuBlock::current().number()
 }

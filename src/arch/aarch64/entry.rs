@@ -8,10 +8,16 @@
 //!
 //! Source: Documentation/arch/arm64/booting.rst of Linux; Arm ARM D8 for the tables.
 
+use super::cpu_block::BOOT_CPU;
 use core::arch::global_asm;
 
 /// Where the built-in emergency console is: the PL011 of QEMU's virt. The boot tables map its 2 MiB.
 pub const EMERGENCY_CONSOLE: usize = 0x0900_0000;
+
+/// SCTLR_EL1 once the MMU is on: RES1, M, C, I, SA, SA0; no alignment checks.
+pub(super) const SYSTEM_CONTROL: u32 = 0x30d0_181d;
+/// SCTLR_EL1.WXN, for the final tables: the boot tables map the image writable and executable.
+pub(super) const WRITABLE_NEVER_EXECUTED: u32 = 1 << 19;
 
 /// What the entry code tells the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +44,6 @@ pub struct ImageLayout {
     pub stack_guard: usize,
     /// The unmapped page below the exception stack.
     pub fault_stack_guard: usize,
-    /// One past the highest byte of the main stack.
-    pub stack_top: usize,
 }
 
 unsafe extern "C" {
@@ -49,7 +53,6 @@ unsafe extern "C" {
     static __image_end: u8;
     static __stack_guard: u8;
     static __fault_stack_guard: u8;
-    static __stack_top: u8;
 }
 
 impl ImageLayout {
@@ -63,17 +66,7 @@ impl ImageLayout {
             end: at(&raw const __image_end),
             stack_guard: at(&raw const __stack_guard),
             fault_stack_guard: at(&raw const __fault_stack_guard),
-            stack_top: at(&raw const __stack_top),
         }
-    }
-}
-
-impl ImageLayout {
-    /// True if `address` lies in the unmapped page below a stack.
-    pub fn is_guard(&self, address: usize) -> bool {
-        [self.stack_guard, self.fault_stack_guard]
-            .iter()
-            .any(|&guard| (guard..guard + 4096).contains(&address))
     }
 }
 
@@ -109,11 +102,11 @@ _start:
 primary_entry:
     msr     daifset, #0xf
     mov     x19, x0
-    mrs     x18, cntvct_el0
     adrp    x20, __image_start          // where we run
     cbnz    x19, 1f
     and     x19, x20, #~0x3fffffff      // ELF: the tree lies at the start of RAM
 1:  bl      drop_to_el1
+    mrs     x18, cntvct_el0             // with the offset that EL1 sees from now on
     // The target uses FP registers everywhere: no trap.
     mov     x0, #(3 << 20)
     msr     cpacr_el1, x0
@@ -149,14 +142,19 @@ primary_entry:
     b.lo    3b
     // What was written with the MMU off must not be hidden by stale lines.
     dmb     sy
+    mrs     x1, ctr_el0
+    ubfx    x1, x1, #16, #4
+    mov     x2, #4
+    lsl     x2, x2, x1                  // bytes of the shortest line
     mov     x0, x21
 4:  dc      ivac, x0
-    add     x0, x0, #64
+    add     x0, x0, x2
     cmp     x0, x23
     b.lo    4b
     dsb     sy
 
     mov     x0, x21
+    ldr     x1, ={system_control}
     bl      enable_mmu
 
     // Relocate: RELR, relative to where the image was linked.
@@ -213,6 +211,9 @@ primary_entry:
     adrp    x0, vectors
     add     x0, x0, :lo12:vectors
     msr     vbar_el1, x0
+    adrp    x0, {boot_cpu}
+    add     x0, x0, :lo12:{boot_cpu}
+    msr     tpidr_el1, x0
     isb
     mov     x29, xzr
     mov     x30, xzr
@@ -227,6 +228,8 @@ primary_entry:
 // Maps the 2 MiB block that holds x0 with attributes x6. Clobbers x1-x4.
 map_block:
     lsr     x1, x0, #30
+    cmp     x1, #(TABLE_BYTES / 8)
+    b.hs    2f                          // beyond what the root reaches: as below
     ldr     x2, [x21, x1, lsl #3]
     cbnz    x2, 1f
     cmp     x22, x23
@@ -241,33 +244,33 @@ map_block:
     str     x4, [x2, x3, lsl #3]
 2:  ret
 
-// Turns MMU and caches on with the root table in x0. Clobbers x1, x2.
+// Turns MMU and caches on with the root table in x0 and SCTLR_EL1 from x1. Clobbers x2, x3.
     .global enable_mmu
 enable_mmu:
-    ldr     x1, =0x4404ff               // attributes: 0 normal write-back, 1 device nGnRE, 2 non-cached
-    msr     mair_el1, x1
+    ldr     x2, =0x4404ff               // attributes: 0 normal write-back, 1 device nGnRE, 2 non-cached
+    msr     mair_el1, x2
     // 39-bit addresses, 4 KiB granule, write-back inner-shareable walks, no TTBR1 walks.
-    ldr     x1, =0x803519
-    mrs     x2, id_aa64mmfr0_el1
-    and     x2, x2, #0xf
-    cmp     x2, #5
+    ldr     x2, =0x803519
+    mrs     x3, id_aa64mmfr0_el1
+    and     x3, x3, #0xf
+    cmp     x3, #5
     b.ls    1f
-    mov     x2, #5                      // 48 bits: what a 4 KiB granule takes without LPA2
-1:  orr     x1, x1, x2, lsl #32
-    msr     tcr_el1, x1
+    mov     x3, #5                      // 48 bits: what a 4 KiB granule takes without LPA2
+1:  orr     x2, x2, x3, lsl #32
+    msr     tcr_el1, x2
     msr     ttbr0_el1, x0
     isb
     tlbi    vmalle1
     ic      iallu
     dsb     nsh
     isb
-    ldr     x1, =0x30d0181d             // RES1, M, C, I, SA, SA0; no alignment checks
     msr     sctlr_el1, x1
     isb
     ret
     .ltorg
 
 // At EL2: sets up EL1 as a guest would find it and goes there. At EL1: returns. Clobbers x0, x1.
+    .global drop_to_el1
 drop_to_el1:
     mrs     x0, CurrentEL
     cmp     x0, #(2 << 2)
@@ -318,4 +321,6 @@ drop_to_el1:
     .popsection
 "#,
     console = const EMERGENCY_CONSOLE,
+    boot_cpu = sym BOOT_CPU,
+    system_control = const SYSTEM_CONTROL,
 );

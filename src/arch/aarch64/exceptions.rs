@@ -2,11 +2,13 @@
 //!
 //! Ordinary code runs on SP_EL0; every exception switches to SP_EL1, a stack of its own, so that an
 //! overflown stack can still be reported. All registers, floating point included, are saved: the
-//! compiler uses NEON anywhere. An exception inside a handler (current EL with SP_ELx) is fatal.
+//! compiler uses NEON anywhere. An exception inside a handler (current EL with SP_ELx) is fatal, and reported
+//! even where the exception stack itself ran out.
 //!
 //! Source: Arm ARM D1.10 (vectors), D24.2.40 (ESR_ELx).
 
 use super::cpu;
+use super::cpu_block::{FAULT_STACK_BOTTOM, FAULT_STACK_TOP};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable};
 use core::arch::global_asm;
 use core::fmt;
@@ -249,6 +251,25 @@ global_asm!(
     b       \target
     .endm
 
+    // Inside a handler, the stack may be what ran out: then this starts again at its top, over the dead
+    // handler's frames. TPIDR_EL0, which nothing else uses, keeps x0.
+    .macro  nested_vector
+    .balign 0x80
+    msr     tpidr_el0, x0
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #{fault_stack_bottom}]
+    sub     sp, sp, #800
+    cmp     sp, x0
+    b.hs    1f
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #{fault_stack_top}]
+    sub     sp, x0, #800
+1:  mrs     x0, tpidr_el0
+    stp     x0, x1, [sp]
+    mov     x1, #4
+    b       take_fault
+    .endm
+
     .pushsection .text.vectors, "ax"
     .balign 0x800
     .global vectors
@@ -257,10 +278,10 @@ vectors:
     vector  take_interrupt, 1
     vector  take_fault, 2
     vector  take_fault, 3
-    vector  take_fault, 4               // current EL, SP_EL1: inside a handler
-    vector  take_fault, 4
-    vector  take_fault, 4
-    vector  take_fault, 4
+    nested_vector                       // current EL, SP_EL1: inside a handler
+    nested_vector
+    nested_vector
+    nested_vector
     vector  take_fault, 5               // lower EL: nothing runs there
     vector  take_fault, 5
     vector  take_fault, 5
@@ -323,6 +344,8 @@ resume:
     eret
     .popsection
 "#,
+    fault_stack_bottom = const FAULT_STACK_BOTTOM,
+    fault_stack_top = const FAULT_STACK_TOP,
     interrupt_entry = sym interrupt_entry,
     fault_entry = sym fault_entry,
 );

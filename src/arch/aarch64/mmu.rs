@@ -6,6 +6,7 @@
 //! and these are used under ASID 1, so that no two sizes of entry ever meet in the TLB.
 
 use super::ImageLayout;
+use super::cpu_block::GUARD_BYTES;
 use crate::error::{Error, Kind, Result, Subsystem};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL1};
@@ -55,8 +56,8 @@ impl AddressSpace {
         space.map_range(layout.start..layout.text_end, executable)?;
         space.map_range(layout.text_end..layout.constants_end, constant)?;
         space.map_memory(layout.constants_end..layout.stack_guard)?;
-        space.map_memory(layout.stack_guard + 4096..layout.fault_stack_guard)?;
-        space.map_memory(layout.fault_stack_guard + 4096..layout.end)?;
+        space.map_memory(layout.stack_guard + GUARD_BYTES..layout.fault_stack_guard)?;
+        space.map_memory(layout.fault_stack_guard + GUARD_BYTES..layout.end)?;
         Ok(space)
     }
 
@@ -104,6 +105,11 @@ impl AddressSpace {
                     },
                 )
             })
+    }
+
+    /// What TTBR0_EL1 holds when these tables are in use.
+    pub fn root(&self) -> u64 {
+        (ASID as u64) << 48 | self.map.root_address().0 as u64
     }
 
     /// Switches to these tables and makes writable memory never executable (WXN).

@@ -9,12 +9,15 @@
 )]
 
 pub mod backtrace;
+mod cache;
 pub mod cpu;
+pub mod cpu_block;
 mod entry;
 pub mod exceptions;
 mod memory_functions;
 pub mod mmu;
 pub mod psci;
+pub mod secondary;
 pub mod semihosting;
 pub mod timer;
 
