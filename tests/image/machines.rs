@@ -1,26 +1,9 @@
-//! The image on other machines than `make run` makes by default, and how a crash shows outside.
+//! The image on other machines than `make run` makes by default.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::debugger::Debugger;
-use crate::support::guest::{Guest, Setting, free_port};
-
-/// How long QEMU gets to end, or a line to appear, after what causes it.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// Waits until the serial line holds `text` that many times.
-#[track_caller]
-fn await_serial(guest: &Guest, text: &str, times: usize) {
-    let deadline = Instant::now() + LIMIT;
-    while guest.serial().matches(text).count() < times {
-        assert!(
-            Instant::now() < deadline,
-            "no {text:?} within {LIMIT:?}; the serial line:\n{}",
-            guest.serial()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::support::guest::{Guest, Setting, image};
+use crate::support::http::get;
 
 fn machine(options: &str) -> Setting {
     ("QEMU_EXTRA", format!("-machine {options}"))
@@ -35,7 +18,7 @@ pub(crate) fn a_network_device_on_pci_serves() {
         for options in ["gic-version=2", "gic-version=3", "highmem=off"] {
             let guest = Guest::boot(&[("NIC", nic.into()), machine(options)]);
             guest.assert_serves();
-            let metrics = crate::support::http::get(guest.http_port, "/metrics").body;
+            let metrics = get(guest.http_port, "/metrics").body;
             let interrupts = metrics
                 .lines()
                 .find(|line| line.starts_with("nos_interrupts_total") && line.contains("network"));
@@ -47,42 +30,52 @@ pub(crate) fn a_network_device_on_pci_serves() {
     }
 }
 
-pub(crate) fn a_crash_is_reported_and_ends_as_asked() {
-    for ending in ["exit", "halt", "reset"] {
-        let port = free_port();
-        let mut guest = Guest::boot(&[
-            ("APPEND", format!("nos.on-panic={ending}")),
-            ("QEMU_EXTRA", format!("-gdb tcp:127.0.0.1:{port}")),
+/// Every number of CPUs, every other on the other interrupt controller.
+pub(crate) fn every_cpu_is_started_and_shown() {
+    for cpus in 1..=8 {
+        let gic = 2 + cpus % 2;
+        let guest = Guest::boot(&[
+            ("SMP", cpus.to_string()),
+            machine(&format!("gic-version={gic}")),
         ]);
-        // Nothing that a peer can do crashes the image: the debugger has to.
-        Debugger::connect(port).jump_to(0);
-        // It slept: a frame wakes it.
-        let _woken = guest.redis();
-        await_serial(&guest, "nos: crashed", 1);
-        for told in [
-            "instruction abort",
-            "translation fault",
-            "by an instruction fetch",
-            "backtrace",
-        ] {
-            await_serial(&guest, told, 1);
-        }
-        match ending {
-            "exit" => {
-                let status = guest
-                    .wait_for_end(LIMIT)
-                    .expect("the panic device ends QEMU");
-                assert!(!status.success(), "a crash passed for success");
-            }
-            "halt" => {
-                let ended = guest.wait_for_end(Duration::from_secs(1));
-                assert_eq!(ended, None, "the machine was to stay");
-            }
-            _ => {
-                await_serial(&guest, "nos: ready", 2);
-                let status = guest.wait_for_end(Duration::ZERO);
-                assert_eq!(status, None, "the machine was to start again");
-            }
+        guest.assert_serves();
+        // A started CPU is ready a little later than the one that serves.
+        let ready = || {
+            let metrics = get(guest.http_port, "/metrics").body;
+            let shown = metrics
+                .lines()
+                .filter(|line| line.starts_with("nos_cpu_online{"));
+            let values: Vec<bool> = shown.map(|line| line.ends_with(" 1")).collect();
+            assert_eq!(values.len(), cpus, "-smp {cpus}, GICv{gic}");
+            values.iter().all(|&is_ready| is_ready)
+        };
+        let came_up = (0..50).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            ready()
+        });
+        assert!(came_up, "-smp {cpus}, GICv{gic}: {}", guest.serial());
+    }
+}
+
+/// The loader puts the image's bytes elsewhere and starts the CPU there, with nothing in its registers;
+/// that the ELF is given as well makes QEMU leave the tree at the start of RAM.
+pub(crate) fn the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2() {
+    for address in ["0x41000000", "0x4c600000", "0x5be00000"] {
+        for level in ["virtualization=off", "virtualization=on,gic-version=3"] {
+            let loader = format!(
+                "-machine {level} -device loader,file={},addr={address},force-raw=on \
+                 -device loader,addr={address},cpu-num=0",
+                image("nos.img")
+            );
+            let guest = Guest::boot(&[
+                ("IMAGE", image("nos.elf")),
+                ("SMP", "2".into()),
+                ("APPEND", "nos.log=debug".into()),
+                ("QEMU_EXTRA", loader),
+            ]);
+            guest.assert_serves();
+            let place = format!("image at {address}, device tree at 0x40000000");
+            assert!(guest.serial().contains(&place), "{}", guest.serial());
         }
     }
 }

@@ -9,10 +9,12 @@ mod support;
 
 mod boot;
 mod clients;
+mod crashes;
 mod differential;
 mod hostile_http;
 mod hostile_resp;
 mod limits;
+mod log_and_clock;
 mod machines;
 mod memory;
 mod pages;
@@ -30,6 +32,8 @@ fn main() {
             settings: vec![("MEM", "256M".into())],
             tests: tests![
                 boot::the_log_tells_the_address_that_dhcp_gave,
+                log_and_clock::time_of_day_is_the_machines,
+                log_and_clock::boot_stages_follow_each_other,
                 clients::redis_cli_sets_gets_counts_and_expires,
                 clients::redis_benchmark_runs_as_it_comes,
                 clients::redis_py_works_as_it_comes,
@@ -111,7 +115,12 @@ fn main() {
             boot::too_little_memory_is_one_clear_line_and_an_end,
             settings::every_boot_argument_of_the_readme_is_taken_and_holds,
             machines::a_network_device_on_pci_serves,
-            machines::a_crash_is_reported_and_ends_as_asked,
+            machines::every_cpu_is_started_and_shown,
+            machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
+            crashes::a_crash_is_reported_and_ends_as_asked,
+            crashes::a_bad_device_tree_is_told_on_the_emergency_console,
+            log_and_clock::the_log_shows_its_level_and_above,
+            log_and_clock::time_of_day_comes_from_the_boot_arguments_before_the_clock,
         ],
     );
 }

@@ -118,14 +118,10 @@ impl Guest {
         String::from_utf8_lossy(&bytes).replace('\r', "")
     }
 
-    /// Waits until the serial line holds `text`, which is under way by now.
+    /// Waits until the serial line holds `text`.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.serial().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in the log");
-            sleep(Duration::from_millis(10));
-        }
+        self.await_serial(text, 1);
     }
 
     /// Seconds of CPU that QEMU has taken; `None` where the system has no /proc.
@@ -135,6 +131,20 @@ impl Guest {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
         Some((ticks(11)? + ticks(12)?) / 100.0)
+    }
+
+    /// Waits until the serial line holds `text` that many times.
+    #[track_caller]
+    pub(crate) fn await_serial(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + BOOT_LIMIT;
+        while self.serial().matches(text).count() < times {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} within {BOOT_LIMIT:?}; the serial line:\n{}",
+                self.serial()
+            );
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until QEMU has ended; `None` if it has not by then.
