@@ -25,8 +25,11 @@ summary() {
 # stage NAME HEADING COMMAND...: shows the output as it comes and keeps it to count from.
 stage() {
     printf '\n==> %s: %s\n' "$1" "$2" | tee -a "$log"
+    name=$1
+    began=$(date +%s)
     shift 2
     { "$@" 2>&1 && echo 0 >"$log.status" || echo 1 >"$log.status"; } | tee -a "$log"
+    printf '    %s: %s s\n' "$name" "$(($(date +%s) - began))"
     if [ "$(cat "$log.status")" != 0 ]; then
         printf '\n'
         summary
@@ -45,14 +48,17 @@ guest() {
     cargo test --quiet --target aarch64-unknown-none --test 'guest_*'
 }
 
+# A thousand connections at once are a thousand files, for a client and for QEMU.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
 [ $# -gt 0 ] || set -- host harness guest image
-for name; do
-    case $name in
+for stage; do
+    case $stage in
         host) stage host "plain Rust, and the house rules" host ;;
         harness) stage harness "the runner of the guest tests" cargo test --quiet --test harness ;;
         guest) stage guest "inside QEMU, one binary a topic" guest ;;
         image) scripts/image.sh && stage image "the whole image, with real clients" cargo test --quiet --test image ;;
-        *) die "no stage $name: host, harness, guest, image" ;;
+        *) die "no stage $stage: host, harness, guest, image" ;;
     esac
 done
 printf '\n'

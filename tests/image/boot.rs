@@ -1,6 +1,9 @@
 //! How the image comes up, and what it says when it cannot.
 
-use crate::support::guest::{Guest, scratch};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::guest::{Guest, root, scratch};
 use crate::support::http::get;
 use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
@@ -35,6 +38,28 @@ pub(crate) fn boot_arguments_that_cannot_be_used_are_named_in_the_log(guest: &Gu
     assert!(
         !serial.contains("console=ttyAMA0"),
         "a word that is another's was complained about"
+    );
+}
+
+/// As the README has it: the command, the line, and the keys that end it.
+pub(crate) fn make_run_gets_ready_serves_and_ends_at_ctrl_a_x() {
+    let mut command = Command::new("make");
+    command
+        .current_dir(root())
+        .args(["--no-print-directory", "run"]);
+    // What the make that runs these tests was told is not for this one.
+    for name in ["IMAGE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
+        command.env_remove(name);
+    }
+    let mut guest = Guest::spawn(command, &[], Stdio::piped());
+    assert_eq!(guest.ready_or_ended(), None, "{}", guest.serial());
+    guest.assert_serves();
+    guest.type_in(b"\x01x");
+    let status = guest.wait_for_end(Duration::from_secs(20));
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{status:?} after Ctrl-A X:\n{}",
+        guest.serial()
     );
 }
 

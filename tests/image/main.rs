@@ -16,6 +16,7 @@ mod hostile_resp;
 mod limits;
 mod log_and_clock;
 mod machines;
+mod matrix;
 mod memory;
 mod pages;
 mod prometheus;
@@ -111,8 +112,10 @@ fn main() {
     runner::run(
         &machines,
         tests![
+            boot::make_run_gets_ready_serves_and_ends_at_ctrl_a_x,
             boot::eight_megabytes_hold_a_thousand_keys_and_a_scrape,
             boot::too_little_memory_is_one_clear_line_and_an_end,
+            matrix::every_pair_of_machine_settings_boots_and_serves,
             settings::every_boot_argument_of_the_readme_is_taken_and_holds,
             machines::a_network_device_on_pci_serves,
             machines::every_cpu_is_started_and_shown,

@@ -2,7 +2,7 @@
 //!
 //! It is killed when dropped. Its serial line is kept, and shown when a test fails.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,8 +30,14 @@ pub(crate) struct Guest {
 impl Guest {
     /// Starts QEMU and returns at once.
     pub(crate) fn start(settings: &[Setting]) -> Self {
-        let (redis_port, http_port) = (free_port(), free_port());
         let mut command = Command::new(root().join("scripts/run.sh"));
+        command.env("IMAGE", image("nos.img"));
+        Self::spawn(command, settings, Stdio::null())
+    }
+
+    /// Starts what starts QEMU.
+    pub(crate) fn spawn(mut command: Command, settings: &[Setting], input: Stdio) -> Self {
+        let (redis_port, http_port) = (free_port(), free_port());
         // The caller's own `make test SMP=4` must not leak into a test that chose otherwise.
         for name in [
             "SMP",
@@ -43,22 +49,21 @@ impl Guest {
             "APP",
             "CPU",
             "ACCEL",
-            "IMAGE",
             "QEMU_EXTRA",
         ] {
             command.env_remove(name);
         }
         // Tests compare what they see with TCG's behaviour, wherever they run.
-        command.env("ACCEL", "tcg").env("IMAGE", image("nos.img"));
         command
+            .env("ACCEL", "tcg")
             .env("REDIS_PORT", redis_port.to_string())
             .env("HTTP_PORT", http_port.to_string());
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut qemu = command.spawn().expect("scripts/run.sh starts");
+        let mut qemu = command.spawn().expect("it can be started");
         let serial = Arc::new(Mutex::new(Vec::new()));
         collect(
             qemu.stdout.take().expect("piped above"),
@@ -124,6 +129,12 @@ impl Guest {
         self.await_serial(text, 1);
     }
 
+    /// Types on the serial line of a guest that was spawned with one.
+    pub(crate) fn type_in(&mut self, keys: &[u8]) {
+        let input = self.qemu.stdin.as_mut().expect("it was spawned with input");
+        input.write_all(keys).expect("QEMU reads what is typed");
+    }
+
     /// Seconds of CPU that QEMU has taken; `None` where the system has no /proc.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
         // Fields 14 and 15, counted after the name in brackets, in ticks of 10 ms.
@@ -183,6 +194,11 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        // Under make, QEMU is not our child: it ends by its keys.
+        if let Some(input) = self.qemu.stdin.as_mut() {
+            let _ = input.write_all(b"\x01x");
+            let _ = self.wait_for_end(Duration::from_secs(5));
+        }
         // run.sh has become QEMU, so this ends QEMU itself.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();

@@ -232,7 +232,7 @@ const ROWS: &[Row] = &[
         1,
         "SCAN",
         &[
-            Option(&["x", "-1", "0"]),
+            Option(&["x", "-1"]),
             Is("COUNT"),
             Option(&["0", "-5", "many"]),
         ],
