@@ -32,7 +32,7 @@ nightly: setup-test ## make test, with the long runs: every machine, more random
 .PHONY: bench
 bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
 	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || $$bench || exit 1; done
-bench-%: setup-test image
+bench-%: setup-test image ## one: bench-serve (settings at the head of scripts/bench-serve.sh)
 	@scripts/bench-$*.sh
 
 .PHONY: ci fmt lint floors
