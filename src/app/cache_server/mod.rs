@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod counters;
 mod glob;
+mod head;
 mod inline;
 mod number;
 mod reply;
@@ -37,12 +38,12 @@ use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Clock, Duration, Instant, NANOS_PER_MILLI};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use commands::{COMMAND_COUNT, Context, execute};
+use commands::{COMMAND_COUNT, Context, execute, is_known_by_head};
 use core::net::SocketAddrV4;
 use reply::Reply;
 use resp::{Limits, Parsed, Parser};
 use server::{CommandTotals, Runs, Server, Totals};
-use session::{Fate, Seat, Sessions};
+use session::{Fate, Seat, Session, Sessions};
 use slowlog::SlowLog;
 use store::Store;
 
@@ -148,31 +149,14 @@ impl CacheServer {
         input: &[u8],
         output: &mut Output,
     ) -> Step {
-        let limits = Limits {
-            bulk_bytes_max: self.server.config.argument_bytes_max(),
-            is_authenticated: session.is_authenticated,
+        let repeat = parser.repeat(input);
+        let (consumed, args, known) = match &repeat {
+            Some(repeat) => (repeat.consumed, repeat.args(input), Some(repeat.row)),
+            None => match self.parse(session, parser, input, output) {
+                Step::Done(consumed) => (consumed, parser.args(input), None),
+                step => return step,
+            },
         };
-        let consumed = match parser.parse(input, limits) {
-            Ok(Parsed::Request { consumed }) => consumed,
-            Ok(Parsed::Incomplete { until_bytes }) => {
-                let is_too_much = until_bytes as u64 > self.server.config.query_bytes_max;
-                return if is_too_much {
-                    Step::Ends(input.len())
-                } else {
-                    Step::Waits(Next::Wait { until_bytes })
-                };
-            }
-            Err(error) => {
-                let mut reply = Reply {
-                    output,
-                    protocol: session.protocol,
-                };
-                reply.error(&error, parser.args(input));
-                self.server.totals.errors += 1;
-                return Step::Ends(input.len());
-            }
-        };
-        let args = parser.args(input);
         if args.is_empty() {
             return Step::Done(consumed);
         }
@@ -185,17 +169,59 @@ impl CacheServer {
             session,
             reply,
         };
-        let row = execute(&mut context, args);
+        let row = execute(&mut context, args, known);
         if let Some(row) = row
             && !self.runs.push(row)
         {
             self.close_runs();
             self.runs.push(row);
         }
+        if repeat.is_none()
+            && let Some(row) = row
+            && is_known_by_head(row, parser.args(input).len())
+        {
+            parser.remember(input, row);
+        }
         if session.fate == Fate::Closing {
             Step::Ends(consumed)
         } else {
             Step::Done(consumed)
+        }
+    }
+
+    /// Finds the request at the start of `input`, and tells the bytes it takes as done; or what to
+    /// do without.
+    #[inline]
+    fn parse(
+        &mut self,
+        session: &Session,
+        parser: &mut Parser,
+        input: &[u8],
+        output: &mut Output,
+    ) -> Step {
+        let limits = Limits {
+            bulk_bytes_max: self.server.config.argument_bytes_max(),
+            is_authenticated: session.is_authenticated,
+        };
+        match parser.parse(input, limits) {
+            Ok(Parsed::Request { consumed }) => Step::Done(consumed),
+            Ok(Parsed::Incomplete { until_bytes }) => {
+                let is_too_much = until_bytes as u64 > self.server.config.query_bytes_max;
+                if is_too_much {
+                    Step::Ends(input.len())
+                } else {
+                    Step::Waits(Next::Wait { until_bytes })
+                }
+            }
+            Err(error) => {
+                let mut reply = Reply {
+                    output,
+                    protocol: session.protocol,
+                };
+                reply.error(&error, parser.args(input));
+                self.server.totals.errors += 1;
+                Step::Ends(input.len())
+            }
         }
     }
 

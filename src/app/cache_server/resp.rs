@@ -6,8 +6,11 @@
 //! segments costs one pass. Follows Redis 7.0's `processMultibulkBuffer` and `processInlineBuffer`, error
 //! texts and all; after an error the connection has to be closed.
 //!
+//! A request that begins as the one before it did is found by its head (`head`).
+//!
 //! Always true: ranges lie within the input (or the buffer) they were found in.
 
+use super::head::{Head, Repeat};
 use super::inline;
 use super::number::parse_i64;
 use crate::error::{Error, Kind, Result, Subsystem};
@@ -60,8 +63,8 @@ pub(super) struct Range {
 /// The arguments of one request, the command's name first.
 #[derive(Clone, Copy)]
 pub(super) struct Args<'a> {
-    bytes: &'a [u8],
-    ranges: &'a [Range],
+    pub(super) bytes: &'a [u8],
+    pub(super) ranges: &'a [Range],
 }
 
 impl<'a> Args<'a> {
@@ -101,6 +104,8 @@ impl<'a> Args<'a> {
 /// The parser of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
+    /// The head of the last request that had one to remember.
+    head: Option<Head>,
     ranges: Vec<Range>,
     /// Unquoted arguments of an inline request.
     unquoted: Vec<u8>,
@@ -127,6 +132,28 @@ impl Parser {
         Args {
             bytes,
             ranges: &self.ranges,
+        }
+    }
+
+    /// Finds a whole request at the start of `input` that begins as the last one remembered, with short
+    /// arguments. `None` says nothing but that [`Parser::parse`] has to look.
+    #[inline]
+    pub(super) fn repeat(&self, input: &[u8]) -> Option<Repeat> {
+        let head = self.head.as_ref()?;
+        if self.at != 0 {
+            return None;
+        }
+        head.repeat(input)
+    }
+
+    /// Remembers the head of the request that `parse` found at the start of `input`, if it is a short
+    /// one: its command has that row, and its arguments fit it.
+    #[inline]
+    pub(super) fn remember(&mut self, input: &[u8], row: u16) {
+        if !self.is_inline
+            && let Some(head) = Head::new(input, &self.ranges, row)
+        {
+            self.head = Some(head);
         }
     }
 
@@ -275,7 +302,7 @@ impl Parser {
 /// Reads a line of `kind` and one to three digits, and tells where the next line starts. `None` for any
 /// other line, which [`read_length`] then reads.
 #[inline]
-fn short_length(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+pub(super) fn short_length(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
     let line: &[u8; 6] = input.get(at..)?.first_chunk()?;
     let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
     let (first, second, third) = (digit(line[1]), digit(line[2]), digit(line[3]));

@@ -169,15 +169,29 @@ impl Command {
     }
 }
 
-/// Runs one request and writes its reply. Returns the row it was counted under, if it ran.
+/// True if all requests of `count` arguments for the command of that row run the row's own handler: they
+/// need be checked once.
 #[inline]
-pub(super) fn execute(context: &mut Context<'_>, args: Args<'_>) -> Option<u16> {
+pub(super) fn is_known_by_head(row: u16, count: usize) -> bool {
+    let command = &COMMANDS[usize::from(row)];
+    command.subcommands.is_empty() && command.fits(count)
+}
+
+/// Runs one request and writes its reply. `known` is the row of its command if [`is_known_by_head`] said
+/// so before. Returns the row it was counted under, if it ran.
+#[inline]
+pub(super) fn execute(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    known: Option<u16>,
+) -> Option<u16> {
     let start = context.reply.output.len();
     let hearing = context.session.hearing;
-    let row = find(args.at(0));
-    let outcome = match row {
-        Some(row) => run(context, args, row),
-        None => reject(context, CommandFault::Unknown, None),
+    let row = known.or_else(|| find(args.at(0)));
+    let outcome = match (known, row) {
+        (Some(row), _) => run(context, args, row, &COMMANDS[usize::from(row)]),
+        (None, Some(row)) => check(context, args, row),
+        (None, None) => reject(context, CommandFault::Unknown, None),
     };
     if let Err(error) = outcome {
         context.reply.output.truncate(start);
@@ -210,8 +224,8 @@ fn reject(context: &mut Context<'_>, fault: CommandFault, row: Option<u16>) -> R
     Err(refused(fault))
 }
 
-#[inline]
-fn run(context: &mut Context<'_>, args: Args<'_>, row: u16) -> Result<()> {
+/// Counts the arguments, finds the subcommand, and runs it.
+fn check(context: &mut Context<'_>, args: Args<'_>, row: u16) -> Result<()> {
     let mut command = &COMMANDS[usize::from(row)];
     if !command.fits(args.len()) {
         return reject(context, CommandFault::WrongArity(command.name), Some(row));
@@ -234,6 +248,11 @@ fn run(context: &mut Context<'_>, args: Args<'_>, row: u16) -> Result<()> {
             }
         };
     }
+    run(context, args, row, command)
+}
+
+#[inline]
+fn run(context: &mut Context<'_>, args: Args<'_>, row: u16, command: &Command) -> Result<()> {
     if !context.session.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
         return reject(context, CommandFault::AuthRequired, Some(row));
     }
@@ -247,11 +266,12 @@ fn run(context: &mut Context<'_>, args: Args<'_>, row: u16) -> Result<()> {
     } else {
         attempt(context, args, command)
     };
-    if outcome.is_err() {
-        context.server.commands[usize::from(row)].failed += 1;
-        context.server.counters.errors[usize::from(row)].increment();
-    }
-    outcome
+    let Err(error) = outcome else {
+        return Ok(());
+    };
+    context.server.commands[usize::from(row)].failed += 1;
+    context.server.counters.errors[usize::from(row)].increment();
+    Err(error)
 }
 
 /// Finds a subcommand by its name without the parent's.
@@ -266,12 +286,14 @@ pub(super) fn subcommand(command: &Command, name: &[u8]) -> Option<&'static Comm
 /// Runs a handler, and again with more room while memory is what it lacks.
 #[inline]
 fn attempt(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Result<()> {
-    let outcome = (command.handler)(context, args);
-    match outcome {
-        // Only what the keyspace lacks can be had by eviction; the heap is another matter.
-        Err(error) if is_full(&error) => attempt_with_room(context, args, command, outcome),
-        _ => outcome,
+    let Err(error) = (command.handler)(context, args) else {
+        return Ok(());
+    };
+    // Only what the keyspace lacks can be had by eviction; the heap is another matter.
+    if is_full(&error) {
+        return attempt_with_room(context, args, command, Err(error));
     }
+    Err(error)
 }
 
 fn is_full(error: &Error) -> bool {

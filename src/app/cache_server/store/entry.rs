@@ -94,6 +94,13 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     let (Some(last), Some(other_last)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) else {
         return one.iter().zip(other).all(|(one, other)| one == other);
     };
+    // Two words that may overlap are all of most keys.
+    if let (Some(first), Some(other_first)) = (one.first_chunk::<8>(), other.first_chunk::<8>())
+        && one.len() <= 16
+    {
+        return u64::from_ne_bytes(*first) == u64::from_ne_bytes(*other_first)
+            && u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other_last);
+    }
     let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
     u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other_last)
         && words

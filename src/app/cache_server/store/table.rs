@@ -114,20 +114,24 @@ impl Table {
         let mut number = self.home(hash);
         loop {
             let bucket = self.bucket(number);
-            for (at, word) in bucket[..LINKS].iter().enumerate() {
+            let mut at = 0;
+            // `matches` stands in one place, so that it becomes part of the loop.
+            while let Some(step) = bucket[at..LINKS].iter().position(|word| {
                 let word = u64::from_le_bytes(*word);
-                if (word >> 32) as u32 == hash
-                    && let Some(handle) = Handle::from_raw(word as u32)
+                (word >> 32) as u32 == hash && word as u32 != 0
+            }) {
+                let link = at + step;
+                let word = u64::from_le_bytes(bucket[link]);
+                if let Some(handle) = Handle::from_raw(word as u32)
                     && matches(handle)
                 {
-                    return Some((
-                        Place {
-                            bucket: number,
-                            link: at as u32,
-                        },
-                        handle,
-                    ));
+                    let place = Place {
+                        bucket: number,
+                        link: link as u32,
+                    };
+                    return Some((place, handle));
                 }
+                at = link + 1;
             }
             number = overflow_of(bucket)?;
         }
