@@ -123,9 +123,9 @@ pub(super) struct Server {
 
 impl Server {
     /// Looks a key up for a command that reads: counts a hit or a miss.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&mut self, database: u8, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        let value = self.store.get(usize::from(database), key, touch);
+        let value = self.store.get_inline(usize::from(database), key, touch);
         match value {
             Some(_) => self.totals.hits += 1,
             None => self.totals.misses += 1,

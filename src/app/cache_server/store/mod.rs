@@ -200,8 +200,13 @@ impl Store {
     }
 
     /// Looks a key up.
-    #[inline]
     pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
+        self.get_inline(database, key, touch)
+    }
+
+    /// [`Store::get`] for the commands that are run most: it becomes part of their handler.
+    #[inline(always)]
+    pub fn get_inline(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
         let found = self.find(database, key)?;
         let access = match touch {
             Touch::Use => Some(self.access_now(found.handle)),
@@ -348,18 +353,19 @@ impl Store {
     #[inline(always)]
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
         let table = self.tables[index].as_ref()?;
-        let mut has_expiry = false;
-        let (place, handle) = table.find(hash, |handle| {
+        let (mut place, mut handle) = table.first(hash)?;
+        loop {
             let entry = Entry::at(&self.arena, handle);
-            has_expiry = entry.expiry_position().is_some();
-            entry.has_key(key)
-        })?;
-        Some(Found {
-            hash,
-            place,
-            handle,
-            has_expiry,
-        })
+            if entry.has_key(key) {
+                return Some(Found {
+                    hash,
+                    place,
+                    handle,
+                    has_expiry: entry.expiry_position().is_some(),
+                });
+            }
+            (place, handle) = table.next(hash, place)?;
+        }
     }
 
     /// The access bits of an entry that is used now.
@@ -500,9 +506,11 @@ impl Store {
         let (index, hash) = (entry.table(), self.hash(entry.key()));
         let has_expiry = entry.expiry_position().is_some();
         let table = self.tables[index].as_ref().expect("an entry is in a table");
-        let (place, _) = table
-            .find(hash, |other| other == handle)
-            .expect("an entry is named by one link");
+        let named = "an entry is named by one link";
+        let (mut place, mut other) = table.first(hash).expect(named);
+        while other != handle {
+            (place, other) = table.next(hash, place).expect(named);
+        }
         (
             index,
             Found {

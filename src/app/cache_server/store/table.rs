@@ -104,36 +104,49 @@ impl Table {
         self.bucket_count
     }
 
-    /// Finds the link of the key with `hash` whose entry `matches`.
+    /// Finds the first link with `hash`. Few keys share theirs: [`Table::next`] has the others.
     #[inline(always)]
-    pub(super) fn find(
-        &self,
-        hash: u32,
-        mut matches: impl FnMut(Handle) -> bool,
-    ) -> Option<(Place, Handle)> {
-        let mut number = self.home(hash);
-        loop {
-            let bucket = self.bucket(number);
-            let mut at = 0;
-            // `matches` stands in one place, so that it becomes part of the loop.
-            while let Some(step) = bucket[at..LINKS].iter().position(|word| {
-                let word = u64::from_le_bytes(*word);
-                (word >> 32) as u32 == hash && word as u32 != 0
-            }) {
-                let link = at + step;
-                let word = u64::from_le_bytes(bucket[link]);
-                if let Some(handle) = Handle::from_raw(word as u32)
-                    && matches(handle)
-                {
-                    let place = Place {
-                        bucket: number,
-                        link: link as u32,
-                    };
-                    return Some((place, handle));
-                }
-                at = link + 1;
+    pub(super) fn first(&self, hash: u32) -> Option<(Place, Handle)> {
+        let number = self.home(hash);
+        let bucket = self.bucket(number);
+        for (at, word) in bucket[..LINKS].iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            if (word >> 32) as u32 == hash
+                && let Some(handle) = Handle::from_raw(word as u32)
+            {
+                let link = at as u32;
+                let bucket = number;
+                return Some((Place { bucket, link }, handle));
             }
-            number = overflow_of(bucket)?;
+        }
+        let bucket = overflow_of(bucket)?;
+        self.seek(hash, Place { bucket, link: 0 })
+    }
+
+    /// Finds the link with `hash` that follows the one at `place`.
+    #[cold]
+    pub(super) fn next(&self, hash: u32, place: Place) -> Option<(Place, Handle)> {
+        let Place { bucket, link } = place;
+        let link = link + 1;
+        self.seek(hash, Place { bucket, link })
+    }
+
+    /// Finds the first link with `hash` from `place` on.
+    #[inline(never)]
+    fn seek(&self, hash: u32, mut place: Place) -> Option<(Place, Handle)> {
+        loop {
+            let bucket = self.bucket(place.bucket);
+            for link in place.link..LINKS as u32 {
+                if let Some(known) = Link::from_word(bucket[link as usize])
+                    && known.hash == hash
+                {
+                    return Some((Place { link, ..place }, known.handle));
+                }
+            }
+            place = Place {
+                bucket: overflow_of(bucket)?,
+                link: 0,
+            };
         }
     }
 

@@ -16,9 +16,12 @@ fn link(id: u32) -> Link {
 }
 
 fn find(table: &Table, id: u32) -> Option<Place> {
-    table
-        .find(link(id).hash, |handle| handle == link(id).handle)
-        .map(|(place, _)| place)
+    let Link { hash, handle } = link(id);
+    let (mut place, mut other) = table.first(hash)?;
+    while other != handle {
+        (place, other) = table.next(hash, place)?;
+    }
+    Some(place)
 }
 
 #[test]
