@@ -39,11 +39,11 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if args.len() > 3 {
         return set_with_options(context, args);
     }
-    let database = context.database();
-    context
-        .server
-        .store
-        .set(database, key, value, encoding_of(value), Expiry::Never)?;
+    let (database, encoding) = (context.database(), encoding_of(value));
+    let store = &mut context.server.store;
+    if !store.overwrite(database, key, value, encoding) {
+        store.set(database, key, value, encoding, Expiry::Never)?;
+    }
     context.reply.ok();
     Ok(())
 }
@@ -267,10 +267,10 @@ fn set_all(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let database = context.database();
     for number in (1..args.len()).step_by(2) {
         let (key, value) = (args.at(number), args.at(number + 1));
-        context
-            .server
-            .store
-            .set(database, key, value, encoding_of(value), Expiry::Never)?;
+        let (encoding, store) = (encoding_of(value), &mut context.server.store);
+        if !store.overwrite(database, key, value, encoding) {
+            store.set(database, key, value, encoding, Expiry::Never)?;
+        }
     }
     Ok(())
 }

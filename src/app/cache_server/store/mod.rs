@@ -223,11 +223,37 @@ impl Store {
         })
     }
 
+    /// Sets a key to a value in place and tells true, if that is the usual write: the same key again, with a
+    /// value that fits its slot, and no expiry at all. Else [`Store::set`] has to do it.
+    #[inline(always)]
+    pub fn overwrite(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        value: &[u8],
+        encoding: Encoding,
+    ) -> bool {
+        let Some(found) = self.find(database, key) else {
+            return false;
+        };
+        if found.has_expiry {
+            return false;
+        }
+        let access = self.access_now(found.handle);
+        let slot = self.arena.slot_mut(found.handle);
+        if slot.len() != size_classes::slot_bytes_for(entry_bytes(key.len(), value.len())) {
+            return false;
+        }
+        let mut entry = EntryMut::in_slot(slot);
+        entry.set_access(access);
+        entry.set_value(value, encoding);
+        true
+    }
+
     /// Sets a key to a value.
     ///
     /// # Errors
     /// `OutOfMemory`, or `TooLong` if they fit no block.
-    #[inline]
     pub fn set(
         &mut self,
         database: usize,
@@ -236,21 +262,6 @@ impl Store {
         encoding: Encoding,
         expiry: Expiry,
     ) -> Result<()> {
-        // The usual write: the same key again, with a value that fits its slot, and no expiry at all.
-        if let Expiry::Never | Expiry::Keep = expiry
-            && let Some(found) = self.find(database, key)
-            && !found.has_expiry
-        {
-            let access = self.access_now(found.handle);
-            let slot = self.arena.slot_mut(found.handle);
-            let bytes = entry_bytes(key.len(), value.len());
-            if slot.len() == size_classes::slot_bytes_for(bytes) {
-                let mut entry = EntryMut::in_slot(slot);
-                entry.set_access(access);
-                entry.set_value(value, encoding);
-                return Ok(());
-            }
-        }
         let (handle, _) = self.place_value(database, key, value.len(), expiry)?;
         EntryMut::at(&mut self.arena, handle).set_value(value, encoding);
         Ok(())
