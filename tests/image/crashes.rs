@@ -19,7 +19,7 @@ pub(crate) fn a_crash_is_reported_and_ends_as_asked() {
             ("QEMU_EXTRA", format!("-gdb tcp:127.0.0.1:{port}")),
         ]);
         // Nothing that a peer can do crashes the image: the debugger has to.
-        Debugger::connect(port).jump_to(0);
+        Debugger::connect(port).jump_to(0, 0);
         // It slept: a frame wakes it.
         let _woken = guest.redis();
         guest.await_serial("nos: crashed", 1);
@@ -84,6 +84,29 @@ pub(crate) fn a_bad_device_tree_is_told_on_the_emergency_console() {
             guest.wait_for_end(Duration::from_millis(200)),
             None,
             "{name}"
+        );
+    }
+}
+
+/// Where QEMU puts the image: at its first byte it is entered.
+const ENTRY: u64 = 0x4020_0000;
+
+pub(crate) fn a_device_tree_that_is_nowhere_is_told() {
+    // Beyond all tables, where no memory is, in flash, at an odd address.
+    for tree in [0x10_0000_0000_0000, 0x7f_ffff_f000, 0x1000, 0x4020_0001] {
+        let port = free_port();
+        let guest = Guest::start(&[
+            ("NET", "none".into()),
+            ("QEMU_EXTRA", format!("-S -gdb tcp:127.0.0.1:{port}")),
+        ]);
+        Debugger::connect(port).jump_to(ENTRY, tree);
+        guest.await_serial("nos: c", 1);
+        let serial = guest.serial();
+        let told = serial.contains("cannot start: ") || serial.contains("crashed: ");
+        assert!(told, "{tree:#x}: {serial}");
+        println!(
+            "  {tree:#x}: {}",
+            serial.trim().lines().next().unwrap_or("")
         );
     }
 }

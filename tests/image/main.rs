@@ -122,6 +122,7 @@ fn main() {
             machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
             crashes::a_crash_is_reported_and_ends_as_asked,
             crashes::a_bad_device_tree_is_told_on_the_emergency_console,
+            crashes::a_device_tree_that_is_nowhere_is_told,
             log_and_clock::the_log_shows_its_level_and_above,
             log_and_clock::time_of_day_comes_from_the_boot_arguments_before_the_clock,
         ],

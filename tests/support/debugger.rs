@@ -4,32 +4,50 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use super::guest::connect;
-
-/// The program counter's number in GDB's list of aarch64 registers.
+/// Numbers in GDB's list of aarch64 registers; x0 is 0.
 const PROGRAM_COUNTER: u32 = 32;
+
+/// How long QEMU may take to open its port, and to answer.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A stopped machine.
 pub(crate) struct Debugger(TcpStream);
 
 impl Debugger {
-    /// Connects, which stops the machine.
+    /// Connects, which stops the machine, as soon as QEMU is there.
     pub(crate) fn connect(port: u16) -> Self {
-        Self(connect(port))
+        let deadline = Instant::now() + LIMIT;
+        let stream = loop {
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(stream) => break stream,
+                Err(fault) => assert!(Instant::now() < deadline, "port {port}: {fault}"),
+            }
+            sleep(Duration::from_millis(20));
+        };
+        stream.set_read_timeout(Some(LIMIT)).expect("it is above 0");
+        let mut debugger = Self(stream);
+        // QEMU writes single registers only for those who have read which there are.
+        debugger.ask("qXfer:features:read:target.xml:0,ffb");
+        debugger
     }
 
-    /// Lets the first CPU go on from `address`.
-    pub(crate) fn jump_to(mut self, address: u64) {
-        let hex: String = address
+    /// Lets the first CPU go on from `address`, with `argument` in x0.
+    pub(crate) fn jump_to(mut self, address: u64, argument: u64) {
+        self.set(0, argument);
+        self.set(PROGRAM_COUNTER, address);
+        assert_eq!(self.ask("D"), "OK");
+    }
+
+    fn set(&mut self, register: u32, value: u64) {
+        let hex: String = value
             .to_le_bytes()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        // QEMU writes single registers only for those who have read which there are.
-        self.ask("qXfer:features:read:target.xml:0,ffb");
-        assert_eq!(self.ask(&format!("P{PROGRAM_COUNTER:x}={hex}")), "OK");
-        assert_eq!(self.ask("D"), "OK");
+        assert_eq!(self.ask(&format!("P{register:x}={hex}")), "OK");
     }
 
     fn ask(&mut self, body: &str) -> String {
