@@ -231,11 +231,7 @@ const ROWS: &[Row] = &[
     (
         1,
         "SCAN",
-        &[
-            Option(&["x", "-1"]),
-            Is("COUNT"),
-            Option(&["0", "-5", "many"]),
-        ],
+        &[Is("x"), Is("COUNT"), Option(&["0", "-5", "many"])],
         Compare::Exactly,
     ),
     (3, "SELECT", &[Database], Compare::Exactly),
