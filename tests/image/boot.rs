@@ -35,6 +35,12 @@ pub(crate) fn boot_arguments_that_cannot_be_used_are_named_in_the_log(guest: &Gu
             "not one ERROR line names {key}"
         );
     }
+    let clamped = "maxmemory 1073741824 is more than the image can spare";
+    assert_eq!(
+        serial.matches(clamped).count(),
+        1,
+        "a limit beyond the memory is told"
+    );
     assert!(
         !serial.contains("console=ttyAMA0"),
         "a word that is another's was complained about"

@@ -107,6 +107,10 @@ impl CacheServer {
             now,
             run_id,
         };
+        let (wanted, limit) = (server.config.memory_max_bytes, server.memory_limit_bytes());
+        if wanted > limit {
+            log::warn!("maxmemory {wanted} is more than the image can spare: {limit} is the limit");
+        }
         server.apply_settings();
         server.set_time(now);
         server.publish(&Totals::default());
