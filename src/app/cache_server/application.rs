@@ -1,6 +1,6 @@
 //! The cache server as an application of the image.
 
-use super::{CacheConfig, CacheServer, KvCounters, Resources};
+use super::{CacheConfig, CacheServer, KvCounters};
 use crate::app::{Application, Environment, Parts};
 use crate::error::Result;
 use alloc::boxed::Box;
@@ -22,22 +22,8 @@ impl Application for CacheApplication {
     }
 
     fn start(self: Box<Self>, environment: Environment) -> Result<Parts> {
-        let Environment {
-            frames,
-            memory_budget_bytes,
-            clock,
-            seed,
-            power,
-        } = environment;
         let counters = Arc::new(KvCounters::new());
-        let resources = Resources {
-            frames,
-            memory_budget_bytes,
-            clock,
-            seed,
-            power,
-        };
-        let server = CacheServer::new(self.config, resources, Arc::clone(&counters));
+        let server = CacheServer::new(self.config, environment, Arc::clone(&counters));
         let mut parts = Parts::default();
         parts.services.try_reserve(1)?;
         parts.sources.try_reserve(1)?;

@@ -32,10 +32,9 @@ pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};
 pub use counters::KvCounters;
 
-use crate::app::Power;
-use crate::memory::frames::FrameSource;
+use crate::app::Environment;
 use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
-use crate::platform::time::{Clock, Duration, Instant, NANOS_PER_MILLI};
+use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use commands::{COMMAND_COUNT, Context, execute, is_known_by_head};
@@ -52,21 +51,6 @@ const EXPIRED_PER_TICK: usize = 500;
 /// The time between two ticks that expire keys, at least: keys that end close together end in one tick.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What the server is given to work with.
-#[derive(Clone, Copy)]
-pub struct Resources {
-    /// Memory for the keyspace.
-    pub frames: &'static dyn FrameSource,
-    /// Bytes of it that the keyspace may hold, whatever `maxmemory` says.
-    pub memory_budget_bytes: u64,
-    /// The time.
-    pub clock: &'static dyn Clock,
-    /// Random bits that peers cannot know.
-    pub seed: u64,
-    /// Ends the machine at SHUTDOWN.
-    pub power: &'static dyn Power,
-}
-
 /// Serves the Redis protocol.
 pub struct CacheServer {
     server: Server,
@@ -79,14 +63,14 @@ pub struct CacheServer {
 
 impl CacheServer {
     /// A server with those settings, which shows what it counts in `counters`.
-    pub fn new(config: CacheConfig, resources: Resources, counters: Arc<KvCounters>) -> Self {
-        let Resources {
+    pub fn new(config: CacheConfig, environment: Environment, counters: Arc<KvCounters>) -> Self {
+        let Environment {
             frames,
             memory_budget_bytes,
             clock,
             seed,
             power,
-        } = resources;
+        } = environment;
         let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
         let run_id = core::array::from_fn(|_| b"0123456789abcdef"[random.below(16) as usize]);
         let now = clock.now();

@@ -2,8 +2,10 @@
 
 use super::store::testing::host_frames;
 use super::*;
+use crate::app::Power;
 use crate::cache::random::Random;
 use crate::metrics::{Encoder, Format, Source};
+use crate::platform::time::Clock;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
@@ -62,7 +64,7 @@ impl Fixture {
                 .expect("a known setting")
                 .expect("a good value");
         }
-        let resources = Resources {
+        let environment = Environment {
             frames: host_frames(64 << 20),
             memory_budget_bytes: 32 << 20,
             clock: machine,
@@ -70,7 +72,7 @@ impl Fixture {
             power: machine,
         };
         let counters = Arc::new(KvCounters::new());
-        let server = CacheServer::new(config, resources, Arc::clone(&counters));
+        let server = CacheServer::new(config, environment, Arc::clone(&counters));
         let mut fixture = Self {
             server,
             machine,

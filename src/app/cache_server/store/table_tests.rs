@@ -1,3 +1,5 @@
+//! The table against a plain model, growing and shrinking.
+
 use super::arena::Handle;
 use super::buckets::{BUCKETS_PER_PAGE, PAGE_ORDER};
 use super::budget::Budget;

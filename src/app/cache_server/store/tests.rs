@@ -1,3 +1,5 @@
+//! The keyspace as a whole: values, limits, expiry, eviction and scans.
+
 use super::testing::host_frames;
 use super::*;
 use std::collections::HashMap;
