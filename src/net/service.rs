@@ -102,7 +102,10 @@ impl Next {
 /// then ends this connection, and only this one.
 #[derive(Debug, Default)]
 pub struct Output {
+    /// What has been written, and room for more: all of it is initialised, so that writing is copying.
     bytes: Vec<u8>,
+    /// Bytes written.
+    len: usize,
     overflowed: bool,
 }
 
@@ -114,6 +117,7 @@ impl Output {
     pub const fn new() -> Self {
         Self {
             bytes: Vec::new(),
+            len: 0,
             overflowed: false,
         }
     }
@@ -121,31 +125,49 @@ impl Output {
     /// Appends `bytes`.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) {
-        if self.bytes.capacity() - self.bytes.len() < bytes.len() && !self.grow(bytes.len()) {
+        self.write_pieces([bytes]);
+    }
+
+    /// Appends several pieces one after the other: all of them, or none.
+    #[inline(always)]
+    pub fn write_pieces<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let (start, len) = (
+            self.len,
+            pieces.iter().map(|piece| piece.len()).sum::<usize>(),
+        );
+        let end = start + len;
+        if end > self.bytes.len() && !self.grow(len) {
             return;
         }
-        self.bytes.extend_from_slice(bytes);
+        let mut room = &mut self.bytes[start..end];
+        for piece in pieces {
+            let (place, rest) = room.split_at_mut(piece.len());
+            place.copy_from_slice(piece);
+            room = rest;
+        }
+        self.len = end;
     }
 
     /// True when a service should stop consuming until this has been sent.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= Self::FULL || self.overflowed
+        self.len >= Self::FULL || self.overflowed
     }
 
     /// What has been written.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
     }
 
     /// Bytes written.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// True when nothing has been written.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
     }
 
     /// Overwrites bytes written before, from `at`: for a length that is known only after its body.
@@ -154,18 +176,18 @@ impl Output {
     /// If `at + bytes.len()` is beyond what was written, unless memory ran out on the way.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) {
         if !self.overflowed {
-            self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+            self.bytes[..self.len][at..at + bytes.len()].copy_from_slice(bytes);
         }
     }
 
     /// Forgets what was written after the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
+        self.len = self.len.min(len);
     }
 
     /// Empties it and keeps its memory; forgets that memory ran out.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
         self.overflowed = false;
     }
 
@@ -178,7 +200,7 @@ impl Output {
             return Err(crate::error::Error::new(
                 crate::error::Subsystem::Network,
                 crate::error::Kind::OutOfMemory {
-                    requested_bytes: self.bytes.len(),
+                    requested_bytes: self.len,
                 },
             ));
         }
@@ -187,15 +209,20 @@ impl Output {
 
     /// Takes the bytes away, memory and all.
     pub fn take(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.bytes)
+        let mut bytes = core::mem::take(&mut self.bytes);
+        bytes.truncate(core::mem::take(&mut self.len));
+        bytes
     }
 
     #[cold]
     fn grow(&mut self, additional: usize) -> bool {
+        // What is only room need not be copied to a larger place.
+        self.bytes.truncate(self.len);
         // Room for as much again is more than the largest block where a value is nearly one: then exactly enough.
         self.overflowed = self.overflowed
             || self.bytes.try_reserve(additional).is_err()
                 && self.bytes.try_reserve_exact(additional).is_err();
+        self.bytes.resize(self.bytes.capacity(), 0);
         !self.overflowed
     }
 }
@@ -211,5 +238,25 @@ mod tests {
         output.patch(1, b"4");
         assert_eq!(output.as_slice(), b"$4\r\nbody");
         assert!(output.check().is_ok());
+    }
+
+    #[test]
+    fn pieces_are_written_one_after_the_other_over_what_was_taken_back() {
+        let mut output = Output::new();
+        for len in 0..200 {
+            let body = std::vec![b'x'; len];
+            output.write(b"start");
+            let start = output.len();
+            output.write_pieces([b"taken back", &body]);
+            output.truncate(start);
+            output.write_pieces([b"<", &body[..len / 2], b">"]);
+            let expected = [b"start<", &body[..len / 2], b">"].concat();
+            assert_eq!(output.as_slice(), expected);
+            match len % 3 {
+                0 => assert_eq!(output.take(), expected),
+                _ => output.clear(),
+            }
+            assert!(output.is_empty() && output.as_slice().is_empty());
+        }
     }
 }

@@ -57,11 +57,32 @@ impl Reply<'_> {
     }
 
     /// A string of any bytes.
-    #[inline]
     pub(crate) fn bulk(&mut self, bytes: &[u8]) {
-        self.header(b'$', bytes.len() as u64);
-        self.output.write(bytes);
-        self.output.write(b"\r\n");
+        self.bulk_inline(bytes);
+    }
+
+    /// [`Reply::bulk`] for the command that is run most: it becomes part of its handler.
+    #[inline(always)]
+    pub(crate) fn bulk_inline(&mut self, bytes: &[u8]) {
+        match bytes.len() {
+            len @ 0..=9 => {
+                let header = [b'$', digit(len), b'\r', b'\n'];
+                self.output.write_pieces([&header, bytes, b"\r\n"]);
+            }
+            len @ 10..=99 => {
+                let header = [b'$', digit(len / 10), digit(len % 10), b'\r', b'\n'];
+                self.output.write_pieces([&header, bytes, b"\r\n"]);
+            }
+            _ => self.long_bulk(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn long_bulk(&mut self, bytes: &[u8]) {
+        let mut buffer = itoa::Buffer::new();
+        let len = buffer.format(bytes.len()).as_bytes();
+        self.output
+            .write_pieces([b"$", len, b"\r\n", bytes, b"\r\n"]);
     }
 
     /// A string, or null.
@@ -256,22 +277,29 @@ impl Reply<'_> {
     /// A type byte, a number and the line's end.
     #[inline(always)]
     fn header(&mut self, kind: u8, number: u64) {
-        let digit = |number: u64| b'0' + number as u8;
-        if number < 10 {
-            self.output.write(&[kind, digit(number), b'\r', b'\n']);
-        } else if number < 100 {
-            let line = [kind, digit(number / 10), digit(number % 10), b'\r', b'\n'];
-            self.output.write(&line);
-        } else {
-            self.long_header(kind, number);
+        let small = number as usize;
+        match number {
+            0..=9 => self.output.write(&[kind, digit(small), b'\r', b'\n']),
+            10..=99 => {
+                let (tens, ones) = (digit(small / 10), digit(small % 10));
+                self.output.write(&[kind, tens, ones, b'\r', b'\n']);
+            }
+            _ => self.long_header(kind, number),
         }
     }
 
     #[inline(never)]
     fn long_header(&mut self, kind: u8, number: u64) {
         let mut buffer = itoa::Buffer::new();
-        self.raw(&[&[kind], buffer.format(number).as_bytes(), b"\r\n"]);
+        let digits = buffer.format(number).as_bytes();
+        self.output.write_pieces([&[kind], digits, b"\r\n"]);
     }
+}
+
+/// A number below ten as text.
+#[inline]
+fn digit(number: usize) -> u8 {
+    b'0' + number as u8
 }
 
 /// One byte as an error may repeat it: line breaks become blanks.
