@@ -5,7 +5,7 @@ use super::config::CacheConfig;
 use super::counters::KvCounters;
 use super::session::Sessions;
 use super::slowlog::SlowLog;
-use super::store::{Events, Store, Touch, Value};
+use super::store::{Events, Look, Store, Touch, Value};
 use crate::app::Power;
 use crate::net::service::ConnectionId;
 use crate::platform::time::{Clock, Instant, NANOS_PER_MILLI};
@@ -122,10 +122,21 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Looks a key up for a command that reads: counts a hit or a miss.
+    /// [`Store::look`] for a command that reads: counts a hit or a miss, if it is sure.
     #[inline(always)]
+    pub(super) fn look(&mut self, database: u8, key: &[u8]) -> Look<'_> {
+        let look = self.store.look(usize::from(database), key);
+        match look {
+            Look::Found(_) => self.totals.hits += 1,
+            Look::Missing => self.totals.misses += 1,
+            Look::Unsure => {}
+        }
+        look
+    }
+
+    /// Looks a key up for a command that reads: counts a hit or a miss.
     pub(super) fn read(&mut self, database: u8, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        let value = self.store.get_inline(usize::from(database), key, touch);
+        let value = self.store.get(usize::from(database), key, touch);
         match value {
             Some(_) => self.totals.hits += 1,
             None => self.totals.misses += 1,

@@ -5,7 +5,7 @@ use super::expiry::{Unit, expire_at, is_past};
 use super::options::{Base, Condition, Options, Reader};
 use crate::app::cache_server::number::{integer, parse_i64, refused, refused_text};
 use crate::app::cache_server::resp::Args;
-use crate::app::cache_server::store::{Encoding, Expiry, Touch};
+use crate::app::cache_server::store::{Encoding, Expiry, Look, Touch};
 use crate::error::{CommandFault, Result};
 
 /// The longest string that Redis keeps in one piece with its header.
@@ -33,7 +33,7 @@ pub(super) fn encoding_of_text(value: &[u8]) -> Encoding {
 }
 
 /// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
-#[inline]
+#[inline(always)]
 pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let (key, value) = (args.at(1), args.at(2));
     if args.len() > 3 {
@@ -95,18 +95,24 @@ fn set_with_options(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 }
 
 /// `GET key`
-#[inline]
+#[inline(always)]
 pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let Context {
-        server,
-        session,
-        reply,
-    } = context;
-    match server.read(session.database, args.at(1), Touch::Use) {
-        Some(value) => reply.bulk(value.bytes),
-        None => reply.null(),
-    }
+    read_out(context, args.at(1));
     Ok(())
+}
+
+/// Replies with the value of a key, or null.
+#[inline(always)]
+fn read_out(context: &mut Context<'_>, key: &[u8]) {
+    let (server, database) = (&mut *context.server, context.session.database);
+    match server.look(database, key) {
+        Look::Found(entry) => context.reply.bulk_inline(entry.value()),
+        Look::Missing => context.reply.null(),
+        Look::Unsure => {
+            let value = server.read(database, key, Touch::Use);
+            context.reply.bulk_or_null(value.map(|value| value.bytes));
+        }
+    }
 }
 
 /// `GETSET key value`
@@ -214,16 +220,8 @@ fn set_expiring(
 
 /// `MGET key [key ...]`
 pub(super) fn mget(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let Context {
-        server,
-        session,
-        reply,
-    } = context;
-    reply.array(args.len() - 1);
-    for key in args.from(1) {
-        let value = server.read(session.database, key, Touch::Use);
-        reply.bulk_or_null(value.map(|value| value.bytes));
-    }
+    context.reply.array(args.len() - 1);
+    args.from(1).for_each(|key| read_out(context, key));
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //! Always true: header, key and value lie within the slot; [`MAX_BYTES`] keeps both lengths in their bits.
 
 use super::arena::{Arena, Handle, MAX_BYTES};
+use super::size_classes::slot_bytes_for;
 
 /// Bytes before the key.
 pub(super) const HEADER_BYTES: usize = 16;
@@ -86,26 +87,26 @@ fn set_word(slot: &mut [u8], number: usize, word: u32) {
 
 /// True if two keys are the same. Most are a few words long: compared here by words, a key costs less
 /// than a call. The last word overlaps the one before, so that no bytes are left over.
-#[inline]
+#[inline(always)]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    let (Some(last), Some(other_last)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) else {
+    let Some(last) = one.len().checked_sub(8) else {
         return one.iter().zip(other).all(|(one, other)| one == other);
     };
     // Two words that may overlap are all of most keys.
-    if let (Some(first), Some(other_first)) = (one.first_chunk::<8>(), other.first_chunk::<8>())
-        && one.len() <= 16
-    {
-        return u64::from_ne_bytes(*first) == u64::from_ne_bytes(*other_first)
-            && u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other_last);
+    if last <= 8 {
+        return word_at(one, 0) == word_at(other, 0) && word_at(one, last) == word_at(other, last);
     }
-    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other_last)
-        && words
-            .into_iter()
-            .all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+    let mut starts = (0..last).step_by(8).chain([last]);
+    starts.all(|at| word_at(one, at) == word_at(other, at))
+}
+
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    let word = bytes[at..].first_chunk().expect("a word is left at `at`");
+    u64::from_ne_bytes(*word)
 }
 
 /// An entry, to read.
@@ -137,7 +138,7 @@ impl<'a> Entry<'a> {
     }
 
     /// True if the key is `key`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_key(self, key: &[u8]) -> bool {
         (word(self.slot, 1) & KEY_LEN_MASK) as usize == key.len() && is_same(self.key(), key)
     }
@@ -179,17 +180,11 @@ impl<'a> Entry<'a> {
 }
 
 /// An entry, to write.
-pub(super) struct EntryMut<'a> {
+pub struct EntryMut<'a> {
     slot: &'a mut [u8],
 }
 
 impl<'a> EntryMut<'a> {
-    /// The entry in a slot's bytes.
-    #[inline]
-    pub(super) fn in_slot(slot: &'a mut [u8]) -> Self {
-        Self { slot }
-    }
-
     /// The entry in a slot.
     #[inline]
     pub(super) fn at(arena: &'a mut Arena, handle: Handle) -> Self {
@@ -215,6 +210,20 @@ impl<'a> EntryMut<'a> {
         self.value_mut().copy_from_slice(value);
     }
 
+    /// Sets the value in place and tells true, if the entry has no expiry and its slot is one for the new
+    /// value's length.
+    #[inline]
+    pub(super) fn overwrite(&mut self, value: &[u8], encoding: Encoding) -> bool {
+        let key_len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        let fits = value.len() == word(self.slot, 2) as usize
+            || self.slot.len() == slot_bytes_for(entry_bytes(key_len, value.len()));
+        if !fits || word(self.slot, 3) != 0 {
+            return false;
+        }
+        self.set_value(value, encoding);
+        true
+    }
+
     /// Changes the length of the value: bytes beyond the old length are whatever the slot held.
     #[inline]
     pub(super) fn set_len(&mut self, len: usize, encoding: Encoding) {
@@ -223,10 +232,16 @@ impl<'a> EntryMut<'a> {
         set_word(self.slot, 2, len as u32);
     }
 
-    /// Gives it back to be read.
+    /// The same, to read.
     #[inline]
-    pub(super) fn into_entry(self) -> Entry<'a> {
+    pub(super) fn entry(&self) -> Entry<'_> {
         Entry { slot: self.slot }
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        self.entry().value()
     }
 
     /// The value, to write.

@@ -36,13 +36,13 @@ use alloc::boxed::Box;
 use arena::{Arena, Handle};
 use budget::Budget;
 use core::hash::{BuildHasher, Hasher};
-use entry::{Entry, EntryMut, entry_bytes};
+use entry::{Entry, entry_bytes};
 use expiries::{Expiries, Node};
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 use table::{Link, Place, Table};
 
-pub use entry::Encoding;
+pub use entry::{Encoding, EntryMut};
 
 /// Databases a client can select.
 pub const DATABASES: usize = 16;
@@ -72,6 +72,16 @@ pub struct Value<'a> {
     pub bytes: &'a [u8],
     /// How it is said to be encoded.
     pub encoding: Encoding,
+}
+
+/// What [`Store::look`] found.
+pub enum Look<'a> {
+    /// The entry of the key, which has not expired.
+    Found(EntryMut<'a>),
+    /// The key is not there.
+    Missing,
+    /// Nothing is known: [`Store::get`] has to look.
+    Unsure,
 }
 
 /// Whether a look at a key counts as a use of it.
@@ -201,26 +211,37 @@ impl Store {
 
     /// Looks a key up.
     pub fn get(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        self.get_inline(database, key, touch)
-    }
-
-    /// [`Store::get`] for the commands that are run most: it becomes part of their handler.
-    #[inline(always)]
-    pub fn get_inline(&mut self, database: usize, key: &[u8], touch: Touch) -> Option<Value<'_>> {
-        let found = self.find(database, key)?;
-        let access = match touch {
-            Touch::Use => Some(self.access_now(found.handle)),
-            Touch::LookOnly => None,
-        };
-        let mut entry = EntryMut::at(&mut self.arena, found.handle);
-        if let Some(access) = access {
-            entry.set_access(access);
+        let handle = self.find(database, key)?.handle;
+        if touch == Touch::Use {
+            self.touch(handle);
         }
-        let entry = entry.into_entry();
+        let entry = Entry::at(&self.arena, handle);
         Some(Value {
             bytes: entry.value(),
             encoding: entry.encoding(),
         })
+    }
+
+    /// Looks a key up where nearly all keys are found, and counts that as a use: for the commands that are
+    /// run most, whose part it becomes.
+    #[inline(always)]
+    pub fn look(&mut self, database: usize, key: &[u8]) -> Look<'_> {
+        let index = usize::from(self.table_of[database]);
+        let hash = self.hash(key);
+        let Some((_, handle)) = self.tables[index].as_ref().and_then(|t| t.first(hash)) else {
+            return Look::Missing;
+        };
+        let mut entry = EntryMut::at(&mut self.arena, handle);
+        if !entry.entry().has_key(key) || self.policy.ranking == Ranking::LeastFrequent {
+            return Look::Unsure;
+        }
+        if let Some(position) = entry.entry().expiry_position()
+            && self.expiries.at_ms(position) < self.now_ms
+        {
+            return Look::Unsure;
+        }
+        entry.set_access(self.lru_now);
+        Look::Found(entry)
     }
 
     /// Sets a key to a value in place and tells true, if that is the usual write: the same key again, with a
@@ -233,21 +254,10 @@ impl Store {
         value: &[u8],
         encoding: Encoding,
     ) -> bool {
-        let Some(found) = self.find(database, key) else {
-            return false;
-        };
-        if found.has_expiry {
-            return false;
+        match self.look(database, key) {
+            Look::Found(mut entry) => entry.overwrite(value, encoding),
+            Look::Missing | Look::Unsure => false,
         }
-        let access = self.access_now(found.handle);
-        let slot = self.arena.slot_mut(found.handle);
-        if slot.len() != size_classes::slot_bytes_for(entry_bytes(key.len(), value.len())) {
-            return false;
-        }
-        let mut entry = EntryMut::in_slot(slot);
-        entry.set_access(access);
-        entry.set_value(value, encoding);
-        true
     }
 
     /// Sets a key to a value.

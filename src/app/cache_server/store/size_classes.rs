@@ -27,6 +27,7 @@ pub(super) fn class_of(bytes: usize) -> (u8, usize) {
 }
 
 /// Bytes that an entry of `bytes` occupies.
+#[inline]
 pub(super) fn slot_bytes_for(bytes: usize) -> usize {
     if bytes > LARGEST {
         Order::for_bytes(bytes).map_or(bytes, Order::bytes)

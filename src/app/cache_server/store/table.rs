@@ -70,6 +70,8 @@ pub(super) struct Table {
     bucket_count: usize,
     /// `2^level <= bucket_count`; buckets below `bucket_count - 2^level` are split already.
     level: u32,
+    /// The bits of a hash that name a split bucket: `level + 1` of them.
+    deep_mask: u32,
     len: usize,
 }
 
@@ -88,6 +90,7 @@ impl Table {
             overflow_used: 0,
             bucket_count: BUCKETS_PER_PAGE,
             level: BUCKETS_PER_PAGE.ilog2(),
+            deep_mask: deep_mask(BUCKETS_PER_PAGE.ilog2()),
             len: 0,
         })
     }
@@ -108,7 +111,7 @@ impl Table {
     #[inline(always)]
     pub(super) fn first(&self, hash: u32) -> Option<(Place, Handle)> {
         let number = self.home(hash);
-        let bucket = self.bucket(number);
+        let bucket = self.pages.bucket::<BUCKETS_PER_PAGE>(number as usize);
         for (at, word) in bucket[..LINKS].iter().enumerate() {
             let word = u64::from_le_bytes(*word);
             if (word >> 32) as u32 == hash
@@ -264,14 +267,19 @@ impl Table {
         self.bucket_count - (1 << self.level)
     }
 
+    fn set_level(&mut self, level: u32) {
+        self.level = level;
+        self.deep_mask = deep_mask(level);
+    }
+
     /// The bucket that a hash names.
     #[inline]
     fn home(&self, hash: u32) -> u32 {
-        let deep = hash & ((2 << self.level) - 1);
+        let deep = hash & self.deep_mask;
         if (deep as usize) < self.bucket_count {
             deep
         } else {
-            hash & ((1 << self.level) - 1)
+            deep & self.deep_mask >> 1
         }
     }
 
@@ -324,7 +332,7 @@ impl Table {
         *self.bucket_mut(new as u32) = EMPTY;
         self.bucket_count += 1;
         if self.bucket_count == 2 << self.level {
-            self.level += 1;
+            self.set_level(self.level + 1);
         }
         // The chain's own buckets are enough: two buckets hold what one and its chain held.
         self.spread(old, budget);
@@ -337,7 +345,7 @@ impl Table {
             return;
         }
         if self.split_count() == 0 {
-            self.level -= 1;
+            self.set_level(self.level - 1);
         }
         self.bucket_count -= 1;
         let last = self.bucket_count as u32;
@@ -422,6 +430,10 @@ impl Table {
         self.overflow_used = 0;
         self.release_unused_overflow(budget);
     }
+}
+
+const fn deep_mask(level: u32) -> u32 {
+    (2 << level) - 1
 }
 
 /// The overflow bucket that follows a bucket.
