@@ -1,8 +1,9 @@
-//! Heads of requests: a request that begins as the one before it, to the byte, is known by that.
+//! Heads of requests: a request that begins as one before it, to the byte, is known by that.
 //!
 //! A client sends the same commands again and again. The count of arguments and the name, as the client
 //! writes them, are a dozen bytes or so: comparing two words tells that count, name, row and arity are those
-//! of the last request, without reading any of them.
+//! of an earlier request, without reading any of them. The lengths of the arguments are often the same
+//! again, too, and known by one more word each.
 //!
 //! Always true: a request found here is the one that [`super::resp`] would find, arguments and all.
 //!
@@ -55,22 +56,44 @@ impl Head {
         })
     }
 
-    /// The request at the start of `input` if it has this head, short arguments, and is all there.
+    /// True if `input` starts with this head.
     #[inline]
-    pub(super) fn repeat(&self, input: &[u8]) -> Option<Repeat> {
-        let (first, rest) = Self::words(input)?;
-        if first != self.first || rest & self.rest_mask != self.rest {
+    pub(super) fn starts(&self, input: &[u8]) -> bool {
+        Self::words(input)
+            .is_some_and(|(first, rest)| first == self.first && rest & self.rest_mask == self.rest)
+    }
+
+    /// Arguments of such a request, the name included.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// The row of its command, which that many arguments fit.
+    #[inline]
+    pub(super) fn row(&self) -> u16 {
+        self.row
+    }
+
+    /// The request of `N` arguments at the start of `input` if it has this head, short arguments, and is
+    /// all there. `lengths` are those of the request before it.
+    #[inline(always)]
+    pub(super) fn repeat<const N: usize>(
+        &self,
+        input: &[u8],
+        lengths: &mut [LengthLine; N],
+    ) -> Option<Repeat<N>> {
+        if !self.starts(input) {
             return None;
         }
-        let count = usize::from(self.count);
         let mut consumed = usize::from(self.len);
         let name = Range {
             start: NAME_START,
             len: u32::from(self.len) - NAME_START - 2,
         };
-        let mut ranges = [name; HEAD_ARGUMENTS_MAX];
-        for range in ranges.iter_mut().take(count).skip(1) {
-            let (len, start) = argument_length(input, consumed)?;
+        let mut ranges = [name; N];
+        for (range, line) in ranges.iter_mut().zip(lengths).skip(1) {
+            let (len, start) = line.read(input, consumed)?;
             consumed = start + len + 2;
             if consumed > input.len() {
                 return None;
@@ -80,12 +103,7 @@ impl Head {
                 len: len as u32,
             };
         }
-        Some(Repeat {
-            ranges,
-            count,
-            row: self.row,
-            consumed,
-        })
+        Some(Repeat { ranges, consumed })
     }
 
     #[inline]
@@ -95,50 +113,72 @@ impl Head {
     }
 }
 
-/// A request that began as the one before it.
-pub(super) struct Repeat {
-    ranges: [Range; HEAD_ARGUMENTS_MAX],
-    count: usize,
-    /// The row of its command, which its arguments fit.
-    pub(super) row: u16,
+/// A request that began as one before it.
+pub(super) struct Repeat<const N: usize> {
+    ranges: [Range; N],
     /// Bytes it takes of the input.
     pub(super) consumed: usize,
 }
 
-impl Repeat {
+impl<const N: usize> Repeat<N> {
     /// Its arguments, found in `input`.
     #[inline]
     pub(super) fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
         Args {
             bytes: input,
-            ranges: &self.ranges[..self.count],
+            ranges: &self.ranges,
         }
     }
 }
 
-/// Reads the line of an argument's length as [`short_length`] does: one or two digits from one word.
-#[inline]
-fn argument_length(input: &[u8], at: usize) -> Option<(usize, usize)> {
-    const ONE_DIGIT: u64 = u64::from_le_bytes(*b"$\0\r\n\0\0\0\0");
-    const ONE_DIGIT_MASK: u64 = u64::from_le_bytes(*b"\xff\0\xff\xff\0\0\0\0");
-    const TWO_DIGITS: u64 = u64::from_le_bytes(*b"$\0\0\r\n\0\0\0");
-    const TWO_DIGITS_MASK: u64 = u64::from_le_bytes(*b"\xff\0\0\xff\xff\0\0\0");
-    if let Some(line) = input.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*line);
-        let digit = |shift: u32| usize::from(((word >> shift) as u8).wrapping_sub(b'0'));
-        let (first, second) = (digit(8), digit(16));
-        if word & TWO_DIGITS_MASK == TWO_DIGITS && (1..=9).contains(&first) && second <= 9 {
-            return Some((first * 10 + second, at + 5));
+/// The line of an argument's length, as it was last.
+#[derive(Clone, Copy)]
+pub(super) struct LengthLine {
+    /// Its bytes, and which bits of a word they are.
+    word: u64,
+    mask: u64,
+    /// How many they are.
+    bytes: usize,
+    /// The length it tells.
+    len: usize,
+}
+
+impl LengthLine {
+    /// No line is like this one.
+    pub(super) const UNKNOWN: Self = Self {
+        word: u64::MAX,
+        mask: 0,
+        bytes: 0,
+        len: 0,
+    };
+
+    /// Reads the line at `at` as [`short_length`] does: from one word if it is the same again.
+    #[inline(always)]
+    fn read(&mut self, input: &[u8], at: usize) -> Option<(usize, usize)> {
+        let word = input.get(at..).and_then(<[u8]>::first_chunk);
+        let word = word.map(|word| u64::from_le_bytes(*word));
+        if word.is_some_and(|word| word & self.mask == self.word) {
+            return Some((self.len, at + self.bytes));
         }
-        if word & ONE_DIGIT_MASK == ONE_DIGIT && first <= 9 {
-            return Some((first, at + 4));
+        let (len, next) = short_length(input, at, b'$')?;
+        if let Some(word) = word {
+            let bytes = next - at;
+            let mask = u64::MAX >> (u64::BITS as usize - 8 * bytes);
+            let word = word & mask;
+            *self = Self {
+                word,
+                mask,
+                bytes,
+                len,
+            };
         }
+        Some((len, next))
     }
-    short_length(input, at, b'$')
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{Head, LengthLine};
     use crate::app::cache_server::resp::{Limits, Parsed, Parser};
     use crate::cache::random::Random;
     use std::vec;
@@ -148,6 +188,19 @@ mod tests {
         bulk_bytes_max: 1000,
         is_authenticated: true,
     };
+
+    /// Arguments and bytes of the request in `input`, read with the lengths of the one in `before`.
+    fn repeat<const N: usize>(
+        head: &Head,
+        before: &[u8],
+        input: &[u8],
+    ) -> Option<(Vec<Vec<u8>>, usize)> {
+        let mut lengths = [LengthLine::UNKNOWN; N];
+        head.repeat(before, &mut lengths);
+        let repeat = head.repeat(input, &mut lengths)?;
+        let found = repeat.args(input).from(0).map(Vec::from).collect();
+        Some((found, repeat.consumed))
+    }
 
     #[test]
     fn a_repeated_head_gives_the_same_arguments_as_the_first() {
@@ -188,13 +241,19 @@ mod tests {
             }
             let cut = random.below(4 * second.len() as u32) as usize;
             let second = &second[..cut.min(second.len())];
-            let Some(repeat) = parser.repeat(second) else {
+            let Some(head) = parser.known_head(second) else {
                 continue;
             };
-            assert_eq!(repeat.row, 7);
-            let found: Vec<&[u8]> = repeat.args(second).from(0).collect();
-            assert_eq!(found.len(), first_count, "seed {seed}");
-            let consumed = repeat.consumed;
+            assert_eq!((head.row(), head.count()), (7, first_count), "seed {seed}");
+            let found = match first_count {
+                1 => repeat::<1>(head, &first, second),
+                2 => repeat::<2>(head, &first, second),
+                3 => repeat::<3>(head, &first, second),
+                _ => repeat::<4>(head, &first, second),
+            };
+            let Some((found, consumed)) = found else {
+                continue;
+            };
             let mut other = Parser::default();
             let parsed = other.parse(second, LIMITS).expect("a request");
             assert_eq!(parsed, Parsed::Request { consumed }, "seed {seed}");
@@ -204,24 +263,28 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_repeated_until_another_one_is_remembered() {
+    fn the_last_two_heads_are_known() {
         let (get, set) = (
             b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
             b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n",
         );
+        let incr = b"*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n";
         let mut parser = Parser::default();
-        assert!(parser.repeat(get).is_none());
-        parser.parse(get, LIMITS).expect("a request");
-        parser.remember(get, 3);
-        assert_eq!(parser.repeat(get).map(|repeat| repeat.row), Some(3));
-        assert!(parser.repeat(set).is_none());
-        parser.parse(set, LIMITS).expect("a request");
-        parser.remember(set, 4);
-        assert_eq!(parser.repeat(set).map(|repeat| repeat.row), Some(4));
-        assert!(parser.repeat(get).is_none());
-        assert!(parser.repeat(&[0; 40]).is_none());
+        let known = |parser: &Parser, input: &[u8]| parser.known_head(input).map(Head::row);
+        assert_eq!(known(&parser, get), None);
+        for (request, row) in [(&get[..], 3), (set, 4)] {
+            parser.parse(request, LIMITS).expect("a request");
+            parser.remember(request, row);
+            assert_eq!(known(&parser, request), Some(row));
+        }
+        assert_eq!(known(&parser, get), Some(3));
+        parser.parse(incr, LIMITS).expect("a request");
+        parser.remember(incr, 5);
+        let rows = [&get[..], set, incr].map(|request| known(&parser, request));
+        assert_eq!(rows, [None, Some(4), Some(5)]);
+        assert_eq!(known(&parser, &[0; 40]), None);
         // What is left of a request that is not complete is not a head, whatever it looks like.
         parser.parse(&set[..20], LIMITS).expect("a prefix");
-        assert!(parser.repeat(set).is_none());
+        assert_eq!(known(&parser, set), None);
     }
 }

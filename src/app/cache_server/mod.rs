@@ -37,7 +37,7 @@ use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use commands::{COMMAND_COUNT, Context, execute, is_known_by_head};
+use commands::{COMMAND_COUNT, Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
 use reply::Reply;
 use resp::{Limits, Parsed, Parser};
@@ -111,10 +111,13 @@ impl CacheServer {
         let mut parser = core::mem::take(&mut session.parser);
         let mut consumed = 0;
         let next = loop {
-            if turn.output.is_full() {
+            let input = &turn.input[consumed..];
+            let repeated = self.serve_repeats(session, &parser, input, turn.output);
+            consumed += repeated;
+            let input = &input[repeated..];
+            if input.is_empty() || turn.output.is_full() {
                 break Next::MORE;
             }
-            let input = &turn.input[consumed..];
             match self.serve_one(session, &mut parser, input, turn.output) {
                 Step::Done(bytes) => consumed += bytes,
                 Step::Waits(next) => break next,
@@ -129,7 +132,33 @@ impl CacheServer {
         Progress { consumed, next }
     }
 
+    /// Runs the requests at the start of `input` that begin as one before them; tells the bytes they took.
     #[inline]
+    fn serve_repeats(
+        &mut self,
+        session: &mut Seat,
+        parser: &Parser,
+        input: &[u8],
+        output: &mut Output,
+    ) -> usize {
+        let Some(head) = parser.known_head(input) else {
+            return 0;
+        };
+        let mut context = Context {
+            server: &mut self.server,
+            reply: Reply {
+                output,
+                protocol: session.protocol,
+            },
+            session,
+        };
+        let repeats = execute_repeats(&mut context, head, input);
+        if repeats.count > 0 {
+            self.count_run(head.row(), repeats.count);
+        }
+        repeats.consumed
+    }
+
     fn serve_one(
         &mut self,
         session: &mut Seat,
@@ -137,14 +166,11 @@ impl CacheServer {
         input: &[u8],
         output: &mut Output,
     ) -> Step {
-        let repeat = parser.repeat(input);
-        let (consumed, args, known) = match &repeat {
-            Some(repeat) => (repeat.consumed, repeat.args(input), Some(repeat.row)),
-            None => match self.parse(session, parser, input, output) {
-                Step::Done(consumed) => (consumed, parser.args(input), None),
-                step => return step,
-            },
+        let consumed = match self.parse(session, parser, input, output) {
+            Step::Done(consumed) => consumed,
+            step => return step,
         };
+        let args = parser.args(input);
         if args.is_empty() {
             return Step::Done(consumed);
         }
@@ -157,18 +183,12 @@ impl CacheServer {
             session,
             reply,
         };
-        let row = execute(&mut context, args, known);
-        if let Some(row) = row
-            && !self.runs.push(row)
-        {
-            self.close_runs();
-            self.runs.push(row);
-        }
-        if repeat.is_none()
-            && let Some(row) = row
-            && is_known_by_head(row, parser.args(input).len())
-        {
-            parser.remember(input, row);
+        if let Some(row) = execute(&mut context, args) {
+            let count = args.len();
+            self.count_run(row, 1);
+            if can_repeat(row, count) {
+                parser.remember(input, row);
+            }
         }
         if session.fate == Fate::Closing {
             Step::Ends(consumed)
@@ -210,6 +230,15 @@ impl CacheServer {
                 self.server.totals.errors += 1;
                 Step::Ends(input.len())
             }
+        }
+    }
+
+    /// Counts a command that was run so many times in a row.
+    #[inline]
+    fn count_run(&mut self, row: u16, times: u32) {
+        if !self.runs.push(row, times) {
+            self.close_runs();
+            self.runs.push(row, times);
         }
     }
 

@@ -6,11 +6,11 @@
 //! segments costs one pass. Follows Redis 7.0's `processMultibulkBuffer` and `processInlineBuffer`, error
 //! texts and all; after an error the connection has to be closed.
 //!
-//! A request that begins as the one before it did is found by its head (`head`).
+//! A request that begins as one of the last did is found by its head (`head`).
 //!
 //! Always true: ranges lie within the input (or the buffer) they were found in.
 
-use super::head::{Head, Repeat};
+use super::head::Head;
 use super::inline;
 use super::number::parse_i64;
 use crate::error::{Error, Kind, Result, Subsystem};
@@ -104,8 +104,8 @@ impl<'a> Args<'a> {
 /// The parser of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// The head of the last request that had one to remember.
-    head: Option<Head>,
+    /// The heads of the last two requests that had one to remember, the latest first.
+    heads: [Option<Head>; 2],
     ranges: Vec<Range>,
     /// Unquoted arguments of an inline request.
     unquoted: Vec<u8>,
@@ -135,15 +135,13 @@ impl Parser {
         }
     }
 
-    /// Finds a whole request at the start of `input` that begins as the last one remembered, with short
-    /// arguments. `None` says nothing but that [`Parser::parse`] has to look.
+    /// The head remembered that `input` starts with. `None` says nothing but that [`Parser::parse`] has
+    /// to look.
     #[inline]
-    pub(super) fn repeat(&self, input: &[u8]) -> Option<Repeat> {
-        let head = self.head.as_ref()?;
-        if self.at != 0 {
-            return None;
-        }
-        head.repeat(input)
+    pub(super) fn known_head(&self, input: &[u8]) -> Option<&Head> {
+        let is_at_start = self.at == 0;
+        let mut heads = self.heads.iter().flatten();
+        heads.find(|head| is_at_start && head.starts(input))
     }
 
     /// Remembers the head of the request that `parse` found at the start of `input`, if it is a short
@@ -153,7 +151,7 @@ impl Parser {
         if !self.is_inline
             && let Some(head) = Head::new(input, &self.ranges, row)
         {
-            self.head = Some(head);
+            self.heads = [Some(head), self.heads[0]];
         }
     }
 

@@ -59,19 +59,19 @@ impl Runs {
     /// Runs kept before the turn's time so far is shared out.
     const CAPACITY: usize = 16;
 
-    /// Counts one command; false if there was no room for another run.
+    /// Counts a command that was run so many times; false if there was no room for another run.
     #[inline]
-    pub(super) fn push(&mut self, command: u16) -> bool {
+    pub(super) fn push(&mut self, command: u16, times: u32) -> bool {
         if let Some(last) = self.len.checked_sub(1)
             && self.runs[last].0 == command
         {
-            self.runs[last].1 += 1;
+            self.runs[last].1 += times;
             return true;
         }
         if self.len == Self::CAPACITY {
             return false;
         }
-        self.runs[self.len] = (command, 1);
+        self.runs[self.len] = (command, times);
         self.len += 1;
         true
     }

@@ -99,6 +99,25 @@ impl Fixture {
         })
     }
 
+    /// Sends pieces of requests from connection 0 and returns the replies, read as soon as they are there.
+    fn converse<'a>(&mut self, pieces: impl Iterator<Item = &'a str>) -> String {
+        let (mut pending, mut replies) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            pending.extend_from_slice(piece.as_bytes());
+            loop {
+                self.output.clear();
+                let progress = self.receive(0, &pending);
+                pending.drain(..progress.consumed);
+                replies.extend_from_slice(self.output.as_slice());
+                if !self.output.is_full() {
+                    break;
+                }
+            }
+        }
+        assert!(pending.is_empty());
+        String::from_utf8_lossy(&replies).into_owned()
+    }
+
     /// Sends a line from connection 0 and returns the reply, line ends shown as blanks.
     fn ask(&mut self, line: &str) -> String {
         self.ask_as(0, line)
@@ -149,6 +168,67 @@ fn a_session_byte_by_byte_gets_the_replies_it_gets_at_once() {
     assert!(at_once.ends_with(b"_\r\n"));
     assert_eq!(replies_to(SESSION.chunks(1)), at_once);
     assert_eq!(replies_to(SESSION.chunks(7)), at_once);
+}
+
+/// A command as an array of strings, and as a line, which is never known by its head.
+fn in_both_forms(words: &[&str]) -> (String, String) {
+    let mut array = format!("*{}\r\n", words.len());
+    for word in words {
+        array += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    (array, words.join(" ") + "\r\n")
+}
+
+#[test]
+fn requests_that_repeat_get_the_replies_they_get_one_by_one() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let (mut fixture, mut other) = (Fixture::new(&[]), Fixture::new(&[]));
+        for _ in 0..20 {
+            let (mut arrays, mut lines) = (String::new(), String::new());
+            let commands = 2 + random.below(3) as usize;
+            for _ in 0..random.below(40) {
+                let key = format!("k{}", 7 + random.below(5));
+                let value = ["1", "ten", "9223372036854775807", "x"][random.below(4) as usize];
+                let value = value.repeat(1 + 30 * random.below(4) as usize / 3);
+                let words: [&[&str]; 14] = [
+                    &["GET", &key],
+                    &["SET", &key, &value],
+                    &["INCR", &key],
+                    &["get", &key],
+                    &["SET", &key, &value, "NX"],
+                    &["APPEND", &key, &value],
+                    &["MGET", &key, "k7", "k8"],
+                    &["PEXPIRE", &key, "3"],
+                    &["GETDEL", &key],
+                    &["DBSIZE"],
+                    &["SELECT", if value == "1" { "1" } else { "0" }],
+                    &["CLIENT", "REPLY", "SKIP"],
+                    &["CONFIG", "SET", "slowlog-log-slower-than", &value],
+                    &["SET", &key],
+                ];
+                let words = words[(seed as usize + random.below(commands as u32) as usize) % 14];
+                let (array, line) = in_both_forms(words);
+                arrays += &array;
+                lines += &line;
+            }
+            let cut = random.below(arrays.len() as u32 + 1) as usize;
+            let replies = fixture.converse([&arrays[..cut], &arrays[cut..]].into_iter());
+            let expected = other.converse(lines.split_inclusive('\n'));
+            assert!(
+                replies == expected,
+                "seed {seed}: {replies:?}, {expected:?}"
+            );
+            fixture.pass_millis(2);
+            other.pass_millis(2);
+        }
+        let counted = |fixture: &Fixture| {
+            let page = fixture.page();
+            let lines = page.lines().filter(|line| !line.contains("duration"));
+            lines.map(String::from).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(&fixture), counted(&other), "seed {seed}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod lcs;
 mod lookup;
 mod natural;
 mod options;
+mod repeats;
 mod scan;
 mod strings;
 mod table;
@@ -35,6 +36,7 @@ use super::slowlog::{SlowCommand, kept_arguments};
 use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
 
 pub(crate) use lookup::find;
+pub(super) use repeats::{can_repeat, execute_repeats};
 pub(super) use table::{COMMAND_COUNT, COMMANDS};
 
 /// What a handler works on.
@@ -169,39 +171,31 @@ impl Command {
     }
 }
 
-/// True if all requests of `count` arguments for the command of that row run the row's own handler: they
-/// need be checked once.
+/// Runs one request and writes its reply. Returns the row it was counted under, if it ran.
 #[inline]
-pub(super) fn is_known_by_head(row: u16, count: usize) -> bool {
-    let command = &COMMANDS[usize::from(row)];
-    command.subcommands.is_empty() && command.fits(count)
-}
-
-/// Runs one request and writes its reply. `known` is the row of its command if [`is_known_by_head`] said
-/// so before. Returns the row it was counted under, if it ran.
-#[inline]
-pub(super) fn execute(
-    context: &mut Context<'_>,
-    args: Args<'_>,
-    known: Option<u16>,
-) -> Option<u16> {
+pub(super) fn execute(context: &mut Context<'_>, args: Args<'_>) -> Option<u16> {
     let start = context.reply.output.len();
     let hearing = context.session.hearing;
-    let row = known.or_else(|| find(args.at(0)));
-    let outcome = match (known, row) {
-        (Some(row), _) => run(context, args, row, &COMMANDS[usize::from(row)]),
-        (None, Some(row)) => check(context, args, row),
-        (None, None) => reject(context, CommandFault::Unknown, None),
+    let row = find(args.at(0));
+    let outcome = match row {
+        Some(row) => check(context, args, row),
+        None => reject(context, CommandFault::Unknown, None),
     };
     if let Err(error) = outcome {
-        context.reply.output.truncate(start);
-        context.reply.error(&error, args);
-        context.server.totals.errors += 1;
+        answer_error(context, args, &error, start);
     }
     if hearing != Hearing::All || context.session.hearing != Hearing::All {
         suppress(context, hearing, start);
     }
     row
+}
+
+/// Writes the reply for an error in place of what was written since `start`.
+#[cold]
+fn answer_error(context: &mut Context<'_>, args: Args<'_>, error: &Error, start: usize) {
+    context.reply.output.truncate(start);
+    context.reply.error(error, args);
+    context.server.totals.errors += 1;
 }
 
 /// Takes a reply back that the client does not want to hear (CLIENT REPLY).
@@ -266,12 +260,16 @@ fn run(context: &mut Context<'_>, args: Args<'_>, row: u16, command: &Command) -
     } else {
         attempt(context, args, command)
     };
-    let Err(error) = outcome else {
-        return Ok(());
-    };
+    if outcome.is_err() {
+        count_failure(context, row);
+    }
+    outcome
+}
+
+#[cold]
+fn count_failure(context: &mut Context<'_>, row: u16) {
     context.server.commands[usize::from(row)].failed += 1;
     context.server.counters.errors[usize::from(row)].increment();
-    Err(error)
 }
 
 /// Finds a subcommand by its name without the parent's.
@@ -286,16 +284,14 @@ pub(super) fn subcommand(command: &Command, name: &[u8]) -> Option<&'static Comm
 /// Runs a handler, and again with more room while memory is what it lacks.
 #[inline]
 fn attempt(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Result<()> {
-    let Err(error) = (command.handler)(context, args) else {
-        return Ok(());
-    };
-    // Only what the keyspace lacks can be had by eviction; the heap is another matter.
-    if is_full(&error) {
-        return attempt_with_room(context, args, command, Err(error));
+    let outcome = (command.handler)(context, args);
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(error) => attempt_with_room(context, args, command, Err(error)),
     }
-    Err(error)
 }
 
+/// True for what eviction can help: what the keyspace lacks. The heap is another matter.
 fn is_full(error: &Error) -> bool {
     matches!(error.kind(), Kind::OutOfMemory { .. }) && error.subsystem() == Subsystem::Cache
 }
