@@ -107,18 +107,19 @@ impl CacheServer {
     }
 
     /// Runs the requests in `turn.input` until it or the room for replies ends.
-    fn serve(&mut self, session: &mut Seat, turn: &mut Turn<'_>) -> Progress {
-        let mut parser = core::mem::take(&mut session.parser);
+    fn serve(&mut self, seat: &mut Seat, turn: &mut Turn<'_>) -> Progress {
+        let (session, parser) = seat.parts();
+        session.last_active = turn.now;
         let mut consumed = 0;
         let next = loop {
             let input = &turn.input[consumed..];
-            let repeated = self.serve_repeats(session, &parser, input, turn.output);
+            let repeated = self.serve_repeats(session, parser, input, turn.output);
             consumed += repeated;
             let input = &input[repeated..];
             if input.is_empty() || turn.output.is_full() {
                 break Next::MORE;
             }
-            match self.serve_one(session, &mut parser, input, turn.output) {
+            match self.serve_one(session, parser, input, turn.output) {
                 Step::Done(bytes) => consumed += bytes,
                 Step::Waits(next) => break next,
                 Step::Ends(bytes) => {
@@ -128,7 +129,7 @@ impl CacheServer {
             }
         };
         parser.trim();
-        session.parser = parser;
+        session.query_bytes = turn.input.len() - consumed;
         Progress { consumed, next }
     }
 
@@ -136,7 +137,7 @@ impl CacheServer {
     #[inline]
     fn serve_repeats(
         &mut self,
-        session: &mut Seat,
+        session: &mut Session,
         parser: &Parser,
         input: &[u8],
         output: &mut Output,
@@ -161,7 +162,7 @@ impl CacheServer {
 
     fn serve_one(
         &mut self,
-        session: &mut Seat,
+        session: &mut Session,
         parser: &mut Parser,
         input: &[u8],
         output: &mut Output,
@@ -329,7 +330,7 @@ impl Service for CacheServer {
     }
 
     fn receive(&mut self, mut turn: Turn<'_>) -> Progress {
-        let Some(mut session) = self.server.sessions.take(turn.id) else {
+        let Some(mut seat) = self.server.sessions.take(turn.id) else {
             return Progress {
                 consumed: turn.input.len(),
                 next: Next::Close,
@@ -338,10 +339,8 @@ impl Service for CacheServer {
         let before = self.server.totals;
         let output_before = turn.output.len();
         self.server.set_time(turn.now);
-        session.last_active = turn.now;
-        let progress = self.serve(&mut session, &mut turn);
-        session.query_bytes = turn.input.len() - progress.consumed;
-        self.server.sessions.put_back(session);
+        let progress = self.serve(&mut seat, &mut turn);
+        self.server.sessions.put_back(seat);
         self.close_runs();
         self.server.totals.input_bytes += progress.consumed as u64;
         self.server.totals.output_bytes += (turn.output.len() - output_before) as u64;

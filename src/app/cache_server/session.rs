@@ -8,7 +8,7 @@ use crate::platform::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
-use core::ops::{Deref, DerefMut};
+use core::ops::Deref;
 
 /// What a client wants to hear (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,6 @@ pub(super) struct Session {
     pub opened: Instant,
     /// When it last sent a command.
     pub last_active: Instant,
-    /// Its request parser.
-    pub parser: Parser,
     /// The database it selected.
     pub database: u8,
     /// The protocol it chose.
@@ -71,23 +69,32 @@ pub(super) struct Session {
     pub library: [Vec<u8>; 2],
 }
 
+/// A client and its request parser: arguments lie in the parser while commands change the client.
+#[derive(Debug)]
+struct Client {
+    session: Session,
+    parser: Parser,
+}
+
 /// A client's place in memory: a box.
 #[derive(Debug)]
-pub(super) struct Seat(Box<[Session; 1]>);
+pub(super) struct Seat(Box<[Client; 1]>);
+
+impl Seat {
+    /// The client, and its request parser.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (&mut Session, &mut Parser) {
+        let Client { session, parser } = &mut self.0[0];
+        (session, parser)
+    }
+}
 
 impl Deref for Seat {
     type Target = Session;
 
     #[inline]
     fn deref(&self) -> &Session {
-        &self.0[0]
-    }
-}
-
-impl DerefMut for Seat {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Session {
-        &mut self.0[0]
+        &self.0[0].session
     }
 }
 
@@ -128,7 +135,6 @@ impl Sessions {
             peer,
             opened: now,
             last_active: now,
-            parser: Parser::default(),
             database: 0,
             protocol: Protocol::Resp2,
             is_authenticated,
@@ -143,11 +149,14 @@ impl Sessions {
         // A vector of one is the stable way to a box whose memory may be refused.
         let mut one = Vec::new();
         one.try_reserve_exact(1)?;
-        one.push(session);
+        one.push(Client {
+            session,
+            parser: Parser::default(),
+        });
         let seat = Seat(
             one.into_boxed_slice()
                 .try_into()
-                .expect("a vector of one session"),
+                .expect("a vector of one client"),
         );
         if self.slots[slot].replace(seat).is_none() {
             self.count += 1;
