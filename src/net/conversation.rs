@@ -63,7 +63,16 @@ impl Conversation {
             return Ok(());
         }
         let sent = enqueue(socket, output.as_slice());
-        if sent < output.len() {
+        let rest = &output.as_slice()[sent..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // The output keeps the memory that it needs again in the next turn, but not that of a large value.
+        let is_usual = output.len() <= 2 * Output::FULL;
+        if is_usual && self.backlog.try_reserve_exact(rest.len()).is_ok() {
+            self.backlog.extend_from_slice(rest);
+            self.backlog_sent = 0;
+        } else {
             self.backlog = output.take();
             self.backlog_sent = sent;
         }
