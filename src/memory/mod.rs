@@ -5,6 +5,7 @@
 //! its memory from there. Boot calls [`heap::KernelHeap::init_boot`] first, since building a
 //! [`MemoryManager`] allocates, then [`MemoryManager::new`], then [`heap::KernelHeap::install`].
 
+mod copy;
 pub mod frames;
 pub mod heap;
 mod local_cpu;
@@ -17,6 +18,7 @@ mod test_support;
 mod tests;
 mod zone;
 
+pub use copy::copy_short;
 pub use local_cpu::{InterruptState, LocalCpu};
 pub use manager::MemoryManager;
 pub use page_cache::PageCachePolicy;

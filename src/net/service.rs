@@ -6,6 +6,7 @@
 //! unconsumed are shown again, with more behind them. Everything runs to completion on one CPU.
 
 use crate::error::Result;
+use crate::memory::copy_short;
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
@@ -131,21 +132,22 @@ impl Output {
     /// Appends several pieces one after the other: all of them, or none.
     #[inline(always)]
     pub fn write_pieces<const N: usize>(&mut self, pieces: [&[u8]; N]) {
-        let (start, len) = (
-            self.len,
-            pieces.iter().map(|piece| piece.len()).sum::<usize>(),
-        );
-        let end = start + len;
-        if end > self.bytes.len() && !self.grow(len) {
-            return;
-        }
-        let mut room = &mut self.bytes[start..end];
+        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let mut room = loop {
+            let rest = self.bytes.get_mut(self.len..);
+            if let Some(room) = rest.and_then(|rest| rest.get_mut(..len)) {
+                break room;
+            }
+            if !self.grow(len) {
+                return;
+            }
+        };
         for piece in pieces {
             let (place, rest) = room.split_at_mut(piece.len());
-            place.copy_from_slice(piece);
+            copy_short(place, piece);
             room = rest;
         }
-        self.len = end;
+        self.len += len;
     }
 
     /// True when a service should stop consuming until this has been sent.
@@ -214,6 +216,7 @@ impl Output {
         bytes
     }
 
+    /// Makes room for so many more bytes; false if there is no memory for them.
     #[cold]
     fn grow(&mut self, additional: usize) -> bool {
         // What is only room need not be copied to a larger place.

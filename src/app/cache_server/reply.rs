@@ -70,7 +70,8 @@ impl Reply<'_> {
                 self.output.write_pieces([&header, bytes, b"\r\n"]);
             }
             len @ 10..=99 => {
-                let header = [b'$', digit(len / 10), digit(len % 10), b'\r', b'\n'];
+                let [tens, ones] = TWO_DIGITS[len];
+                let header = [b'$', tens, ones, b'\r', b'\n'];
                 self.output.write_pieces([&header, bytes, b"\r\n"]);
             }
             _ => self.long_bulk(bytes),
@@ -281,7 +282,7 @@ impl Reply<'_> {
         match number {
             0..=9 => self.output.write(&[kind, digit(small), b'\r', b'\n']),
             10..=99 => {
-                let (tens, ones) = (digit(small / 10), digit(small % 10));
+                let [tens, ones] = TWO_DIGITS[small];
                 self.output.write(&[kind, tens, ones, b'\r', b'\n']);
             }
             _ => self.long_header(kind, number),
@@ -298,9 +299,20 @@ impl Reply<'_> {
 
 /// A number below ten as text.
 #[inline]
-fn digit(number: usize) -> u8 {
+const fn digit(number: usize) -> u8 {
     b'0' + number as u8
 }
+
+/// The numbers below a hundred as text of two digits.
+static TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut texts = [[0; 2]; 100];
+    let mut number = 0;
+    while number < texts.len() {
+        texts[number] = [digit(number / 10), digit(number % 10)];
+        number += 1;
+    }
+    texts
+};
 
 /// One byte as an error may repeat it: line breaks become blanks.
 fn printable(byte: &[u8]) -> &[u8] {

@@ -13,6 +13,7 @@
 
 use super::arena::{Arena, Handle, MAX_BYTES};
 use super::size_classes::slot_bytes_for;
+use crate::memory::copy_short;
 
 /// Bytes before the key.
 pub(super) const HEADER_BYTES: usize = 16;
@@ -207,12 +208,12 @@ impl<'a> EntryMut<'a> {
     #[inline]
     pub(super) fn set_value(&mut self, value: &[u8], encoding: Encoding) {
         self.set_len(value.len(), encoding);
-        self.value_mut().copy_from_slice(value);
+        copy_short(self.value_mut(), value);
     }
 
     /// Sets the value in place and tells true, if the entry has no expiry and its slot is one for the new
     /// value's length.
-    #[inline]
+    #[inline(always)]
     pub(super) fn overwrite(&mut self, value: &[u8], encoding: Encoding) -> bool {
         let key_len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         let fits = value.len() == word(self.slot, 2) as usize

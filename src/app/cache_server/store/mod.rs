@@ -39,7 +39,7 @@ use core::hash::{BuildHasher, Hasher};
 use entry::{Entry, entry_bytes};
 use expiries::{Expiries, Node};
 use foldhash::SharedSeed;
-use foldhash::quality::SeedableRandomState;
+use foldhash::fast::SeedableRandomState;
 use table::{Link, Place, Table};
 
 pub use entry::{Encoding, EntryMut};
@@ -138,6 +138,8 @@ pub struct Store {
     expiring: [usize; DATABASES],
     expiries: Expiries,
     hash_state: SeedableRandomState,
+    /// Spreads each bit of a hash over all: odd, and as secret as the state.
+    hash_mixer: u64,
     random: Random,
     now_ms: u64,
     lru_now: u32,
@@ -166,6 +168,7 @@ impl Store {
             expiring: [0; DATABASES],
             expiries: Expiries::new(),
             hash_state: SeedableRandomState::with_seed(random.next_u64(), shared),
+            hash_mixer: random.next_u64() | 1,
             random,
             now_ms: 0,
             lru_now: 0,
@@ -226,7 +229,7 @@ impl Store {
     /// run most, whose part it becomes.
     #[inline(always)]
     pub fn look(&mut self, database: usize, key: &[u8]) -> Look<'_> {
-        let index = usize::from(self.table_of[database]);
+        let index = usize::from(self.table_of[database]) % DATABASES;
         let hash = self.hash(key);
         let Some((_, handle)) = self.tables[index].as_ref().and_then(|t| t.first(hash)) else {
             return Look::Missing;
@@ -359,7 +362,9 @@ impl Store {
     fn hash(&self, key: &[u8]) -> u32 {
         let mut hasher = self.hash_state.build_hasher();
         hasher.write(key);
-        hasher.finish() as u32
+        // Similar keys must not have similar hashes: buckets next to one another are a sample of all keys.
+        let product = u128::from(hasher.finish()) * u128::from(self.hash_mixer);
+        (product >> 64) as u32 ^ product as u32
     }
 
     /// Finds a key; one that has expired is removed instead.
