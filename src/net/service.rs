@@ -49,7 +49,7 @@ pub trait Service {
     /// A deadline told by [`Service::deadline`] has come, or came earlier.
     fn tick(&mut self, now: Instant);
 
-    /// When [`Service::tick`] is to be called next, if ever. Asked after every turn: keep it cheap.
+    /// When [`Service::tick`] is to be called next, if ever. Asked at the end of each poll: keep it cheap.
     fn deadline(&self) -> Option<Instant>;
 
     /// Takes the next connection that the service wants ended though no call for it is under way (an idle

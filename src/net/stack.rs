@@ -72,6 +72,8 @@ pub struct Stack<D: NetworkDevice> {
     pub(super) numbers: SequenceNumbers,
     /// Turns taken in this poll.
     pub(super) turns: usize,
+    /// The services' earliest deadline, as the last poll left it.
+    service_deadline: Option<Instant>,
 }
 
 impl<D: NetworkDevice> Stack<D> {
@@ -104,6 +106,7 @@ impl<D: NetworkDevice> Stack<D> {
             link,
             system,
             flows: FlowTable::new(limit, spare, secrets.hash_seed),
+            service_deadline: earliest(&services),
             half_open: Queue::default(),
             time_wait: Queue::default(),
             schedule: Schedule::new(now),
@@ -132,16 +135,12 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// When [`Stack::poll`] has to be called if no frame comes before.
     pub fn deadline(&self) -> Option<Instant> {
-        let services = self
-            .services
-            .iter()
-            .filter_map(|service| service.deadline());
         let own = self
             .schedule
             .next_deadline()
             .into_iter()
             .chain(self.system.deadline());
-        services.chain(own).min()
+        own.chain(self.service_deadline).min()
     }
 
     /// Our address, once there is one.
@@ -179,14 +178,14 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// Runs the services' own deadlines and ends the connections that they want ended.
     fn run_services(&mut self, at: Moment) {
+        let is_past =
+            |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at.now);
+        // A deadline that came into being in this poll and is past already has the next one follow at once.
+        let is_any_due = is_past(self.service_deadline);
         let mut is_any_cut = false;
         for index in 0..self.services.len() {
-            let service = &mut self.services[index];
-            if service
-                .deadline()
-                .is_some_and(|deadline| deadline <= at.now)
-            {
-                service.tick(at.now);
+            if is_any_due && is_past(self.services[index].deadline()) {
+                self.services[index].tick(at.now);
             }
             while let Some(id) = self.services[index].take_doomed() {
                 self.cut(id, at.now);
@@ -196,6 +195,7 @@ impl<D: NetworkDevice> Stack<D> {
         if is_any_cut {
             self.take_turns(at);
         }
+        self.service_deadline = earliest(&self.services);
     }
 
     /// Tells the device, the counters and the caller what this poll did.
@@ -211,4 +211,12 @@ impl<D: NetworkDevice> Stack<D> {
             Activity::Idle
         }
     }
+}
+
+/// The earliest of the services' deadlines.
+fn earliest(services: &[Box<dyn Service>]) -> Option<Instant> {
+    services
+        .iter()
+        .filter_map(|service| service.deadline())
+        .min()
 }

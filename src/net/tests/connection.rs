@@ -153,8 +153,8 @@ fn a_service_is_ticked_when_its_deadline_comes_and_not_before() {
     let mut world = World::new(config(), Behaviour::Echo);
     let deadline = world.now + Duration::from_millis(7);
     world.seen.borrow_mut().deadline = Some(deadline);
-    assert_eq!(world.stack.deadline(), Some(deadline));
     world.poll();
+    assert_eq!(world.stack.deadline(), Some(deadline));
     assert_eq!(world.seen.borrow().ticks, 0);
     assert_eq!(world.sleep(Duration::from_millis(8)), 1);
     assert_eq!(world.seen.borrow().ticks, 1);
