@@ -148,6 +148,8 @@ pub(super) struct Flow {
     pub(super) armed: Option<Instant>,
     /// Sequence number of the FIN, if the peer's last segment had one.
     pub(super) peer_end: u32,
+    /// The hardware address that the last segment came from.
+    pub(super) source_mac: [u8; 6],
     seat: Seat,
     phase: Phase,
     conversation: Conversation,
@@ -175,6 +177,7 @@ impl Flow {
             counted_as: State::Listen,
             armed: None,
             peer_end: 0,
+            source_mac: [0; 6],
             seat,
             phase: Phase::Handshake,
             conversation: Conversation::new(),

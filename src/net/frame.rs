@@ -81,6 +81,8 @@ impl FlowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) key: FlowKey,
+    /// The hardware address that it came from: the peer's, or a router's.
+    pub(super) source_mac: [u8; 6],
     pub(super) sequence: u32,
     pub(super) payload_len: u16,
     pub(super) control: u8,
@@ -117,13 +119,18 @@ pub(super) fn classify(frame: &[u8], addressee: &Addressee) -> Frame {
         return Frame::Foreign;
     }
     match u16_at(ethernet, 12) {
-        ETHERTYPE_IPV4 => classify_ipv4(packet, is_unicast, addressee),
+        ETHERTYPE_IPV4 => classify_ipv4(ethernet, packet, is_unicast, addressee),
         ETHERTYPE_ARP => Frame::Arp,
         _ => Frame::Foreign,
     }
 }
 
-fn classify_ipv4(packet: &[u8], is_unicast: bool, addressee: &Addressee) -> Frame {
+fn classify_ipv4(
+    ethernet: &[u8; ETHERNET_HEADER_BYTES],
+    packet: &[u8],
+    is_unicast: bool,
+    addressee: &Addressee,
+) -> Frame {
     let malformed = Frame::Drop(DropReason::Malformed);
     let Some(header) = packet.first_chunk::<IPV4_HEADER_BYTES>() else {
         return malformed;
@@ -146,7 +153,7 @@ fn classify_ipv4(packet: &[u8], is_unicast: bool, addressee: &Addressee) -> Fram
     let is_ours = is_unicast && addressee.address == Some(target);
     let payload = &packet[header_len..total_len];
     match header[9] {
-        PROTOCOL_TCP if is_ours => classify_tcp(payload, source, target, addressee),
+        PROTOCOL_TCP if is_ours => classify_tcp(ethernet, payload, (source, target), addressee),
         PROTOCOL_TCP => Frame::Foreign,
         PROTOCOL_UDP if payload.len() < 8 => malformed,
         PROTOCOL_UDP if u16_at(payload, 2) == DHCP_CLIENT_PORT => Frame::System,
@@ -158,7 +165,12 @@ fn classify_ipv4(packet: &[u8], is_unicast: bool, addressee: &Addressee) -> Fram
     }
 }
 
-fn classify_tcp(bytes: &[u8], source: Ipv4Addr, target: Ipv4Addr, addressee: &Addressee) -> Frame {
+fn classify_tcp(
+    ethernet: &[u8; ETHERNET_HEADER_BYTES],
+    bytes: &[u8],
+    (source, target): (Ipv4Addr, Ipv4Addr),
+    addressee: &Addressee,
+) -> Frame {
     let Some(header) = bytes.first_chunk::<TCP_HEADER_BYTES>() else {
         return Frame::Drop(DropReason::Malformed);
     };
@@ -178,6 +190,7 @@ fn classify_tcp(bytes: &[u8], source: Ipv4Addr, target: Ipv4Addr, addressee: &Ad
             SocketAddrV4::new(source, u16_at(bytes, 0)),
             u16_at(bytes, 2),
         ),
+        source_mac: [6, 7, 8, 9, 10, 11].map(|at| ethernet[at]),
         sequence: u32_at(bytes, 4),
         payload_len: (bytes.len() - header_len) as u16,
         control: bytes[13],

@@ -69,6 +69,7 @@ impl<D: NetworkDevice> Stack<D> {
             self.remove(slot);
             return self.take_unknown(segment, at);
         }
+        flow.source_mac = segment.source_mac;
         self.link.show(flow.sockets(), at);
         if !segment.is_bare_ack() {
             flow.peer_end = segment
@@ -124,6 +125,7 @@ impl<D: NetworkDevice> Stack<D> {
         let (Some(address), Some(flow)) = (self.system.address(), self.flows.get_mut(slot)) else {
             return;
         };
+        flow.source_mac = segment.source_mac;
         let (port, peer) = (segment.key.port(), segment.key.peer());
         let remote = (*peer.ip(), peer.port());
         let number = self.numbers.number((address, port), remote, at.now);

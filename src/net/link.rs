@@ -2,6 +2,7 @@
 //!
 //! One step of smoltcp at a time: one received frame with one socket set, or one socket set's turn to send.
 
+use super::arp::{self, Neighbour};
 use super::counters::NetworkCounters;
 use super::flow::Flow;
 use super::phy::{self, Step};
@@ -9,9 +10,10 @@ use crate::error::Result;
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
 use crate::platform::time::Instant;
 use alloc::sync::Arc;
+use core::net::Ipv4Addr;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::DeviceCapabilities;
-use smoltcp::wire::{EthernetAddress, HardwareAddress};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, Ipv4Cidr};
 
 /// The time of a poll, as we and as smoltcp count it.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,33 @@ impl<D: NetworkDevice> Link<D> {
         self.interface.poll_egress(at.smoltcp, &mut step, sockets);
         self.tally.sent_bytes += step.sent.bytes;
         self.tally.is_exhausted |= step.sent.is_exhausted;
+    }
+
+    /// Announces `address` as ours to everyone on the link; false if the device has no room for that now.
+    pub(super) fn announce(&mut self, address: Ipv4Addr) -> bool {
+        let mac = self.device.mac();
+        let transmitter = self.device.split().1;
+        if !transmitter.has_room() {
+            self.tally.is_exhausted = true;
+            return false;
+        }
+        transmitter.send(arp::FRAME_BYTES, |frame| {
+            arp::write_announcement(frame, mac, address);
+        });
+        self.tally.sent_bytes += arp::FRAME_BYTES as u64;
+        true
+    }
+
+    /// Tells smoltcp a neighbour's hardware address, by the ARP reply that the neighbour might have sent.
+    pub(super) fn teach(&mut self, neighbour: Neighbour, network: Ipv4Cidr, at: Moment) {
+        let mut frame = [0; arp::FRAME_BYTES];
+        let ours = (self.device.mac(), network.address());
+        arp::write_reply(&mut frame, neighbour, ours);
+        let mut nobody = SocketSet::new(&mut [][..]);
+        let transmitter = self.device.split().1;
+        let mut step = Step::receiving(&frame, transmitter, &self.capabilities);
+        self.interface
+            .poll_ingress_single(at.smoltcp, &mut step, &mut nobody);
     }
 
     /// Sends what a flow's socket has to send.

@@ -3,9 +3,10 @@
 //! A frame's road: `stack` takes it from the device, `ingress` finds its flow (`frame`, `flow_table`), the
 //! flow's socket takes the segment (`link`, `phy`), `schedule` marks the flow; in its turn (`turns`, `flow`)
 //! `conversation` shows the bytes to the service and keeps what it wrote, and `link` sends it.
-//! `timer_wheel` wakes flows that fall silent; `system` holds our address; `isn` makes sequence numbers;
-//! `counters` tells of it all.
+//! `timer_wheel` wakes flows that fall silent; `system` holds our address, `arp` announces it; `isn` makes
+//! sequence numbers; `counters` tells of it all.
 
+mod arp;
 pub mod config;
 mod conversation;
 pub mod counters;

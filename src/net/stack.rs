@@ -163,9 +163,14 @@ impl<D: NetworkDevice> Stack<D> {
         &mut self.link.device
     }
 
-    /// Lets the DHCP client send, and follows what it has learnt.
+    /// Lets the DHCP client send, announces our address, and follows what the client has learnt.
     pub(super) fn run_system(&mut self, at: Moment) {
         self.link.send_system(&mut self.system.sockets, at);
+        if let Some(address) = self.system.owes_announcement(at.now)
+            && self.link.announce(address)
+        {
+            self.system.note_announced(at.now);
+        }
         match self.system.follow_lease(&mut self.link.interface, at) {
             Ok(Address::Kept) => {}
             // Flows of the old address find out that they have lost it.

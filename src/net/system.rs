@@ -1,8 +1,9 @@
-//! The address of the image, and the socket set for frames that belong to no flow.
+//! The address of the image, its announcement, and the socket set for frames that belong to no flow.
 //!
 //! The set holds the DHCP client, if there is one. ARP, ICMP echo, and segments for ports that nobody
 //! listens on are shown to it as well: smoltcp answers those without a socket.
 
+use super::arp::Announcements;
 use super::config::{AddressConfig, is_host};
 use super::link::{Moment, from_smoltcp};
 use crate::error::{Error, Kind, Result, Subsystem};
@@ -30,6 +31,7 @@ pub(super) struct System {
     pub(super) sockets: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
     address: Option<Ipv4Cidr>,
+    announcements: Announcements,
     /// When the DHCP client has something to do.
     deadline: Option<Instant>,
 }
@@ -51,6 +53,7 @@ impl System {
             sockets: SocketSet::new(storage),
             dhcp: None,
             address: None,
+            announcements: Announcements::default(),
             deadline: None,
         };
         match *config {
@@ -67,7 +70,8 @@ impl System {
                 prefix_len,
                 gateway,
             } => {
-                system.assign(interface, Some(Ipv4Cidr::new(address, prefix_len)), gateway)?;
+                let network = Ipv4Cidr::new(address, prefix_len);
+                system.assign(interface, Some(network), gateway, at)?;
                 log::info!("address {address}/{prefix_len}, gateway {}", Shown(gateway));
             }
         }
@@ -85,14 +89,26 @@ impl System {
         self.address
     }
 
-    /// When the DHCP client has something to do.
+    /// When the DHCP client has something to do, or our address is to be announced.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        let announcement = self.announcements.deadline();
+        self.deadline.into_iter().chain(announcement).min()
     }
 
     /// True if that is now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The address that is to be announced now.
+    pub(super) fn owes_announcement(&self, now: Instant) -> Option<Ipv4Addr> {
+        let is_due = self.announcements.deadline()? <= now;
+        self.address().filter(|_| is_due)
+    }
+
+    /// Our address has been announced.
+    pub(super) fn note_announced(&mut self, now: Instant) {
+        self.announcements.note_sent(now);
     }
 
     fn arm(&mut self, interface: &mut Interface, at: Moment) {
@@ -133,7 +149,7 @@ impl System {
             log::warn!("the DHCP lease is lost, looking for another");
         }
         let is_same = network == self.address;
-        self.assign(interface, network, gateway)?;
+        self.assign(interface, network, gateway, at)?;
         Ok(if is_same {
             Address::Kept
         } else {
@@ -146,7 +162,15 @@ impl System {
         interface: &mut Interface,
         network: Option<Ipv4Cidr>,
         gateway: Option<Ipv4Addr>,
+        at: Moment,
     ) -> Result<()> {
+        // A lease that is renewed is no news to anyone.
+        if network != self.address {
+            self.announcements = match network {
+                Some(_) => Announcements::begin(at.now),
+                None => Announcements::default(),
+            };
+        }
         self.address = network;
         set_address(interface, network);
         interface.routes_mut().remove_default_ipv4_route();

@@ -1,34 +1,20 @@
-//! Our address: DHCP, ARP, ICMP.
+//! Our address: DHCP, announcements, ICMP.
 
-use super::client::{OUR_ADDRESS, PEER_ADDRESS, PEER_MAC, Peer, World, config};
+use super::client::{OUR_ADDRESS, PEER_ADDRESS, Peer, World, config};
 use super::echo::Behaviour;
-use super::frames::{Tcp, arp, arp_from, ipv4};
+use super::frames::{Tcp, announced, arp, ipv4};
 use super::wire::OUR_MAC;
 use crate::net::config::{AddressConfig, StackConfig};
-use crate::net::frame::control;
 use crate::platform::time::Duration;
 use core::net::Ipv4Addr;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame,
-    EthernetProtocol, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, UdpPacket, UdpRepr,
+    ArpOperation, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, Icmpv4Packet, Icmpv4Repr,
+    IpProtocol, Ipv4Packet, UdpPacket, UdpRepr,
 };
 use std::vec;
 use std::vec::Vec;
-
-#[test]
-fn an_arp_request_is_answered() {
-    let mut world = World::new(config(), Behaviour::Echo);
-    world.give(arp(ArpOperation::Request, EthernetAddress::BROADCAST));
-    let frames = world.take_frames();
-    let frame = EthernetFrame::new_checked(&frames[0]).expect("a whole frame");
-    assert_eq!(frame.ethertype(), EthernetProtocol::Arp);
-    assert_eq!(frame.dst_addr(), EthernetAddress(PEER_MAC));
-    let answer = ArpPacket::new_checked(frame.payload()).expect("a whole message");
-    assert_eq!(answer.operation(), ArpOperation::Reply);
-    assert_eq!(answer.source_hardware_addr(), OUR_MAC);
-}
 
 #[test]
 fn a_ping_is_answered() {
@@ -58,51 +44,10 @@ fn a_ping_is_answered() {
     assert_eq!(pong, Ok(expected));
 }
 
-#[test]
-fn a_syn_from_an_unknown_neighbour_is_answered_as_soon_as_arp_has_found_it() {
-    let mut world = World::new(config(), Behaviour::Echo);
-    world.give(Tcp::syn(5_000).frame());
-    assert!(world.take_segments().is_empty());
-    world.give(arp(ArpOperation::Reply, EthernetAddress(OUR_MAC)));
-    let answer = world
-        .take_segments()
-        .pop()
-        .expect("the SYN is answered now");
-    assert_eq!(answer.control, control::SYN | control::ACK);
-    assert_eq!(world.counters.retransmits(), 0);
-}
-
-#[test]
-fn two_hundred_clients_on_the_link_are_told_apart() {
-    let mut world = World::new(config(), Behaviour::Echo);
-    let host = |number: u8| ([2, 0, 0, 0, 1, number], Ipv4Addr::new(10, 0, 0, number));
-    for number in 10..210 {
-        world.give(arp_from(
-            host(number),
-            ArpOperation::Request,
-            EthernetAddress::BROADCAST,
-        ));
-    }
-    world.take_frames();
-    for number in 10..210 {
-        let (mac, source) = host(number);
-        world.give(
-            Tcp {
-                source,
-                ..Tcp::syn(5_000)
-            }
-            .frame(),
-        );
-        let frames = world.take_frames();
-        assert_eq!(frames.len(), 1, "no question is asked again");
-        assert_eq!(frames[0][..6], mac);
-    }
-    assert_eq!(world.counters.connections(State::SynReceived), 200);
-}
-
 /// Takes what we sent to the DHCP server: the kind of message and its transaction.
 fn asked(world: &World) -> (DhcpMessageType, u32) {
-    let frames: Vec<_> = world.cable.borrow_mut().from_us.drain(..).collect();
+    let mut frames: Vec<_> = world.cable.borrow_mut().from_us.drain(..).collect();
+    frames.retain(|frame| announced(frame).is_none());
     let frame = frames.last().expect("a message to the DHCP server");
     let packet = Ipv4Packet::new_checked(&frame[14..]).expect("a whole packet");
     assert_eq!(packet.next_header(), IpProtocol::Udp);
@@ -230,4 +175,60 @@ fn a_dhcp_server_that_names_a_multicast_router_does_no_harm() {
     world.sleep(Duration::from_secs(20));
     assert!(world.stack.is_configured());
     assert_eq!(world.stack.connections(), 0);
+}
+
+#[test]
+fn a_static_address_is_announced_twice_at_the_start() {
+    let mut world = World::new(config(), Behaviour::Echo);
+    world.poll();
+    for frame in [0, 1] {
+        let frames = world.take_frames();
+        assert_eq!(frames.len(), 1, "announcement {frame}");
+        assert_eq!(announced(&frames[0]), Some((OUR_MAC, OUR_ADDRESS)));
+        world.sleep(Duration::from_millis(2_001));
+    }
+    world.sleep(Duration::from_secs(60));
+    assert!(world.take_frames().is_empty(), "and no more");
+}
+
+#[test]
+fn an_announcement_for_which_there_is_no_room_is_sent_later() {
+    let mut world = World::new(config(), Behaviour::Echo);
+    world.cable.borrow_mut().room = Some(0);
+    world.poll();
+    assert!(world.take_frames().is_empty());
+    world.cable.borrow_mut().room = None;
+    assert!(world.stack.deadline().is_some_and(|at| at <= world.now));
+    world.poll();
+    assert_eq!(world.take_frames().len(), 1);
+}
+
+#[test]
+fn a_leased_address_is_announced_and_a_renewed_one_is_not() {
+    let mut world = dhcp_world();
+    world.poll();
+    lease(&mut world, OUR_ADDRESS, PEER_ADDRESS);
+    let is_announcement = |frame: &Vec<u8>| announced(frame).is_some();
+    // The lease came in one poll, the announcement may have to wait for the next.
+    world.sleep(Duration::from_secs(3));
+    let told = world
+        .take_frames()
+        .iter()
+        .filter(|frame| is_announcement(frame))
+        .count();
+    assert_eq!(told, 2);
+    world.sleep(Duration::from_secs(500));
+    // The server is asked for its hardware address first.
+    world.give(arp(ArpOperation::Reply, EthernetAddress(OUR_MAC)));
+    world.sleep(Duration::from_secs(2));
+    let (kind, transaction) = asked(&world);
+    assert_eq!(kind, DhcpMessageType::Request);
+    world.give(says(
+        DhcpMessageType::Ack,
+        transaction,
+        OUR_ADDRESS,
+        PEER_ADDRESS,
+    ));
+    world.sleep(Duration::from_secs(3));
+    assert!(!world.take_frames().iter().any(is_announcement));
 }

@@ -234,6 +234,7 @@ fn a_packet_with_ip_options_is_taken() {
 #[test]
 fn frames_for_others_are_left_alone() {
     let mut world = World::new(config(), Behaviour::Echo);
+    world.introduce_peer();
     let mut frame = Tcp::syn(5_000).frame();
     frame[5] ^= 1;
     world.give(frame);

@@ -13,7 +13,7 @@ use std::vec;
 use std::vec::Vec;
 
 /// A TCP segment to us.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Tcp<'a> {
     pub(super) source: Ipv4Addr,
     pub(super) ports: (u16, u16),
@@ -90,6 +90,35 @@ pub(super) fn ipv4(
     frame
 }
 
+/// The frame as if `mac` had sent it.
+pub(super) fn ipv4_from(mac: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
+    frame[6..12].copy_from_slice(&mac);
+    frame
+}
+
+/// The addresses that `frame` announces, if it is an announcement (RFC 5227).
+pub(super) fn announced(frame: &[u8]) -> Option<([u8; 6], Ipv4Addr)> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    if ethernet.ethertype() != EthernetProtocol::Arp {
+        return None;
+    }
+    let ArpRepr::EthernetIpv4 {
+        operation,
+        source_hardware_addr,
+        source_protocol_addr,
+        target_hardware_addr,
+        target_protocol_addr,
+    } = ArpRepr::parse(&ArpPacket::new_checked(ethernet.payload()).ok()?).ok()?
+    else {
+        return None;
+    };
+    let is_announcement = ethernet.dst_addr() == EthernetAddress::BROADCAST
+        && operation == ArpOperation::Request
+        && target_hardware_addr == EthernetAddress([0; 6])
+        && target_protocol_addr == source_protocol_addr;
+    is_announcement.then_some((source_hardware_addr.0, source_protocol_addr))
+}
+
 /// An ARP message from the peer.
 pub(super) fn arp(operation: ArpOperation, target: EthernetAddress) -> Vec<u8> {
     arp_from((PEER_MAC, PEER_ADDRESS), operation, target)
@@ -157,7 +186,8 @@ impl World {
     }
 }
 
-fn segment(frame: &[u8]) -> Option<Answer> {
+/// Reads a TCP segment that we sent.
+pub(super) fn segment(frame: &[u8]) -> Option<Answer> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     if ethernet.ethertype() != EthernetProtocol::Ipv4 {
         return None;

@@ -9,5 +9,6 @@ mod echo;
 mod frames;
 mod limits;
 mod loss;
+mod neighbours;
 pub(in crate::net) mod random;
 mod wire;
