@@ -18,6 +18,7 @@ mod log_and_clock;
 mod machines;
 mod matrix;
 mod memory;
+mod network;
 mod pages;
 mod prometheus;
 mod runner;
@@ -117,6 +118,10 @@ fn main() {
             boot::too_little_memory_is_one_clear_line_and_an_end,
             matrix::every_pair_of_machine_settings_boots_and_serves,
             settings::every_boot_argument_of_the_readme_is_taken_and_holds,
+            network::a_flood_of_syns_is_bounded_and_clients_are_served_in_it_and_after_it,
+            network::three_hundred_neighbours_are_served_in_turns,
+            network::ten_thousand_connections_fit_in_256_mb_and_all_are_served,
+            network::arp_closed_ports_echo_requests_and_strange_frames_are_answered_as_the_rfcs_say,
             machines::a_network_device_on_pci_serves,
             machines::every_cpu_is_started_and_shown,
             machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
