@@ -190,7 +190,7 @@ fn classify_tcp(
             SocketAddrV4::new(source, u16_at(bytes, 0)),
             u16_at(bytes, 2),
         ),
-        source_mac: [6, 7, 8, 9, 10, 11].map(|at| ethernet[at]),
+        source_mac: source_mac(ethernet),
         sequence: u32_at(bytes, 4),
         payload_len: (bytes.len() - header_len) as u16,
         control: bytes[13],
@@ -253,6 +253,11 @@ fn is_sum_right(header: &[u8; IPV4_HEADER_BYTES], options: &[u8]) -> bool {
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     (sum >> 16) + (sum & 0xffff) == 0xffff
+}
+
+fn source_mac(ethernet: &[u8; ETHERNET_HEADER_BYTES]) -> [u8; 6] {
+    let [_, _, _, _, _, _, mac @ .., _, _] = *ethernet;
+    mac
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -140,8 +140,37 @@ impl<D: NetworkDevice> Link<D> {
         true
     }
 
+    /// Sends what a flow's socket has to send, from our address in `network`.
+    pub(super) fn send_from(
+        &mut self,
+        flow: &mut Flow,
+        network: Option<Ipv4Cidr>,
+        at: Moment,
+    ) -> Egress {
+        let egress = self.send(flow, at);
+        match network {
+            Some(network) if egress == Egress::NeighbourMissing => {
+                self.send_to_taught(flow, network, at)
+            }
+            _ => egress,
+        }
+    }
+
+    /// Sends to a neighbour that smoltcp does not know. A peer on the link has told where it is by its
+    /// segment; there is no need to wait for ARP.
+    #[cold]
+    fn send_to_taught(&mut self, flow: &mut Flow, network: Ipv4Cidr, at: Moment) -> Egress {
+        let peer = *flow.key.peer().ip();
+        if !network.contains_addr(&peer) {
+            return Egress::NeighbourMissing;
+        }
+        flow.note_silenced();
+        self.teach((flow.source_mac, peer), network, at);
+        self.send(flow, at)
+    }
+
     /// Tells smoltcp a neighbour's hardware address, by the ARP reply that the neighbour might have sent.
-    pub(super) fn teach(&mut self, neighbour: Neighbour, network: Ipv4Cidr, at: Moment) {
+    fn teach(&mut self, neighbour: Neighbour, network: Ipv4Cidr, at: Moment) {
         let mut frame = [0; arp::FRAME_BYTES];
         let ours = (self.device.mac(), network.address());
         arp::write_reply(&mut frame, neighbour, ours);
@@ -152,8 +181,7 @@ impl<D: NetworkDevice> Link<D> {
             .poll_ingress_single(at.smoltcp, &mut step, &mut nobody);
     }
 
-    /// Sends what a flow's socket has to send.
-    pub(super) fn send(&mut self, flow: &mut Flow, at: Moment) -> Egress {
+    fn send(&mut self, flow: &mut Flow, at: Moment) -> Egress {
         let mut egress = Egress::Silent;
         loop {
             let mut step = Step::sending(self.device.split().1, &self.capabilities);

@@ -63,10 +63,7 @@ impl<D: NetworkDevice> Stack<D> {
         let is_quiet = is_bare_opening && flow.armed.is_some() && flow.is_quiet();
         let egress = match is_quiet {
             true => Egress::Silent,
-            false => self.send(slot, at),
-        };
-        let Some(flow) = self.flows.get_mut(slot) else {
-            return;
+            false => self.link.send_from(flow, self.system.network(), at),
         };
         let (before, state) = (flow.counted_as, flow.state());
         if before != state {
@@ -84,27 +81,6 @@ impl<D: NetworkDevice> Stack<D> {
         }
         if !is_quiet {
             self.see_to_next_turn(slot, egress, at);
-        }
-    }
-
-    /// Sends what the flow has to send.
-    fn send(&mut self, slot: u32, at: Moment) -> Egress {
-        let Some(flow) = self.flows.get_mut(slot) else {
-            return Egress::Silent;
-        };
-        let egress = self.link.send(flow, at);
-        match self.system.network() {
-            // A peer on the link has told where it is by its segment; there is no need to wait for ARP.
-            Some(network) if egress == Egress::NeighbourMissing => {
-                let (mac, peer) = (flow.source_mac, *flow.key.peer().ip());
-                if !network.contains_addr(&peer) {
-                    return egress;
-                }
-                flow.note_silenced();
-                self.link.teach((mac, peer), network, at);
-                self.link.send(flow, at)
-            }
-            _ => egress,
         }
     }
 
