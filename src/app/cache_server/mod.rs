@@ -338,9 +338,14 @@ impl Service for CacheServer {
         };
         let before = self.server.totals;
         let output_before = turn.output.len();
+        let timeout_before = self.server.config.timeout_secs;
         self.server.set_time(turn.now);
         let progress = self.serve(&mut seat, &mut turn);
         self.server.sessions.put_back(seat);
+        if self.server.config.timeout_secs != timeout_before {
+            // CONFIG SET: the clients that are there already are looked at by the new one.
+            self.idle_check = Some(turn.now);
+        }
         self.close_runs();
         self.server.totals.input_bytes += progress.consumed as u64;
         self.server.totals.output_bytes += (turn.output.len() - output_before) as u64;

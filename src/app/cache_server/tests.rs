@@ -435,6 +435,25 @@ fn clients_idle_for_longer_than_the_timeout_are_ended() {
 }
 
 #[test]
+fn a_timeout_that_is_set_later_holds_for_the_clients_that_are_there() {
+    let mut fixture = Fixture::new(&[]);
+    assert_eq!(fixture.server.deadline(), None);
+    assert_eq!(fixture.ask("CONFIG SET timeout 3"), "+OK");
+    let now = fixture.machine.now();
+    assert_eq!(fixture.server.deadline(), Some(now));
+    fixture.server.tick(now);
+    assert_eq!(fixture.server.take_doomed(), None);
+    let due = fixture.server.deadline().expect("clients may become idle");
+    assert_eq!(due, now + Duration::from_secs(3));
+    fixture.pass_millis(3_000);
+    fixture.server.tick(due);
+    assert_eq!(fixture.server.take_doomed(), Some(connection(0)));
+    fixture.ask("CONFIG SET timeout 0");
+    fixture.server.tick(due);
+    assert_eq!(fixture.server.deadline(), None);
+}
+
+#[test]
 fn a_client_can_end_another_one_by_its_id() {
     let mut fixture = Fixture::new(&[]);
     fixture.open(1);
