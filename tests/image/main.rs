@@ -121,6 +121,7 @@ fn main() {
             network::a_flood_of_syns_is_bounded_and_clients_are_served_in_it_and_after_it,
             network::three_hundred_neighbours_are_served_in_turns,
             network::ten_thousand_connections_fit_in_256_mb_and_all_are_served,
+            network::silent_peers_are_probed_and_idle_clients_ended_as_configured,
             network::arp_closed_ports_echo_requests_and_strange_frames_are_answered_as_the_rfcs_say,
             machines::a_network_device_on_pci_serves,
             machines::every_cpu_is_started_and_shown,

@@ -102,6 +102,31 @@ fn is_line(answer: &[u8]) -> bool {
     answer.ends_with(b"\r\n")
 }
 
+pub(crate) fn silent_peers_are_probed_and_idle_clients_ended_as_configured() {
+    let wire = Wire::boot_with("64M", "nos.tcp-keepalive=1");
+    let connected = |port| wire.metric((host(2), port), "nos_kv_clients_connected");
+    let mut alive = Connection::open(&wire, (host(1), 40_000), REDIS);
+    let mut dead = Connection::open(&wire, (host(1), 40_001), REDIS);
+    alive.ping(&wire);
+    dead.ping(&wire);
+    assert_eq!(connected(50_000), 2);
+    let until = Instant::now() + Duration::from_secs(60);
+    let (mut probes, mut port) = (0, 50_001);
+    while connected(port) > 1 {
+        assert!(Instant::now() < until, "a dead peer is never given up");
+        port += 1;
+        while let Some(frame) = wire.receive(Duration::from_millis(300)) {
+            probes += u32::from(alive.answer_probe(&wire, &frame));
+        }
+    }
+    assert!(probes > 1, "{probes} probes of a silent peer");
+    alive.ping(&wire);
+    let set = alive.request(&wire, b"CONFIG SET timeout 1\r\n", is_line);
+    assert_eq!(set, b"+OK\r\n");
+    alive.wait_for_end(&wire);
+    assert_eq!(connected(port + 1), 0);
+}
+
 pub(crate) fn arp_closed_ports_echo_requests_and_strange_frames_are_answered_as_the_rfcs_say() {
     let wire = Wire::boot("64M");
     let client = (host(1), 40_000);

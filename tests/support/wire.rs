@@ -21,6 +21,12 @@ impl Wire {
     /// Boots the image with our wire as its network, as 10.0.2.15/16.
     #[track_caller]
     pub(crate) fn boot(memory: &str) -> Self {
+        Self::boot_with(memory, "")
+    }
+
+    /// As [`Wire::boot`], with more boot arguments.
+    #[track_caller]
+    pub(crate) fn boot_with(memory: &str, arguments: &str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         let probe = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
@@ -37,7 +43,7 @@ impl Wire {
         let settings: [Setting; 4] = [
             ("NET", "none".into()),
             ("MEM", memory.into()),
-            ("APPEND", "nos.ip=10.0.2.15/16".into()),
+            ("APPEND", format!("nos.ip=10.0.2.15/16 {arguments}")),
             ("QEMU_EXTRA", network),
         ];
         let guest = Guest::boot(&settings);
@@ -186,6 +192,25 @@ impl Connection {
     pub(crate) fn ping(&mut self, wire: &Wire) {
         let answer = self.request(wire, b"PING\r\n", |answer| answer.ends_with(b"\r\n"));
         assert_eq!(answer, b"+PONG\r\n", "{:?}", self.next.host);
+    }
+
+    /// Answers `frame` if it is a keep-alive probe (RFC 9293 3.8.4: a byte before what comes next); whether
+    /// it was.
+    pub(crate) fn answer_probe(&self, wire: &Wire, frame: &[u8]) -> bool {
+        let is_probe = |segment: Segment| {
+            segment.sequence.wrapping_add(1) == self.next.acknowledged && segment.control & RST == 0
+        };
+        let is_ours = self.segment(frame).is_some_and(is_probe);
+        if is_ours {
+            wire.send(&self.next.frame());
+        }
+        is_ours
+    }
+
+    /// Waits until the guest ends the connection in good order.
+    #[track_caller]
+    pub(crate) fn wait_for_end(&mut self, wire: &Wire) {
+        self.request(wire, b"", |_| false);
     }
 
     /// The guest's segment in `frame`, if it belongs to this connection.
