@@ -447,15 +447,16 @@ impl Store {
                 Kind::Command(CommandFault::TooLong),
             ));
         }
-        if let Expiry::AtMs(_) = expiry {
-            self.expiries.reserve(&mut self.budget)?;
-        }
         let index = usize::from(self.table_of[database]);
         let hash = self.hash(key);
         let found = match self.find_in(index, hash, key) {
             Some(found) if self.remove_expired(index, found) => None,
             found => found,
         };
+        // Not before an expired entry is gone: with the last one the index gives its pages back.
+        if let Expiry::AtMs(_) = expiry {
+            self.expiries.reserve(&mut self.budget)?;
+        }
         let Some(found) = found else {
             return Ok((self.make(index, hash, key, bytes, expiry)?, true));
         };

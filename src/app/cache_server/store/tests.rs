@@ -149,6 +149,19 @@ fn an_expired_key_is_gone_a_millisecond_after_its_time_and_not_before() {
 }
 
 #[test]
+fn the_only_key_with_an_expiry_is_set_again_with_one_after_its_time() {
+    let mut store = store_of(1 << 20, "noeviction");
+    for now in [1_000_000, 1_001_000] {
+        store.set_time(now);
+        store
+            .set(0, b"k", b"v", Encoding::Raw, Expiry::AtMs(now + 500))
+            .expect("room");
+        assert_eq!(store.expiry(0, b"k", Touch::Use), Some(Some(now + 500)));
+    }
+    assert_eq!((store.len(0), store.events().expired_lazily), (1, 1));
+}
+
+#[test]
 fn a_full_store_evicts_what_was_unused_longest_and_stays_within_its_limit() {
     let mut store = store_of(1 << 20, "allkeys-lru");
     for id in 0..40_000_u64 {
