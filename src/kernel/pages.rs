@@ -16,8 +16,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("/metrics", "All metrics, as Prometheus text or OpenMetrics"),
+    (
+        "/metrics/compat",
+        "Some of them under the names of the Redis and node exporters",
+    ),
     ("/healthz", "200 while the image lives"),
     ("/readyz", "200 once clients can connect"),
     (
@@ -88,7 +92,9 @@ impl Pages {
         routes.try_reserve_exact(paths.len())?;
         routes.push(Route::get("/", index));
         // In the order of LINKS.
-        routes.push(Route::get("/metrics", MetricsPage::new(Arc::new(registry))));
+        let registry = Arc::new(registry);
+        routes.push(Route::get("/metrics", MetricsPage::new(registry.clone())));
+        routes.push(Route::get("/metrics/compat", MetricsPage::compat(registry)));
         routes.push(Route::get("/healthz", FixedPage::HEALTHY));
         routes.push(Route::get("/readyz", readiness));
         routes.push(Route::get("/diagnosis", diagnosis));

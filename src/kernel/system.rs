@@ -150,4 +150,28 @@ impl Source for System {
             );
         }
     }
+
+    fn collect_compat(&self, page: &mut Encoder<'_>) {
+        page.gauge(
+            "node_boot_time_seconds",
+            "Node boot time, in unixtime.",
+            Value::Nanos(self.clock.boot_unix_nanos()),
+        );
+        let now = self.clock.now();
+        let mut seconds = page.family(
+            "node_cpu_seconds_total",
+            FamilyKind::Counter,
+            "Seconds the CPUs spent in each mode.",
+        );
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let (busy, idle) = self.busy_and_idle(cpu, now);
+            for (mode, nanos) in [("idle", idle), ("system", 0), ("user", busy)] {
+                let labels = [
+                    ("cpu", Label::Number(number as u64)),
+                    ("mode", Label::Word(mode)),
+                ];
+                seconds.sample(&labels, Value::Nanos(nanos));
+            }
+        }
+    }
 }

@@ -14,6 +14,37 @@ impl<C: LocalCpu> Source for MemoryManager<C> {
         self.collect_buddy(page);
         self.collect_page_caches(page);
     }
+
+    fn collect_compat(&self, page: &mut Encoder<'_>) {
+        for (name, help, frames) in [
+            (
+                "node_memory_MemTotal_bytes",
+                "Memory information field MemTotal_bytes.",
+                self.total_frames(),
+            ),
+            (
+                "node_memory_MemFree_bytes",
+                "Memory information field MemFree_bytes.",
+                self.free_frames(),
+            ),
+        ] {
+            page.gauge(name, help, Value::Whole(frames * PAGE_SIZE as u64));
+        }
+        let zone = self.zone_stats();
+        let mut family = page.family(
+            "node_buddyinfo_blocks",
+            Gauge,
+            "Count of free blocks according to size.",
+        );
+        for (order, blocks) in Order::all().zip(zone.free_blocks) {
+            let labels = [
+                ("node", Label::Number(0)),
+                ("size", Label::Number(order.get().into())),
+                ("zone", Label::Word("Normal")),
+            ];
+            family.sample(&labels, Value::Whole(blocks));
+        }
+    }
 }
 
 impl<C: LocalCpu> MemoryManager<C> {

@@ -16,10 +16,18 @@ pub use json::Json;
 pub trait Source: Sync {
     /// Writes all families of this part, always the same ones in the same order.
     fn collect(&self, page: &mut Encoder<'_>);
+
+    /// Writes those of its families that the usual exporters (of Redis, of a Linux node) have as well, under
+    /// their names and with their labels, for dashboards made for those. Most parts have none.
+    fn collect_compat(&self, _page: &mut Encoder<'_>) {}
 }
 
 impl<S: Source + ?Sized> Source for &S {
     fn collect(&self, page: &mut Encoder<'_>) {
         (**self).collect(page);
+    }
+
+    fn collect_compat(&self, page: &mut Encoder<'_>) {
+        (**self).collect_compat(page);
     }
 }

@@ -146,6 +146,24 @@ impl Source for NetworkCounters {
             self.retransmits.get(),
         );
     }
+
+    fn collect_compat(&self, page: &mut Encoder<'_>) {
+        for (name, help, counter) in [
+            (
+                "node_network_receive_bytes_total",
+                "Network device statistic receive_bytes.",
+                &self.receive_bytes,
+            ),
+            (
+                "node_network_transmit_bytes_total",
+                "Network device statistic transmit_bytes.",
+                &self.transmit_bytes,
+            ),
+        ] {
+            page.family(name, FamilyKind::Counter, help)
+                .sample(&[DEVICE], Value::Whole(counter.get()));
+        }
+    }
 }
 
 #[cfg(test)]

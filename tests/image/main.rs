@@ -9,6 +9,7 @@ mod support;
 
 mod boot;
 mod clients;
+mod compat;
 mod crashes;
 mod differential;
 mod hostile_http;
@@ -48,6 +49,9 @@ fn main() {
                 pages::promtool_finds_nothing_to_say_about_the_metrics,
                 pages::every_family_that_this_image_owes_is_there,
                 pages::open_metrics_is_answered_where_it_is_accepted,
+                compat::the_usual_exporters_names_have_their_types_labels_and_values,
+                compat::the_usual_exporters_values_are_those_of_the_clients,
+                compat::compat_speaks_both_formats,
                 pages::two_scrapes_differ_in_values_only,
                 pages::counters_move_with_what_they_count,
                 pages::page_cache_counters_of_each_cpu_move_under_load,

@@ -8,10 +8,14 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 41] = [
+const FAMILIES: [(&str, &str); 47] = [
     ("nos_build_info", "gauge"),
+    ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
     ("nos_uptime_seconds", "gauge"),
+    ("nos_cpu_seconds_total", "counter"),
+    ("nos_cpu_online", "gauge"),
+    ("nos_interrupts_total", "counter"),
     ("nos_memory_total_bytes", "gauge"),
     ("nos_memory_free_bytes", "gauge"),
     ("nos_memory_reserved_bytes", "gauge"),
@@ -27,6 +31,7 @@ const FAMILIES: [(&str, &str); 41] = [
     ("nos_page_cache_drains_total", "counter"),
     ("nos_page_cache_pages", "gauge"),
     ("nos_page_cache_capacity_pages", "gauge"),
+    ("nos_page_cache_resizes_total", "counter"),
     ("nos_heap_used_bytes", "gauge"),
     ("nos_heap_committed_bytes", "gauge"),
     ("nos_heap_allocations_total", "counter"),
@@ -40,6 +45,7 @@ const FAMILIES: [(&str, &str); 41] = [
     ("nos_kv_memory_limit_bytes", "gauge"),
     ("nos_kv_clients_connected", "gauge"),
     ("nos_kv_commands_total", "counter"),
+    ("nos_kv_command_errors_total", "counter"),
     ("nos_kv_command_duration_seconds", "histogram"),
     ("nos_network_receive_bytes_total", "counter"),
     ("nos_network_transmit_bytes_total", "counter"),

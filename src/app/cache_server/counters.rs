@@ -5,7 +5,7 @@
 
 use super::commands::{COMMAND_COUNT, COMMANDS};
 use super::server::Totals;
-use super::store::Sizes;
+use super::store::{DATABASES, Store};
 use crate::metrics::{Counter, Encoder, FamilyKind, Gauge, Histogram, Label, Source, Value};
 
 /// The counters of the cache server.
@@ -17,6 +17,8 @@ pub struct KvCounters {
     expired_lazily: Counter,
     expired_actively: Counter,
     keys: Gauge,
+    /// Keys by database.
+    database_keys: [Gauge; DATABASES],
     used_bytes: Gauge,
     limit_bytes: Gauge,
     /// Open connections.
@@ -45,6 +47,7 @@ impl KvCounters {
             expired_lazily: Counter::new(),
             expired_actively: Counter::new(),
             keys: Gauge::default(),
+            database_keys: [const { Gauge::new() }; DATABASES],
             used_bytes: Gauge::default(),
             limit_bytes: Gauge::default(),
             clients: Gauge::default(),
@@ -54,32 +57,39 @@ impl KvCounters {
         }
     }
 
-    /// Adds what was counted between `before` and `now`, and sets the sizes.
+    /// Adds what was counted between `before` and `now`, and sets the sizes of `store`.
     #[inline]
-    pub(super) fn publish(&self, before: &Totals, now: &Totals, sizes: &Sizes, keys: u64) {
-        let pairs = [
+    pub(super) fn publish(&self, before: &Totals, now: &Totals, store: &Store) {
+        for (counter, before, now) in [
             (&self.hits, before.hits, now.hits),
             (&self.misses, before.misses, now.misses),
-            (&self.evicted, before.events.evicted, now.events.evicted),
-            (
-                &self.expired_lazily,
-                before.events.expired_lazily,
-                now.events.expired_lazily,
-            ),
-            (
-                &self.expired_actively,
-                before.events.expired_actively,
-                now.events.expired_actively,
-            ),
-        ];
-        for (counter, before, now) in pairs {
+        ] {
             if now != before {
                 counter.add(now - before);
             }
         }
-        self.keys.set(keys);
+        let is_same = before.events == now.events && before.moves == now.moves;
+        if !is_same || self.keys.get() != store.total_len() as u64 {
+            self.publish_keys(before, now, store);
+        }
+        let sizes = store.sizes();
         self.used_bytes.set(sizes.used_bytes);
         self.limit_bytes.set(sizes.limit_bytes);
+    }
+
+    /// The part for turns after which a database may hold another number of keys.
+    #[inline(never)]
+    fn publish_keys(&self, before: &Totals, now: &Totals, store: &Store) {
+        let (before, now) = (&before.events, &now.events);
+        self.evicted.add(now.evicted - before.evicted);
+        self.expired_lazily
+            .add(now.expired_lazily - before.expired_lazily);
+        self.expired_actively
+            .add(now.expired_actively - before.expired_actively);
+        self.keys.set(store.total_len() as u64);
+        for (database, keys) in self.database_keys.iter().enumerate() {
+            keys.set(store.len(database) as u64);
+        }
     }
 }
 
@@ -155,18 +165,94 @@ impl Source for KvCounters {
                 &self.errors,
             ),
         ] {
-            let mut family = page.family(name, Count, help);
-            let used = COMMANDS.iter().zip(&self.commands).zip(counters);
-            for ((command, _), counter) in used.filter(|((_, calls), _)| calls.get() > 0) {
-                let label = [("cmd", Label::Word(command.name))];
-                family.sample(&label, Value::Whole(counter.get()));
-            }
+            by_command(page, (name, help), &self.commands, counters);
         }
         page.histogram(
             "nos_kv_command_duration_seconds",
             "Time from a command parsed to its reply written.",
             &self.duration,
         );
+    }
+
+    fn collect_compat(&self, page: &mut Encoder<'_>) {
+        for (name, help, value) in [
+            (
+                "redis_keyspace_hits_total",
+                "keyspace_hits_total metric",
+                self.hits.get(),
+            ),
+            (
+                "redis_keyspace_misses_total",
+                "keyspace_misses_total metric",
+                self.misses.get(),
+            ),
+            (
+                "redis_evicted_keys_total",
+                "evicted_keys_total metric",
+                self.evicted.get(),
+            ),
+            (
+                "redis_expired_keys_total",
+                "expired_keys_total metric",
+                self.expired_lazily.get() + self.expired_actively.get(),
+            ),
+        ] {
+            page.counter(name, help, value);
+        }
+        let mut family = page.family(
+            "redis_db_keys",
+            FamilyKind::Gauge,
+            "Total number of keys by DB",
+        );
+        for (name, keys) in DATABASE_NAMES.iter().zip(&self.database_keys) {
+            family.sample(&[("db", Label::Word(name))], Value::Whole(keys.get()));
+        }
+        for (name, help, gauge) in [
+            (
+                "redis_memory_used_bytes",
+                "memory_used_bytes metric",
+                &self.used_bytes,
+            ),
+            (
+                "redis_memory_max_bytes",
+                "memory_max_bytes metric",
+                &self.limit_bytes,
+            ),
+            (
+                "redis_connected_clients",
+                "connected_clients metric",
+                &self.clients,
+            ),
+        ] {
+            page.gauge(name, help, Value::Whole(gauge.get()));
+        }
+        by_command(
+            page,
+            ("redis_commands_total", "Total number of calls per command"),
+            &self.commands,
+            &self.commands,
+        );
+    }
+}
+
+/// The databases, as an exporter of Redis names them.
+const DATABASE_NAMES: [&str; DATABASES] = [
+    "db0", "db1", "db2", "db3", "db4", "db5", "db6", "db7", "db8", "db9", "db10", "db11", "db12",
+    "db13", "db14", "db15",
+];
+
+/// Writes `counters` by the commands that were run at all, which `calls` knows.
+fn by_command(
+    page: &mut Encoder<'_>,
+    (name, help): (&'static str, &'static str),
+    calls: &[Counter; COMMAND_COUNT],
+    counters: &[Counter; COMMAND_COUNT],
+) {
+    let mut family = page.family(name, FamilyKind::Counter, help);
+    let rows = COMMANDS.iter().zip(calls).zip(counters);
+    for ((command, _), counter) in rows.filter(|((_, calls), _)| calls.get() > 0) {
+        let label = [("cmd", Label::Word(command.name))];
+        family.sample(&label, Value::Whole(counter.get()));
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Totals {
     pub input_bytes: u64,
     /// Bytes of replies.
     pub output_bytes: u64,
+    /// SELECT, SWAPDB and MOVE: keys may have come and gone in two databases, their sum the same.
+    pub moves: u64,
     /// What happened in the keyspace.
     pub events: Events,
 }
@@ -190,10 +192,8 @@ impl Server {
     /// Brings what `/metrics` shows up to date.
     #[inline]
     pub(super) fn publish(&mut self, before: &Totals) {
-        let sizes = self.store.sizes();
         self.totals.events = self.store.events();
-        self.counters
-            .publish(before, &self.totals, &sizes, self.store.total_len() as u64);
+        self.counters.publish(before, &self.totals, &self.store);
     }
 
     /// Totals since the last CONFIG RESETSTAT.
@@ -209,6 +209,7 @@ impl Server {
             connections_rejected: now.connections_rejected - base.connections_rejected,
             input_bytes: now.input_bytes - base.input_bytes,
             output_bytes: now.output_bytes - base.output_bytes,
+            moves: now.moves - base.moves,
             events: Events {
                 evicted: events.evicted - at_reset.evicted,
                 expired_lazily: events.expired_lazily - at_reset.expired_lazily,

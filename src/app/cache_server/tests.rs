@@ -144,6 +144,14 @@ impl Fixture {
         encoder.finish().expect("the host has memory");
         String::from_utf8(page).expect("text")
     }
+
+    fn compat_page(&self) -> String {
+        let mut page = vec![];
+        let mut encoder = Encoder::new(&mut page, Format::Text);
+        self.counters.collect_compat(&mut encoder);
+        encoder.finish().expect("the host has memory");
+        String::from_utf8(page).expect("text")
+    }
 }
 
 /// A session with every kind of request.
@@ -545,4 +553,39 @@ fn the_slow_log_keeps_the_latest_commands_above_its_threshold() {
         log.contains("SLOWLOG") && log.contains("$1 b") && !log.contains("$1 a"),
         "{log}"
     );
+}
+
+#[test]
+fn keys_are_shown_by_database_whatever_moves_them_about() {
+    const SEED: u64 = 0x6b65_7973;
+    let mut fixture = Fixture::new(&[]);
+    let mut random = Random::new(SEED);
+    for step in 0..2_000 {
+        let mut turn = String::new();
+        for _ in 0..=random.below(3) {
+            let (key, other) = (random.below(6), random.below(6));
+            turn += &match random.below(12) {
+                0..4 => format!("SET k{key} v\r\n"),
+                4 => format!("SET k{key} v PX 5\r\n"),
+                5 => format!("DEL k{key}\r\n"),
+                6 | 7 => format!("SELECT {other}\r\n"),
+                8 => format!("MOVE k{key} {other}\r\n"),
+                9 => format!("SWAPDB {key} {other}\r\n"),
+                10 => format!("COPY k{key} k{other} DB {other} REPLACE\r\n"),
+                _ => "FLUSHDB\r\n".into(),
+            };
+        }
+        fixture.output.clear();
+        fixture.receive(0, turn.as_bytes());
+        fixture.pass_millis(random.below(4) as u64);
+        let page = fixture.compat_page();
+        for database in 0..16 {
+            let keys = fixture.server.server.store.len(database);
+            let line = format!("redis_db_keys{{db=\"db{database}\"}} {keys}\n");
+            assert!(
+                page.contains(&line),
+                "seed {SEED}, step {step}: {line}{page}"
+            );
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::response::Response;
 use super::route::Handler;
 use crate::bus::registry::Registry;
 use crate::error::{Error, HttpFault, Kind, Result, Subsystem};
-use crate::metrics::{Encoder, Format, Json};
+use crate::metrics::{Encoder, Format, Json, Source};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -22,6 +22,7 @@ const JSON: &str = "application/json";
 /// `/metrics`: every source of the registry, in its order.
 pub struct MetricsPage {
     registry: Arc<Registry>,
+    collect: fn(&dyn Source, &mut Encoder<'_>),
     page: Vec<u8>,
 }
 
@@ -30,6 +31,16 @@ impl MetricsPage {
     pub const fn new(registry: Arc<Registry>) -> Self {
         Self {
             registry,
+            collect: |source, page| source.collect(page),
+            page: Vec::new(),
+        }
+    }
+
+    /// A page of what they have in common with the usual exporters, under the names there.
+    pub const fn compat(registry: Arc<Registry>) -> Self {
+        Self {
+            registry,
+            collect: |source, page| source.collect_compat(page),
             page: Vec::new(),
         }
     }
@@ -41,7 +52,7 @@ impl Handler for MetricsPage {
         self.page.clear();
         let mut encoder = Encoder::new(&mut self.page, format);
         for source in self.registry.sources() {
-            source.collect(&mut encoder);
+            (self.collect)(&**source, &mut encoder);
         }
         let outcome = encoder.finish();
         if outcome.is_ok() {

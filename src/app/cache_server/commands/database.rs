@@ -10,6 +10,7 @@ use crate::error::{CommandFault, Result};
 /// `SELECT index`
 pub(super) fn select(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     context.session.database = database_argument(args.at(1))? as u8;
+    context.server.totals.moves += 1;
     context.reply.ok();
     Ok(())
 }
@@ -63,6 +64,7 @@ pub(super) fn swapdb(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         database.ok_or(refused_text("ERR DB index is out of range"))
     };
     context.server.store.swap(database(one)?, database(other)?);
+    context.server.totals.moves += 1;
     context.reply.ok();
     Ok(())
 }

@@ -128,6 +128,7 @@ pub(super) fn move_key(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
     if is_moved {
         store.remove(from, key);
     }
+    context.server.totals.moves += 1;
     context.reply.integer(i64::from(is_moved));
     Ok(())
 }
