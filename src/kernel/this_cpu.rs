@@ -1,7 +1,8 @@
 //! The CPU this runs on, as the memory manager asks for it.
 
-use crate::arch::aarch64::cpu;
+use crate::arch::aarch64::{cpu, timer};
 use crate::memory::{InterruptState, LocalCpu};
+use crate::platform::time::NANOS_PER_SEC;
 
 /// The CPU this runs on.
 #[derive(Clone, Copy, Debug)]
@@ -23,5 +24,14 @@ impl LocalCpu for ThisCpu {
         if before.0 != 0 {
             cpu::unmask_interrupts();
         }
+    }
+
+    #[inline]
+    fn ticks(&self) -> u64 {
+        timer::ticks_about_now()
+    }
+
+    fn nanos(&self, ticks: u64) -> u64 {
+        ticks.saturating_mul(NANOS_PER_SEC) / timer::frequency().max(1)
     }
 }

@@ -1,4 +1,5 @@
-//! What the memory manager asks of the CPU it runs on: its number, and to keep interrupts away for a while.
+//! What the memory manager asks of the CPU it runs on: its number, the time, and to keep interrupts away for
+//! a while.
 //!
 //! The page caches are per CPU and every lock of the memory manager may be taken in an interrupt handler, so
 //! each critical section runs masked: a handler on the same CPU could otherwise wait for a lock that the code
@@ -19,6 +20,12 @@ pub trait LocalCpu: Sync {
 
     /// Puts back the mask that the matching [`LocalCpu::mask_interrupts`] returned.
     fn restore_interrupts(&self, before: InterruptState);
+
+    /// Ticks of a counter that runs at one speed, on every CPU the same; as cheap as it can be read.
+    fn ticks(&self) -> u64;
+
+    /// How long so many ticks are, in nanoseconds.
+    fn nanos(&self, ticks: u64) -> u64;
 
     /// Runs `section` with interrupts masked.
     fn masked<R>(&self, section: impl FnOnce() -> R) -> R

@@ -19,11 +19,16 @@ use super::zone::owners::OwnerMap;
 use super::zone::spans::FreeSpans;
 use super::zone::{Zone, ZoneStats};
 use crate::error::{Error, Kind, Result, Subsystem};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Histogram};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use spin::Mutex;
+
+/// One allocation in about so many is timed: one that begins when the tick count is a multiple of it. The clock
+/// has no part in when frames are asked for, so these are as long as the others; that saves the rest of them
+/// the counting. A power of two.
+pub(super) const TIMED_ONE_IN: u64 = 64;
 
 /// All frames of the machine, with a page cache for each CPU.
 pub struct MemoryManager<C> {
@@ -32,6 +37,7 @@ pub struct MemoryManager<C> {
     caches: Vec<Mutex<CpuCache>>,
     cpu: C,
     refusals: [Counter; Order::COUNT],
+    duration: Histogram,
     total_frames: u64,
     reserved_bytes: u64,
 }
@@ -89,6 +95,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             caches: caches(cpus, policy.capacity_pages(total_frames, cpus))?,
             cpu,
             refusals: Default::default(),
+            duration: Histogram::new(),
             total_frames,
             reserved_bytes: (ram_frames - total_frames) * PAGE_SIZE as u64,
         })
@@ -119,6 +126,17 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Requests refused, by order.
     pub(super) fn refusals(&self) -> &[Counter; Order::COUNT] {
         &self.refusals
+    }
+
+    /// How long the allocations took that were timed.
+    pub(super) fn duration(&self) -> &Histogram {
+        &self.duration
+    }
+
+    #[cold]
+    fn observe_duration(&self, began: u64) {
+        let ticks = self.cpu.ticks().saturating_sub(began);
+        self.duration.observe_nanos(self.cpu.nanos(ticks));
     }
 
     /// The zone's counters and free blocks now.
@@ -158,9 +176,13 @@ impl<C: LocalCpu> MemoryManager<C> {
 // to its size because it is a node of a chunk's tree.
 unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
     fn allocate(&self, order: Order) -> Result<Pfn> {
+        let began = self.cpu.ticks();
         match self.take(order).or_else(|| self.take_after_drain(order)) {
             Some(first) => {
                 self.owners.claim(first, order);
+                if began.is_multiple_of(TIMED_ONE_IN) {
+                    self.observe_duration(began);
+                }
                 Ok(first)
             }
             None => {

@@ -59,6 +59,7 @@ impl Drop for Random {
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
+    static CLOCK: Cell<(u64, u64)> = const { Cell::new((1, 0)) };
 }
 
 /// The calling thread's CPU: 0, or what [`HostCpu::run_as`] said. There are no interrupts to mask.
@@ -68,6 +69,12 @@ impl HostCpu {
     /// Makes the calling thread CPU number `cpu`.
     pub(super) fn run_as(cpu: usize) {
         CPU.set(cpu);
+    }
+
+    /// Sets the calling thread's clock, which advances by `step_ticks` each time it is read; it stands at 1
+    /// if nobody does.
+    pub(super) fn run_clock(start_ticks: u64, step_ticks: u64) {
+        CLOCK.set((start_ticks, step_ticks));
     }
 }
 
@@ -81,6 +88,17 @@ impl LocalCpu for HostCpu {
     }
 
     fn restore_interrupts(&self, _: InterruptState) {}
+
+    fn ticks(&self) -> u64 {
+        let (now, step) = CLOCK.get();
+        CLOCK.set((now + step, step));
+        now
+    }
+
+    /// A tick is a microsecond.
+    fn nanos(&self, ticks: u64) -> u64 {
+        ticks * 1_000
+    }
 }
 
 /// `bytes` of zeroed memory aligned to the largest block, never given back to the host.

@@ -284,3 +284,38 @@ fn every_counter_moves_with_what_it_counts_and_no_other_does() {
     );
     assert_eq!(refused["nos_buddy_fragmentation_ratio{order=\"10\"}"], "1");
 }
+
+#[test]
+fn an_allocation_that_begins_on_a_round_tick_is_timed_and_no_other() {
+    let manager = manager(8 * MIB, &[], 1, PageCachePolicy::DEFAULT);
+    let before = samples(manager);
+    let allocate = || drop(Block::allocate(manager, Order::ZERO).expect("room"));
+    HostCpu::run_clock(1, 1);
+    (1..64).for_each(|_| allocate());
+    let after = samples(manager);
+    assert!(
+        !changes(&before, &after)
+            .iter()
+            .any(|(name, _)| name.contains("_seconds")),
+        "ticks 1 to 63"
+    );
+    // The clock reads 64 as it begins, and 67 as it is done.
+    HostCpu::run_clock(64, 3);
+    allocate();
+    let timed: Vec<_> = changes(&after, &samples(manager))
+        .into_iter()
+        .filter(|(name, _)| name.contains("_seconds"))
+        .filter(|(name, _)| !name.contains("_bucket") || name.contains("le=\"5e-06\""))
+        .collect();
+    let family = "buddy_allocation_seconds";
+    let told = [
+        (format!("{family}_bucket{{le=\"5e-06\"}}"), "1"),
+        (format!("{family}_count"), "1"),
+        (format!("{family}_sum"), "0.000003"),
+    ];
+    assert_eq!(
+        timed,
+        expected(&told.each_ref().map(|(n, v)| (n.as_str(), *v)))
+    );
+    HostCpu::run_clock(1, 0);
+}

@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 47] = [
+const FAMILIES: [(&str, &str); 48] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -26,6 +26,7 @@ const FAMILIES: [(&str, &str); 47] = [
     ("nos_buddy_failures_total", "counter"),
     ("nos_buddy_splits_total", "counter"),
     ("nos_buddy_merges_total", "counter"),
+    ("nos_buddy_allocation_seconds", "histogram"),
     ("nos_page_cache_hits_total", "counter"),
     ("nos_page_cache_misses_total", "counter"),
     ("nos_page_cache_drains_total", "counter"),
