@@ -147,7 +147,7 @@ fn compose(
     }
     let network = Arc::new(NetworkCounters::new());
     registry.register("network", network.clone())?;
-    let pages = Pages::new(registry, memory, parts.pages)?;
+    let pages = Pages::new(registry, memory, ground.heap, parts.pages)?;
     let http = HttpServer::new(
         clock,
         settings.http_port,

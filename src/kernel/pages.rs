@@ -7,6 +7,7 @@ use crate::diagnosis::{DetectionPolicy, FaultDetection, MemorySample};
 use crate::error::Result;
 use crate::memory::MemoryManager;
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
+use crate::memory::heap::KernelHeap;
 use crate::metrics::Json;
 use crate::net::http::{
     FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Request, Route,
@@ -16,7 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 6] = [
     ("/metrics", "All metrics, as Prometheus text or OpenMetrics"),
     (
         "/metrics/compat",
@@ -24,6 +25,10 @@ const LINKS: [(&str, &str); 5] = [
     ),
     ("/healthz", "200 while the image lives"),
     ("/readyz", "200 once clients can connect"),
+    (
+        "/memory",
+        "The page allocator, its caches and the heap, as JSON",
+    ),
     (
         "/diagnosis",
         "What the detectors see, with the evidence, as JSON",
@@ -57,6 +62,7 @@ impl Pages {
     pub(super) fn new(
         mut registry: Registry,
         memory: &'static MemoryManager<ThisCpu>,
+        heap: &'static KernelHeap<ThisCpu>,
         of_application: Vec<Page>,
     ) -> Result<Self> {
         let own = LINKS.map(|(path, about)| Link { path, about });
@@ -83,6 +89,10 @@ impl Pages {
             detection.report(json);
             Ok(())
         });
+        let status = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
+            memory.write_status(heap, json);
+            Ok(())
+        });
         let ready = Rc::new(Cell::new(false));
         let is_ready = ready.clone();
         let readiness = ReadyPage::new(move || is_ready.get());
@@ -97,6 +107,7 @@ impl Pages {
         routes.push(Route::get("/metrics/compat", MetricsPage::compat(registry)));
         routes.push(Route::get("/healthz", FixedPage::HEALTHY));
         routes.push(Route::get("/readyz", readiness));
+        routes.push(Route::get("/memory", status));
         routes.push(Route::get("/diagnosis", diagnosis));
         routes.extend(of_application.into_iter().map(|page| page.route));
         Ok(Self {

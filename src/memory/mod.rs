@@ -12,6 +12,7 @@ mod local_cpu;
 mod manager;
 mod page_cache;
 mod report;
+mod status;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]

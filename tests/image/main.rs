@@ -58,6 +58,7 @@ fn main() {
                 pages::an_idle_image_sleeps,
                 pages::health_and_index_answer,
                 pages::unknown_pages_and_methods_are_refused_by_their_codes,
+                pages::memory_is_shown_by_order_cpu_and_heap,
                 pages::diagnosis_sees_nothing_in_a_healthy_image,
                 hostile_resp::every_prefix_of_a_session_leaves_others_served,
                 hostile_resp::a_session_in_single_bytes_is_answered,

@@ -259,7 +259,14 @@ pub(crate) fn health_and_index_answer(guest: &Guest) {
             .header("content-type")
             .is_some_and(|kind| kind.starts_with("text/html"))
     );
-    for link in ["/metrics", "/healthz", "/diagnosis"] {
+    for link in [
+        "/metrics",
+        "/metrics/compat",
+        "/healthz",
+        "/readyz",
+        "/memory",
+        "/diagnosis",
+    ] {
         assert!(index.body.contains(link), "the index does not name {link}");
     }
     // As an operator does it.
@@ -277,6 +284,52 @@ pub(crate) fn unknown_pages_and_methods_are_refused_by_their_codes(guest: &Guest
             .header("allow")
             .is_some_and(|allow| allow.contains("GET"))
     );
+}
+
+/// The whole numbers of a JSON page that stand after `name`.
+fn numbers(page: &str, name: &str) -> Vec<u64> {
+    let member = format!("\"{name}\":");
+    let found = page.split(&member).skip(1);
+    let digits = found.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    digits
+        .map(|digits| digits.and_then(|d| d.parse().ok()).expect("a number"))
+        .collect()
+}
+
+pub(crate) fn memory_is_shown_by_order_cpu_and_heap(guest: &Guest) {
+    // The first one grows the page's own buffer while it is written; it is kept for the next.
+    assert_eq!(get(guest.http_port, "/memory").status, 200);
+    let page = get(guest.http_port, "/memory");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("application/json"));
+    let metrics = scrape(guest);
+    let number = |name: &str| numbers(&page.body, name);
+    assert_eq!(
+        number("total_bytes")[0] as f64,
+        sum(&metrics, "nos_memory_total_bytes", "")
+    );
+    assert_eq!(number("order"), (0..=10).collect::<Vec<_>>());
+    assert_eq!(number("cpu"), [0]);
+    // What is free lies in blocks of the orders, or in the page caches.
+    let in_blocks: u64 = number("free_blocks")
+        .iter()
+        .zip(number("block_bytes"))
+        .map(|(blocks, bytes)| blocks * bytes)
+        .sum();
+    let in_caches = number("pages").iter().sum::<u64>() * 4096;
+    assert_eq!(
+        number("free_bytes"),
+        [in_blocks + in_caches],
+        "{}",
+        page.body
+    );
+    assert!(number("used_bytes")[0] > 0, "{}", page.body);
+    // As a program reads it.
+    let said = succeed(
+        tool("python3").args(["-m", "json.tool", "--no-indent"]),
+        page.body.as_bytes(),
+    );
+    assert!(said.starts_with('{'), "{said}");
 }
 
 pub(crate) fn diagnosis_sees_nothing_in_a_healthy_image(guest: &Guest) {

@@ -113,6 +113,11 @@ impl<C: LocalCpu> KernelHeap<C> {
         classes.sum::<u64>() + self.large_bytes.get()
     }
 
+    /// Requests refused.
+    pub fn failures(&self) -> u64 {
+        self.failures.get()
+    }
+
     fn boot_stats(&self) -> boot::BootStats {
         self.cpu.masked(|| self.boot.stats())
     }
