@@ -154,7 +154,8 @@ fn compose(
         Limits::DEFAULT,
         pages.routes,
         pages.counters,
-    )?;
+    )?
+    .with_admin_token(settings.admin_token);
     parts.services.try_reserve(1)?;
     parts.services.push(Box::new(http));
 

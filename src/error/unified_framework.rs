@@ -208,7 +208,9 @@ pub enum CommandFault {
 pub enum HttpFault {
     /// 400: the request is malformed; says what.
     BadRequest(&'static str),
-    /// 403: an admin route without its token.
+    /// 401: the admin token of the request is missing or wrong.
+    Unauthorized,
+    /// 403: the route needs an admin token, and the image was given none.
     Forbidden,
     /// 404: no such route.
     NotFound,

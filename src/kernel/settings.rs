@@ -4,6 +4,7 @@ use super::crash::Ending;
 use crate::app::Application;
 use crate::error::Result;
 use crate::net::config::StackConfig;
+use crate::net::http::AdminToken;
 use crate::platform::boot_arguments::{bad_value, parse, unknown};
 use crate::platform::console;
 
@@ -14,6 +15,7 @@ const HTTP_PORT: u16 = 9100;
 pub(super) struct Settings {
     pub(super) ending: Ending,
     pub(super) http_port: u16,
+    pub(super) admin_token: AdminToken,
     pub(super) unix_seconds: Option<u64>,
     pub(super) network: StackConfig,
 }
@@ -24,6 +26,7 @@ impl Settings {
         let mut settings = Self {
             ending: Ending::Halt,
             http_port: HTTP_PORT,
+            admin_token: AdminToken::NONE,
             unix_seconds: None,
             network: StackConfig::default(),
         };
@@ -52,6 +55,7 @@ impl Settings {
                 }
                 _ => Err(bad_value(key, "a port from 1 to 65535")),
             },
+            "admin-token" => AdminToken::new(key, value).map(|token| self.admin_token = token),
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

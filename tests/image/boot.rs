@@ -47,8 +47,8 @@ pub(crate) fn boot_arguments_that_cannot_be_used_are_named_in_the_log(guest: &Gu
     );
 }
 
-/// As the README has it: the command, the line, and the keys that end it.
-pub(crate) fn make_run_gets_ready_serves_and_ends_at_ctrl_a_x() {
+/// `make run`, as a user types it.
+pub(crate) fn make_run() -> Command {
     let mut command = Command::new("make");
     command
         .current_dir(root())
@@ -57,7 +57,12 @@ pub(crate) fn make_run_gets_ready_serves_and_ends_at_ctrl_a_x() {
     for name in ["IMAGE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
         command.env_remove(name);
     }
-    let mut guest = Guest::spawn(command, &[], Stdio::piped());
+    command
+}
+
+/// As the README has it: the command, the line, and the keys that end it.
+pub(crate) fn make_run_gets_ready_serves_and_ends_at_ctrl_a_x() {
+    let mut guest = Guest::spawn(make_run(), &[], Stdio::piped());
     assert_eq!(guest.ready_or_ended(), None, "{}", guest.serial());
     guest.assert_serves();
     guest.type_in(b"\x01x");

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod application;
 mod boot;
 mod clients;
 mod compat;
@@ -119,6 +120,8 @@ fn main() {
         &machines,
         tests![
             boot::make_run_gets_ready_serves_and_ends_at_ctrl_a_x,
+            application::make_run_boots_an_application_of_ones_own,
+            application::secrets_are_never_on_the_serial_line,
             boot::eight_megabytes_hold_a_thousand_keys_and_a_scrape,
             boot::too_little_memory_is_one_clear_line_and_an_end,
             matrix::every_pair_of_machine_settings_boots_and_serves,

@@ -1,6 +1,7 @@
 //! What the server counts: requests by route and status, their durations, and what it refused.
 //!
-//! Always true: every reply is counted once, under its route if it has one and under `other` if not; the
+//! Always true: every reply is counted once, under its route if it has one (but for want of the admin token,
+//! which no handler sees: those stand under `other`) and under `other` if not; the
 //! series are the same from the first scrape to the last.
 
 use super::response::Status;
@@ -19,9 +20,11 @@ const ROUTE_STATUSES: [Status; 6] = [
 ];
 
 /// The statuses of replies that belong to no route: all but those that only a handler gives.
-const OTHER_STATUSES: [Status; 10] = [
+const OTHER_STATUSES: [Status; 12] = [
     Status::Ok,
     Status::BadRequest,
+    Status::Unauthorized,
+    Status::Forbidden,
     Status::NotFound,
     Status::RequestTimeout,
     Status::ContentTooLarge,
@@ -56,7 +59,7 @@ impl Rejection {
     /// The reason for a reply with that status, if it is a refusal.
     pub(super) fn of(status: Status) -> Option<Self> {
         match status {
-            Status::Forbidden => Some(Self::Auth),
+            Status::Unauthorized | Status::Forbidden => Some(Self::Auth),
             Status::Unavailable => Some(Self::Rate),
             Status::BadRequest | Status::NotImplemented | Status::VersionNotSupported => {
                 Some(Self::Malformed)

@@ -16,6 +16,7 @@
 //! Not here: TLS, compression, ranges, HTTP/2, `Date` (the machine may have no wall clock).
 
 mod accept;
+mod admin;
 mod body;
 mod connections;
 mod counters;
@@ -32,10 +33,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminToken;
 pub use counters::HttpCounters;
 pub use index::{IndexPage, Link};
 pub use pages::{FixedPage, JsonPage, MetricsPage, ReadyPage};
 pub use request::{Limits, Request};
 pub use response::{Response, Status};
-pub use route::{Handler, Method, Methods, Route};
+pub use route::{Access, Handler, Method, Methods, Route};
 pub use server::HttpServer;

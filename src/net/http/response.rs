@@ -16,6 +16,8 @@ pub enum Status {
     Ok,
     /// 400.
     BadRequest,
+    /// 401.
+    Unauthorized,
     /// 403.
     Forbidden,
     /// 404.
@@ -42,9 +44,10 @@ pub enum Status {
 
 impl Status {
     /// All of them, rising.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ok,
         Self::BadRequest,
+        Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -60,8 +63,8 @@ impl Status {
 
     /// Its code and reason.
     pub fn as_str(self) -> &'static str {
-        let head = self.head();
-        &head["HTTP/1.1 ".len()..head.len() - "\r\nContent-Type: ".len()]
+        let line = &self.head()["HTTP/1.1 ".len()..];
+        line.split_once('\r').map_or(line, |(status, _)| status)
     }
 
     /// Its code, as it is written.
@@ -79,6 +82,9 @@ impl Status {
         match self {
             Self::Ok => head!("200 OK"),
             Self::BadRequest => head!("400 Bad Request"),
+            Self::Unauthorized => {
+                head!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"nos\"")
+            }
             Self::Forbidden => head!("403 Forbidden"),
             Self::NotFound => head!("404 Not Found"),
             Self::MethodNotAllowed => head!("405 Method Not Allowed"),
@@ -98,6 +104,7 @@ impl Status {
         match error.kind() {
             Kind::Http(fault) => match fault {
                 HttpFault::BadRequest(_) => Self::BadRequest,
+                HttpFault::Unauthorized => Self::Unauthorized,
                 HttpFault::Forbidden => Self::Forbidden,
                 HttpFault::NotFound => Self::NotFound,
                 HttpFault::MethodNotAllowed(_) => Self::MethodNotAllowed,
@@ -122,7 +129,8 @@ impl Status {
 fn detail_of(error: &Error) -> Option<&'static str> {
     match error.kind() {
         Kind::Http(HttpFault::BadRequest(what) | HttpFault::NotImplemented(what)) => Some(what),
-        Kind::Http(HttpFault::Forbidden) => Some("this route needs the admin token"),
+        Kind::Http(HttpFault::Unauthorized) => Some("this route needs the admin token"),
+        Kind::Http(HttpFault::Forbidden) => Some("nos.admin-token is not set"),
         Kind::OutOfMemory { .. } => Some("out of memory"),
         Kind::LimitReached { what, .. } | Kind::Missing { what } => Some(what),
         _ => None,

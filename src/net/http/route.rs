@@ -20,8 +20,19 @@ pub struct Route {
     pub path: &'static str,
     /// The methods it has.
     pub methods: Methods,
+    /// Who may act.
+    pub access: Access,
     /// What answers it.
     pub handler: Box<dyn Handler>,
+}
+
+/// Who may send a route what acts: POST. Whoever reaches the port may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Who has the admin token: 401 without it, 403 if the image was given none.
+    Admin,
+    /// Everyone: for a POST that changes nothing.
+    Open,
 }
 
 impl Route {
@@ -30,7 +41,16 @@ impl Route {
         Self {
             path,
             methods: Methods::Get,
+            access: Access::Admin,
             handler: Box::new(handler),
+        }
+    }
+
+    /// A route that changes something with POST, which takes the admin token, and has those other methods.
+    pub fn admin(path: &'static str, methods: Methods, handler: impl Handler + 'static) -> Self {
+        Self {
+            methods,
+            ..Self::get(path, handler)
         }
     }
 }

@@ -6,13 +6,14 @@
 //! Always true: replies leave in the order of their requests; after a message whose end is uncertain
 //! nothing more of that connection is read; a request that is late is not served.
 
+use super::admin::AdminToken;
 use super::body::{Arrival, ChunkedBody};
 use super::connections::{Connections, Phase, Wait};
 use super::counters::{HttpCounters, Rejection};
 use super::fault::fault;
 use super::request::{self, Framing, Head, Limits, Request};
 use super::response::{Content, Persistence, Response, Status};
-use super::route::{Method, Methods, Route};
+use super::route::{Access, Method, Methods, Route};
 use crate::error::{Error, HttpFault, Kind, Result, Subsystem};
 use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Clock, Instant};
@@ -30,6 +31,7 @@ pub struct HttpServer {
     clock: &'static dyn Clock,
     counters: Arc<HttpCounters>,
     routes: Vec<Route>,
+    admin: AdminToken,
     connections: Connections,
 }
 
@@ -68,8 +70,16 @@ impl HttpServer {
             clock,
             counters,
             routes,
+            admin: AdminToken::NONE,
             connections: Connections::new(),
         })
+    }
+
+    /// Lets who has `token` use the routes that change something; without it nobody may.
+    #[must_use]
+    pub fn with_admin_token(mut self, token: AdminToken) -> Self {
+        self.admin = token;
+        self
     }
 
     /// Serves what is at the start of `input`, which is not empty.
@@ -197,6 +207,10 @@ impl HttpServer {
             Err(error) => response.fail(&error),
         };
         match route {
+            Some(_) if matches!(status, Status::Unauthorized | Status::Forbidden) => {
+                self.counters.count_other(status);
+                self.counters.count_rejected(Rejection::Auth);
+            }
             Some(route) => self.counters.count_routed(route, status),
             None => self.counters.count_other(status),
         }
@@ -228,6 +242,9 @@ impl HttpServer {
                     now,
                     fields: head.fields,
                 };
+                if method == Method::Post && route.access == Access::Admin {
+                    self.admin.check(&request)?;
+                }
                 route.handler.respond(&request, response)
             }
             Some(Method::Options) => {
