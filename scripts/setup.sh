@@ -23,27 +23,31 @@ missing=
 need() {
     have "$1" && return
     case $(uname -s) in
-        Darwin) missing="$missing $3" ;;
-        *) missing="$missing $2" ;;
+        Darwin) package=$3 ;;
+        *) package=$2 ;;
+    esac
+    case "$missing " in
+        *" $package "*) ;;
+        *) missing="$missing $package" ;;
     esac
 }
 
-# Runs a command as root: as we are, or through sudo where that can ask or need not ask.
+# Can we run commands as root: as we are, or through sudo where that can ask or need not ask?
+may_be_root() {
+    [ "$(id -u)" = 0 ] || { have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+}
+
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
-        sudo "$@"
-    else
-        return 126
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 apt_install() {
+    may_be_root || die "not there, and you may not install it; type this as root, then try again:
+    apt-get update && apt-get install -y$missing"
     # shellcheck disable=SC2086 # package names, split on purpose
     set -- env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
         -o DPkg::Lock::Timeout=300 $1
-    say "installing: $*"
+    say "installing:$missing (apt-get install)"
     # A machine that cannot reach its mirror may still have the package in its cache: apt-get install decides.
     as_root apt-get update -q >"$log" 2>&1 || true
     as_root "$@" >>"$log" 2>&1 </dev/null || {
@@ -76,7 +80,8 @@ toolchain() { sed -n "s/^$1 *= *//p" "$root/rust-toolchain.toml" | tr -d '"[]' |
 
 rustup_itself() {
     have rustup && return
-    if have apt-cache && apt-cache show rustup >/dev/null 2>&1; then
+    # Without root, rustup's own way still works: it stays in the home directory.
+    if may_be_root && have apt-cache && apt-cache show rustup >/dev/null 2>&1; then
         missing=" rustup"
         packages
     elif have brew; then
@@ -128,7 +133,7 @@ prometheus() {
         say "unpacking Debian's prometheus into $test_tools (no service is started)"
         (
             cd "$test_tools"
-            apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; }
+            apt-get download -q prometheus || { may_be_root && as_root apt-get update -q && apt-get download -q prometheus; }
             dpkg -x prometheus_*.deb prometheus
             rm -f prometheus_*.deb
             ln -sf ../prometheus/usr/bin/promtool ../prometheus/usr/bin/prometheus bin/

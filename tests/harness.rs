@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 #[path = "harness/kernel.rs"]
 mod kernel;
+#[path = "harness/setup.rs"]
+mod setup;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
