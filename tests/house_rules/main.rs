@@ -3,6 +3,7 @@
 //!
 //! The sources are read as tokens, so that comments and strings never count and macro bodies always do.
 
+mod application_api;
 mod boot_arguments;
 mod duplicates;
 mod source;
@@ -187,6 +188,33 @@ fn the_readme_lists_the_boot_arguments_that_the_code_takes() {
     report(
         "the README lists the boot arguments that there are",
         &missing.chain(invented).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn the_cache_server_is_built_on_what_every_application_has() {
+    report(
+        "the default application uses the application API only (see application_api.rs)",
+        &application_api::violations(&sources()),
+    );
+    let file = File::parse(
+        "src/app/cache_server/x.rs",
+        "use crate::{net}; use crate::net::{service::Next, stack::Stack}; use crate::kernel;\n\
+         fn f() { crate::memory::manager::g(); crate::platform::time::h(); }",
+    );
+    let told = application_api::violations(&[file]);
+    let places: Vec<&str> = told
+        .iter()
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "crate::{::",
+            "crate::net::stack",
+            "crate::kernel::",
+            "crate::memory::manager"
+        ]
     );
 }
 
