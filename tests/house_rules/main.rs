@@ -218,6 +218,28 @@ fn the_cache_server_is_built_on_what_every_application_has() {
     );
 }
 
+#[test]
+fn make_has_the_targets_that_ci_and_users_type() {
+    let read = |file: &str| {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}"))
+    };
+    let makefile = read("Makefile");
+    for target in [
+        "run", "test", "bench", "image", "ci", "setup", "clean", "help",
+    ] {
+        let is_explained =
+            |line: &str| line.starts_with(&format!("{target}:")) && line.contains(" ## ");
+        assert!(makefile.lines().any(is_explained), "no target {target}");
+    }
+    assert!(read(".ci/run").contains(" ci <"), "CI runs make ci");
+    let workflow = read(".github/workflows/ci.yml");
+    assert!(
+        workflow.contains("- run: .ci/run\n"),
+        "GitHub runs the same"
+    );
+}
+
 /// Lists, and never fails: two places may look alike for good reasons, and a reader is to judge.
 #[test]
 fn logic_that_stands_in_two_places_is_listed() {

@@ -173,3 +173,12 @@ fn virts_tree() -> Vec<u8> {
     assert!(output.status.success(), "{output:?}");
     std::fs::read(file).expect("QEMU wrote it")
 }
+
+pub(crate) fn shutdown_turns_the_machine_off() {
+    let mut guest = Guest::boot(&[]);
+    let mut client = guest.redis();
+    client.send(b"SHUTDOWN NOSAVE\r\n");
+    let status = guest.wait_for_end(LIMIT).expect("PSCI turns it off");
+    assert!(status.success(), "{status}");
+    assert!(!guest.serial().contains("crashed"), "{}", guest.serial());
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::hostile_resp::reset;
@@ -126,4 +127,61 @@ pub(crate) fn resets_in_the_middle_of_an_answer_leave_others_served(guest: &Gues
             );
         }
     }
+}
+
+/// Requests in one segment, on one connection that stays; HEAD has GET's head.
+pub(crate) fn pipelined_requests_are_answered_in_order_on_one_connection(guest: &Guest) {
+    let mut stream = connect(guest.http_port);
+    let request = |method: &str, path: &str, field: &str| {
+        format!("{method} {path} HTTP/1.1\r\nHost: nos\r\n{field}\r\n")
+    };
+    let requests = [
+        request("GET", "/healthz", ""),
+        request("HEAD", "/healthz", ""),
+        request("GET", "/nothing", ""),
+        request("OPTIONS", "/metrics", ""),
+        request("GET", "/readyz", "Connection: close\r\n"),
+    ];
+    stream
+        .write_all(requests.concat().as_bytes())
+        .expect("it reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("it closes");
+    let statuses: Vec<&str> = reply
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|reply| &reply[..3])
+        .collect();
+    assert_eq!(statuses, ["200", "200", "404", "200", "200"], "{reply}");
+    assert_eq!(reply.matches("{\"status\":\"ok\"}").count(), 1, "{reply}");
+    assert_eq!(
+        reply.matches("Content-Length: 16\r\n").count(),
+        2,
+        "{reply}"
+    );
+    assert!(reply.ends_with("{\"status\":\"ready\"}\n"), "{reply}");
+}
+
+/// It keeps its connection busy with a byte now and then, and is ended all the same.
+pub(crate) fn a_request_that_trickles_in_is_told_408_and_closed(guest: &Guest) {
+    let mut stream = connect(guest.http_port);
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\n")
+        .expect("it reads");
+    let mut writer = stream.try_clone().expect("a second handle");
+    let is_answered = AtomicBool::new(false);
+    let mut reply = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_answered.load(Relaxed) && writer.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        guest.assert_serves();
+        // A byte that crosses the close may turn it into a reset; what was said before that counts.
+        let _ = stream.read_to_end(&mut reply);
+        is_answered.store(true, Relaxed);
+    });
+    let reply = String::from_utf8_lossy(&reply);
+    assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
 }

@@ -35,6 +35,23 @@ pub(crate) fn the_log_shows_its_level_and_above() {
             "nos.log={level}:\n{}",
             guest.serial()
         );
+        // Seconds since reset stand before each line of the log, and rise.
+        let serial = guest.serial();
+        let stamps: Vec<f64> = serial
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix('[')?
+                    .split_once(']')?
+                    .0
+                    .trim()
+                    .parse()
+                    .ok()
+            })
+            .collect();
+        let lines = serial.lines().filter(|line| line.starts_with('[')).count();
+        assert_eq!(stamps.len(), lines, "{serial}");
+        assert!(stamps.is_sorted(), "{stamps:?}");
+        assert!(stamps.iter().all(|&seconds| seconds < 60.0), "{stamps:?}");
     }
 }
 
@@ -45,6 +62,20 @@ pub(crate) fn time_of_day_comes_from_the_boot_arguments_before_the_clock() {
         (1_000_000_000..1_000_000_000 + 60).contains(&seconds),
         "{seconds}"
     );
+    let metrics = get(guest.http_port, "/metrics").body;
+    let booted = value(&metrics, "nos_boot_timestamp_seconds");
+    assert!((booted - 1e9).abs() <= CLOCK_SECONDS as f64, "{booted}");
+    let mut client = guest.redis();
+    client.command(&["SET", "k", "v"]);
+    let at = (seconds + 1_000).to_string();
+    assert_eq!(client.command(&["EXPIREAT", "k", &at]), Reply::Integer(1));
+    let Reply::Integer(left) = client.command(&["TTL", "k"]) else {
+        panic!("TTL answers a number");
+    };
+    assert!((900..=1_000).contains(&left), "{left} s left");
+    let past = (seconds - 1).to_string();
+    assert_eq!(client.command(&["EXPIREAT", "k", &past]), Reply::Integer(1));
+    assert_eq!(client.command(&["EXISTS", "k"]), Reply::Integer(0));
 }
 
 pub(crate) fn time_of_day_is_the_machines(guest: &Guest) {

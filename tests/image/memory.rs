@@ -165,3 +165,39 @@ fn info(client: &mut Client, field: &str) -> i64 {
     line.and_then(|value| value.trim().parse().ok())
         .unwrap_or_else(|| panic!("INFO has no number {field}:\n{info}"))
 }
+
+/// Objects that the heap has handed out since boot, as a scrape tells it.
+fn heap_allocations(guest: &Guest) -> u64 {
+    let body = get(guest.http_port, "/metrics").body;
+    let samples = body
+        .lines()
+        .filter(|line| line.starts_with("nos_heap_allocations_total{"));
+    samples
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
+}
+
+pub(crate) fn a_get_that_finds_its_key_allocates_nothing(guest: &Guest) {
+    const GETS: usize = 1_000;
+    let mut client = guest.redis();
+    assert_eq!(client.command(&["SET", "k", &"x".repeat(64)]), Reply::ok());
+    let found = Reply::bulk(&"x".repeat(64));
+    let mut get_each = |count: usize| {
+        for _ in 0..count {
+            assert_eq!(client.command(&["GET", "k"]), found);
+        }
+    };
+    // What grows once has grown, on this connection and on those of the scrapes.
+    get_each(100);
+    heap_allocations(guest);
+    let (first, second) = (heap_allocations(guest), heap_allocations(guest));
+    get_each(GETS);
+    let third = heap_allocations(guest);
+    let (scrape, with_gets) = (second - first, third - second);
+    println!("  {scrape} objects a scrape, {with_gets} with {GETS} GETs");
+    // A timer or a spare socket may come in between: far fewer than one for each GET.
+    assert!(
+        with_gets < scrape + GETS as u64 / 50,
+        "{scrape}, {with_gets}"
+    );
+}
