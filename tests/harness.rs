@@ -171,3 +171,17 @@ fn a_guest_that_ends_without_a_word_is_a_failure() {
         "without saying how many tests passed",
     );
 }
+
+/// In the benchmark's own language, beside this file.
+#[test]
+fn the_benchmarks_table_and_file_say_what_was_measured() {
+    let output = Command::new("python3")
+        .arg(Path::new(ROOT).join("tests/harness/bench_serve_test.py"))
+        .output()
+        .expect("python3 is there: the set-up asks for it");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("Ran 5 tests"),
+        "{said}"
+    );
+}
