@@ -1,21 +1,24 @@
 //! The machines that the image boots on: every pair of settings in `make test`, every combination in
 //! `make nightly`. On each it must get ready, take and give back a key, and be scraped.
+//!
+//! `NOS_MACHINES=1/3` takes that part of all combinations, drawn at random by `NOS_TEST_SEED`.
 
 use std::fmt;
 use std::time::Instant;
 
-use crate::support::guest::{Guest, image};
+use crate::support::guest::{Guest, image, scratch};
 use crate::support::http::get;
 use crate::support::random::Random;
 use crate::support::resp::Reply;
 
 /// What can be chosen about a machine, and from what.
-const CHOICES: [(&str, &[&str]); 7] = [
+const CHOICES: [(&str, &[&str]); 8] = [
     ("cpu", &["cortex-a53", "cortex-a72", "neoverse-n1", "max"]),
     ("gic", &["2", "3"]),
     ("smp", &["1", "2", "4", "8"]),
     ("memory", &["8M", "64M", "512M", "4G", "16G"]),
-    ("virtio-mmio", &["legacy", "modern"]),
+    ("network", &["mmio-legacy", "mmio-modern", "pci"]),
+    ("disk", &["none", "mmio", "pci"]),
     ("image", &["nos.img", "nos.elf"]),
     // On: entered at EL2.
     ("virtualization", &["off", "on"]),
@@ -45,6 +48,22 @@ impl Machine {
             };
             machines = machines.into_iter().flat_map(each).collect();
         }
+        machines
+    }
+
+    /// The part of all combinations that `part` says, as `1/3`, in an order drawn at random.
+    fn some(part: &str) -> Vec<Self> {
+        let number = |text: &str| text.parse::<usize>().ok().filter(|&number| number > 0);
+        let (of, parts) = part
+            .split_once('/')
+            .and_then(|(of, parts)| number(of).zip(number(parts)))
+            .expect("NOS_MACHINES is a part, as 1/3");
+        let mut random = Random::seeded(1);
+        let mut machines = Self::all();
+        for at in (1..machines.len()).rev() {
+            machines.swap(at, random.below(at + 1));
+        }
+        machines.truncate(machines.len() * of / parts);
         machines
     }
 
@@ -88,14 +107,33 @@ impl Machine {
     }
 
     fn boot(&self) -> Guest {
-        let legacy = self.choice("virtio-mmio") == "legacy";
         // A later word of QEMU's command line adds to the machine, or wins.
-        let extra = format!(
-            "-machine gic-version={},virtualization={} -global virtio-mmio.force-legacy={legacy}",
+        let mut extra = format!(
+            "-machine gic-version={},virtualization={}",
             self.choice("gic"),
             self.choice("virtualization"),
         );
+        let nic = match self.choice("network") {
+            "pci" => "virtio-net-pci,romfile=",
+            version => {
+                let legacy = version == "mmio-legacy";
+                extra += &format!(" -global virtio-mmio.force-legacy={legacy}");
+                "virtio-net-device"
+            }
+        };
+        let block = match self.choice("disk") {
+            "none" => None,
+            "mmio" => Some("virtio-blk-device"),
+            _ => Some("virtio-blk-pci"),
+        };
+        if let Some(block) = block {
+            extra += &format!(
+                " -drive file={},if=none,id=d0,format=raw -device {block},drive=d0",
+                disk()
+            );
+        }
         Guest::boot(&[
+            ("NIC", nic.into()),
             ("CPU", self.choice("cpu").into()),
             ("SMP", self.choice("smp").into()),
             ("MEM", self.choice("memory").into()),
@@ -114,15 +152,25 @@ impl fmt::Display for Machine {
 }
 
 pub(crate) fn every_pair_of_machine_settings_boots_and_serves() {
-    let machines = match std::env::var_os("NOS_NIGHTLY") {
-        Some(_) => Machine::all(),
-        None => Machine::pairwise(),
+    let machines = match std::env::var("NOS_MACHINES") {
+        Ok(part) => Machine::some(&part),
+        Err(_) if std::env::var_os("NOS_NIGHTLY").is_some() => Machine::all(),
+        Err(_) => Machine::pairwise(),
     };
     println!("  {} machines", machines.len());
     let start = Instant::now();
     let failed = machines.iter().filter(|machine| !serves(machine)).count();
     println!("  booted and asked in {:?}", start.elapsed());
     assert_eq!(failed, 0, "of {} machines", machines.len());
+}
+
+/// A disk image of the tests' own.
+fn disk() -> String {
+    const BYTES: u64 = 1 << 20;
+    let file = scratch(&format!("disk-{}.img", std::process::id()));
+    let made = std::fs::File::create(&file).and_then(|made| made.set_len(BYTES));
+    made.expect("a file can be written");
+    file.display().to_string()
 }
 
 /// Tells what is wrong if it does not.
