@@ -35,13 +35,19 @@ bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json 
 bench-%: setup-test image ## one: bench-serve (settings at the head of scripts/bench-serve.sh)
 	@scripts/bench-$*.sh
 
-.PHONY: ci fmt lint floors
-ci: setup-test fmt lint test ## what CI runs: format, clippy as errors, house rules, every test
+.PHONY: ci fmt lint loom floors
+ci: setup-test fmt lint loom test ## what CI runs: format, clippy as errors, house rules, every test
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty -- -D warnings
+# The model takes the time, not what it models.
+loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
+# Built apart: the cfg would have everything else built anew.
+loom: setup-run ## the model of the virtio ring: every order in which driver and device can meet
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" \
+		cargo test --quiet --lib $(loom_optimised) split_ring
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 

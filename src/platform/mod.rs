@@ -16,6 +16,7 @@ pub mod network_device;
 pub mod panic_device;
 #[cfg(target_os = "none")]
 pub mod pci;
+pub mod split_ring;
 pub mod time;
 #[cfg(target_os = "none")]
 pub mod virtio;

@@ -10,12 +10,13 @@
 //!
 //! Source: virtio 1.2, 5.1 (network device), 2.7 (split virtqueues).
 
-use super::ring::{Ring, Writer};
+use super::ring::Ring;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::checksum::Segment;
 use crate::platform::network_device::{
     Checksums, ETHERNET_HEADER_BYTES, NetworkDevice, Receiver, Transmitter,
 };
+use crate::platform::split_ring::Writer;
 use alloc::alloc::alloc_zeroed;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
