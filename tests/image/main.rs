@@ -13,6 +13,8 @@ mod clients;
 mod compat;
 mod crashes;
 mod differential;
+mod disassembly;
+mod frames;
 mod hostile_http;
 mod hostile_resp;
 mod limits;
@@ -122,6 +124,10 @@ fn main() {
     runner::run(
         &machines,
         tests![
+            disassembly::barriers_stand_round_every_index_of_the_rings,
+            disassembly::nothing_exclusive_runs_before_the_caches_are_on,
+            disassembly::missing_barriers_are_seen,
+            frames::two_hundred_thousand_frames_in_batches_are_all_answered,
             boot::make_run_gets_ready_serves_and_ends_at_ctrl_a_x,
             application::make_run_boots_an_application_of_ones_own,
             application::secrets_are_never_on_the_serial_line,
