@@ -21,13 +21,14 @@ mod this_cpu;
 
 use crate::app::{Application, Environment, Power};
 use crate::arch::aarch64::psci::Conduit;
-use crate::arch::aarch64::{BootInfo, ImageLayout, timer};
+use crate::arch::aarch64::{BootInfo, ImageLayout};
 use crate::bus::registry::Registry;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::net::counters::NetworkCounters;
 use crate::net::http::{HttpServer, Limits};
 use crate::net::stack::{Secrets, Stack};
+use crate::platform::entropy::Entropy;
 use crate::platform::pci::PciBus;
 use crate::platform::time::Clock;
 use alloc::boxed::Box;
@@ -116,10 +117,10 @@ fn compose(
         boot.device_tree
     );
 
+    let mut entropy = devices::entropy(&ground, bus.as_mut());
     let device = devices::take_network(&ground, bus.as_mut())?;
     system.stage_done("devices");
 
-    let mut seeds = Seeds::new(ground.machine.seed);
     let available = memory.free_frames() * PAGE_SIZE as u64;
     if available < SPARE_BYTES_MIN {
         let kind = Kind::TooLittleMemory {
@@ -133,7 +134,7 @@ fn compose(
         frames: memory,
         memory_budget_bytes: available.saturating_sub(reserve),
         clock,
-        seed: seeds.next(),
+        seed: entropy.next(),
         power: Box::leak(Box::new(MachinePower(ground.conduit))),
     })?;
     system.stage_done("application");
@@ -160,9 +161,9 @@ fn compose(
     parts.services.push(Box::new(http));
 
     let secrets = Secrets {
-        sequence_key: [seeds.next(), seeds.next()],
-        hash_seed: seeds.next(),
-        interface_seed: seeds.next(),
+        sequence_key: [entropy.next(), entropy.next()],
+        hash_seed: entropy.next(),
+        interface_seed: entropy.next(),
     };
     settings.network.fit(available);
     let stack = Stack::new(
@@ -182,26 +183,4 @@ fn compose(
         memory,
         ready: pages.ready,
     })
-}
-
-/// Numbers that peers cannot know, spread from the device tree's seed (SplitMix64, Steele et al. 2014).
-struct Seeds(u64);
-
-impl Seeds {
-    fn new(seed: u64) -> Self {
-        if seed == 0 {
-            log::warn!(
-                "no random seed in the device tree: hashes and sequence numbers can be guessed"
-            );
-        }
-        Self(seed ^ timer::ticks())
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

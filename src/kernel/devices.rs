@@ -8,11 +8,12 @@ use super::crash::Ending;
 use super::ground::Ground;
 use crate::arch::aarch64::timer;
 use crate::error::{Error, Kind, Result, Subsystem};
+use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
 use crate::platform::panic_device::PanicDevice;
 use crate::platform::pci::PciBus;
-use crate::platform::virtio::network::VirtioNetwork;
-use crate::platform::virtio::{find_on_mmio, find_on_pci};
+use crate::platform::time::Clock;
+use crate::platform::virtio::{self, network::VirtioNetwork};
 use alloc::boxed::Box;
 use virtio_drivers::transport::{DeviceType, SomeTransport};
 
@@ -23,12 +24,7 @@ pub(super) type NetworkDevice = VirtioNetwork<SomeTransport<'static>>;
 pub(super) fn take_network(ground: &Ground, bus: Option<&mut PciBus>) -> Result<NetworkDevice> {
     let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
     let machine = ground.machine;
-    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; nothing else uses them.
-    let on_mmio = unsafe { find_on_mmio(&machine.virtio_mmio, DeviceType::Network) };
-    let found = match (on_mmio, bus) {
-        (None, Some(bus)) => find_on_pci(machine, bus, DeviceType::Network)?,
-        (found, _) => found,
-    };
+    let found = find(ground, bus, DeviceType::Network)?;
     let found = found.ok_or(missing("virtio network device"))?;
     let gic = machine
         .gic
@@ -53,6 +49,45 @@ pub(super) fn take_network(ground: &Ground, bus: Option<&mut PciBus>) -> Result<
     // SAFETY: the tree's controller, mapped by `bring_up`; this is the only call.
     unsafe { interrupts::set_up(gic, machine.cpus.len().max(1), bindings) }?;
     VirtioNetwork::new(found.transport)
+}
+
+/// Random numbers, from what the machine has: the loader's seed in the device tree, else the virtio entropy device.
+/// With neither they can be guessed, and the log says so.
+pub(super) fn entropy(ground: &Ground, bus: Option<&mut PciBus>) -> KeyedCounter {
+    let key = match ground.machine.seed {
+        0 => device_key(ground, bus).unwrap_or_else(|error| {
+            log::warn!("hashes and sequence numbers can be guessed: {error}");
+            u128::from(ground.clock.boot_unix_nanos()) << 64
+        }),
+        seed => seed,
+    };
+    KeyedCounter::new(key ^ u128::from(timer::ticks()))
+}
+
+/// A key from the virtio entropy device, on virtio-mmio or else on PCI.
+fn device_key(ground: &Ground, bus: Option<&mut PciBus>) -> Result<u128> {
+    let missing = Kind::Missing {
+        what: "random seed in the device tree, virtio entropy device",
+    };
+    let found = find(ground, bus, DeviceType::EntropySource)?;
+    let found = found.ok_or(Error::new(Subsystem::Platform, missing))?;
+    let key = virtio::entropy::draw(found.transport)?;
+    log::info!("random numbers from the virtio entropy device");
+    Ok(key)
+}
+
+/// Finds the first device of a type, on virtio-mmio or else on PCI.
+fn find(
+    ground: &Ground,
+    bus: Option<&mut PciBus>,
+    wanted: DeviceType,
+) -> Result<Option<virtio::Found>> {
+    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; each type is looked for once.
+    let on_mmio = unsafe { virtio::find_on_mmio(&ground.machine.virtio_mmio, wanted) };
+    match (on_mmio, bus) {
+        (None, Some(bus)) => virtio::find_on_pci(ground.machine, bus, wanted),
+        (found, _) => Ok(found),
+    }
 }
 
 /// The panic device, where the image is to end by it; one that cannot be used is logged and done without.

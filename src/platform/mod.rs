@@ -8,6 +8,7 @@ pub mod clock;
 #[cfg(target_os = "none")]
 pub mod console;
 pub mod device_tree;
+pub mod entropy;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 pub mod memory_map;

@@ -79,3 +79,38 @@ pub(crate) fn the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2() {
         }
     }
 }
+
+/// What the log says when peers can guess the numbers that protect from them.
+const GUESSABLE: &str = "hashes and sequence numbers can be guessed";
+
+pub(crate) fn random_numbers_come_from_the_tree_or_else_from_the_entropy_device() {
+    const DEVICE: &str = "random numbers from the virtio entropy device";
+    const WITHOUT_SEED: &str = "-machine dtb-randomness=off";
+    let from_device = [
+        "-device virtio-rng-device",
+        "-global virtio-mmio.force-legacy=true -device virtio-rng-device",
+        "-device virtio-rng-pci",
+        "-device virtio-rng-pci,disable-legacy=on",
+    ];
+    for device in from_device {
+        let extra = format!("{WITHOUT_SEED} -object rng-builtin,id=r0 {device},rng=r0");
+        let guest = Guest::boot(&[("QEMU_EXTRA", extra)]);
+        guest.assert_serves();
+        let serial = guest.serial();
+        assert!(serial.contains(DEVICE), "{device}: {serial}");
+        assert!(!serial.contains(GUESSABLE), "{device}: {serial}");
+    }
+    let seeded = Guest::boot(&[]);
+    assert!(!seeded.serial().contains(GUESSABLE), "{}", seeded.serial());
+    // The second device has a source that never answers.
+    for extra in [
+        String::new(),
+        "-chardev null,id=c0 -object rng-egd,chardev=c0,id=r0 -device virtio-rng-device,rng=r0"
+            .into(),
+    ] {
+        let guest = Guest::boot(&[("QEMU_EXTRA", format!("{WITHOUT_SEED} {extra}"))]);
+        guest.assert_serves();
+        let serial = guest.serial();
+        assert_eq!(serial.matches(GUESSABLE).count(), 1, "{extra}: {serial}");
+    }
+}

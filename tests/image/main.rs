@@ -141,6 +141,7 @@ fn main() {
             network::silent_peers_are_probed_and_idle_clients_ended_as_configured,
             network::arp_closed_ports_echo_requests_and_strange_frames_are_answered_as_the_rfcs_say,
             machines::a_network_device_on_pci_serves,
+            machines::random_numbers_come_from_the_tree_or_else_from_the_entropy_device,
             machines::every_cpu_is_started_and_shown,
             machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
             crashes::a_crash_is_reported_and_ends_as_asked,

@@ -12,6 +12,7 @@ pub use interrupt::{Interrupt, Trigger};
 pub use pci_host::PciHost;
 
 use crate::error::{Error, Kind, Result, Subsystem};
+use crate::platform::entropy::fold;
 use core::ops::Range;
 use fdt::Fdt;
 use fdt::node::FdtNode;
@@ -53,8 +54,8 @@ pub struct Machine<'a> {
     pub boot_arguments: &'a str,
     /// The initial RAM disk.
     pub initrd: Option<Range<u64>>,
-    /// Random bytes from the loader, folded to 64 bits; 0 when there are none.
-    pub seed: u64,
+    /// Random bytes from the loader, folded; 0 when there are none.
+    pub seed: u128,
 }
 
 /// How PSCI is called.
@@ -243,11 +244,7 @@ impl<'a> Machine<'a> {
         }
         for name in ["rng-seed", "kaslr-seed"] {
             if let Some(property) = node.property(name) {
-                for word in property.value.chunks(8) {
-                    let mut bytes = [0; 8];
-                    bytes[..word.len()].copy_from_slice(word);
-                    self.seed = self.seed.rotate_left(23) ^ u64::from_le_bytes(bytes);
-                }
+                self.seed = fold(self.seed, property.value);
             }
         }
     }

@@ -7,6 +7,7 @@
     reason = "device registers and memory shared with devices"
 )]
 
+pub mod entropy;
 pub mod network;
 mod pci;
 mod ring;
@@ -20,9 +21,11 @@ use core::ptr::NonNull;
 use safe_mmio::UniqueMmioPointer;
 use safe_mmio::fields::{ReadOnly, ReadPure, WriteOnly};
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceType, SomeTransport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
+/// Offset of the register that tells a device's type; 0 in an empty slot.
+const DEVICE_ID: usize = 0x08;
 /// Offset of the interrupt status register of virtio-mmio (virtio 1.2, 4.2.2).
 const INTERRUPT_STATUS: usize = 0x60;
 /// Offset of the interrupt acknowledge register.
@@ -100,11 +103,17 @@ pub unsafe fn find_on_mmio(slots: &[VirtioSlot], wanted: DeviceType) -> Option<F
     // QEMU fills its slots from the last one down: the first device of the command line is there.
     slots.iter().rev().find_map(|slot| {
         let registers = slot.registers.start as usize;
+        let id = NonNull::new((registers + DEVICE_ID) as *mut ReadPure<u32>)?;
+        // SAFETY: our caller promises a register block of virtio-mmio there. Read before there is a transport:
+        // one that is dropped resets its device, which may be in use.
+        if unsafe { UniqueMmioPointer::new(id) }.read() != wanted as u32 {
+            return None;
+        }
         let header = NonNull::new(registers as *mut VirtIOHeader)?;
         let bytes = (slot.registers.end - slot.registers.start) as usize;
         // SAFETY: our caller promises a register block of virtio-mmio there.
         let transport = unsafe { MmioTransport::new(header, bytes) }.ok()?;
-        (transport.device_type() == wanted).then_some(Found {
+        Some(Found {
             transport: SomeTransport::Mmio(transport),
             interrupt: slot.interrupt,
             quiet: Quiet::Mmio { registers },

@@ -12,8 +12,14 @@ use virtio_drivers::transport::{DeviceType, SomeTransport};
 
 /// A device's type, above this, is its PCI device number (virtio 1.2, 4.1.2).
 const MODERN_FIRST: u16 = 0x1040;
-/// The number of a network device that old drivers can use too (4.1.2.3).
-const TRANSITIONAL_NETWORK: u16 = 0x1000;
+/// The number of a device that old drivers can use too (4.1.2.3).
+const fn transitional(wanted: DeviceType) -> Option<u16> {
+    match wanted {
+        DeviceType::Network => Some(0x1000),
+        DeviceType::EntropySource => Some(0x1005),
+        _ => None,
+    }
+}
 
 fn failed(what: &'static str) -> Error {
     Error::new(Subsystem::Platform, Kind::Device { what })
@@ -30,8 +36,7 @@ pub fn find_on_pci(
 ) -> Result<Option<Found>> {
     let function = bus.find(|vendor, device| {
         vendor == VIRTIO_VENDOR_ID
-            && (device == MODERN_FIRST + wanted as u16
-                || device == TRANSITIONAL_NETWORK && wanted == DeviceType::Network)
+            && (device == MODERN_FIRST + wanted as u16 || transitional(wanted) == Some(device))
     });
     let Some(function) = function else {
         return Ok(None);
