@@ -15,9 +15,6 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use spin::Once;
 
-/// Where the image is linked: addresses are shown relative to it, as its symbol table has them.
-const LINK_BASE: usize = 0x4020_0000;
-
 /// What follows the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -129,16 +126,18 @@ fn first_death() -> bool {
 }
 
 fn print_backtrace(first: Option<u64>, frames: Backtrace) {
-    let base = ImageLayout::current().start;
+    let layout = ImageLayout::current();
+    let base = layout.start;
     let show = |address: usize| {
-        let linked = address.wrapping_sub(base).wrapping_add(LINK_BASE);
+        // As the image's symbol table has it.
+        let linked = address.wrapping_sub(base).wrapping_add(layout.linked_at);
         print_dying(format_args!(
             "  {address:#018x}  image+{:#x}  linked {linked:#x}\n",
             address - base
         ));
     };
     print_dying(format_args!("backtrace, innermost first:\n"));
-    let text = base..ImageLayout::current().text_end;
+    let text = base..layout.text_end;
     if let Some(address) = first
         .map(|address| address as usize)
         .filter(|address| text.contains(address))

@@ -70,16 +70,16 @@ pub unsafe fn bring_up(boot: &BootInfo) -> Ground {
     unsafe { HEAP.init_boot((&raw mut BOOT_ARENA) as usize, BOOT_ARENA_BYTES) };
     // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there.
     let tree = unsafe { map_tree(boot.device_tree) };
-    let machine = tree
-        .and_then(Machine::read)
-        .unwrap_or_else(|error| stop(error, None));
+    let tree = tree.unwrap_or_else(|error| stop(error, None));
+    let machine = Machine::read(tree).unwrap_or_else(|error| stop(error, None));
     let machine: &'static Machine<'static> = Box::leak(Box::new(machine));
     let conduit = machine.psci.map(|method| match method {
         PsciMethod::Hvc => Conduit::Hvc,
         PsciMethod::Smc => Conduit::Smc,
     });
-    // SAFETY: `boot` and the tree at its address are what the entry code handed over.
-    unsafe { settle(boot, machine, conduit) }.unwrap_or_else(|error| stop(error, conduit))
+    let tree = boot.device_tree..boot.device_tree + tree.len();
+    // SAFETY: the machine was read from that tree.
+    unsafe { settle(tree, machine, conduit) }.unwrap_or_else(|error| stop(error, conduit))
 }
 
 /// Tells why the image cannot start, and ends it.
@@ -102,19 +102,14 @@ unsafe fn map_tree(address: usize) -> Result<&'static [u8]> {
 }
 
 /// # Safety
-/// As [`bring_up`]; `machine` was read from the tree in `boot`.
+/// As [`bring_up`]; `machine` was read from the tree at `tree`.
 unsafe fn settle(
-    boot: &BootInfo,
+    tree: Range<usize>,
     machine: &'static Machine<'static>,
     conduit: Option<Conduit>,
 ) -> Result<Ground> {
     let layout = ImageLayout::current();
-    // SAFETY: the header was validated before the machine was read.
-    let tree_bytes = unsafe { core::slice::from_raw_parts(boot.device_tree as *const u8, 40) };
-    let tree = outwards(
-        boot.device_tree..boot.device_tree + validate::total_size(tree_bytes)?,
-        PAGE_SIZE,
-    );
+    let tree = outwards(tree, PAGE_SIZE);
     let ram = merge(machine.ram.iter().map(|bank| {
         let limit = |address: u64| (address as usize).min(ADDRESS_END);
         inwards(limit(bank.start)..limit(bank.end), PAGE_SIZE)

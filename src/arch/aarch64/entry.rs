@@ -32,6 +32,8 @@ pub struct BootInfo {
 /// Borders of the image in memory, page-aligned, as the linker script laid them.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageLayout {
+    /// Where the linker put the first byte: the addresses in the symbol table count from there.
+    pub linked_at: usize,
     /// First byte; text begins here.
     pub start: usize,
     /// Text ends, constants begin.
@@ -47,6 +49,8 @@ pub struct ImageLayout {
 }
 
 unsafe extern "C" {
+    /// LINK_BASE of the linker script, written by the entry code.
+    static link_base: usize;
     static __image_start: u8;
     static __text_end: u8;
     static __constants_end: u8;
@@ -60,6 +64,8 @@ impl ImageLayout {
     pub fn current() -> Self {
         let at = |symbol: *const u8| symbol as usize;
         Self {
+            // SAFETY: a constant of the entry code's, in its text.
+            linked_at: unsafe { link_base },
             start: at(&raw const __image_start),
             text_end: at(&raw const __text_end),
             constants_end: at(&raw const __constants_end),
@@ -158,7 +164,7 @@ primary_entry:
     bl      enable_mmu
 
     // Relocate: RELR, relative to where the image was linked.
-    ldr     x1, =LINK_BASE_VALUE
+    ldr     x1, link_base
     subs    x2, x20, x1                 // x2: distance
     b.eq    8f
     adrp    x0, __relr_start
@@ -222,7 +228,10 @@ primary_entry:
     bl      nos_main
     b       .
 
-    .equ    LINK_BASE_VALUE, 0x40200000
+    .balign 8
+    .global link_base
+link_base:
+    .quad   LINK_BASE
     .ltorg
 
 // Maps the 2 MiB block that holds x0 with attributes x6. Clobbers x1-x4.

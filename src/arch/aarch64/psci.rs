@@ -15,6 +15,8 @@ pub enum Conduit {
     Smc,
 }
 
+type Call = fn() -> core::result::Result<(), psci::error::Error>;
+
 fn refused(error: psci::error::Error) -> Error {
     let code = i64::from(error);
     Error::new(Subsystem::Arch, Kind::Firmware { code })
@@ -23,26 +25,22 @@ fn refused(error: psci::error::Error) -> Error {
 impl Conduit {
     /// Turns the machine off. Returns only if firmware refuses.
     pub fn system_off(self) -> Error {
-        let outcome = match self {
-            Self::Hvc => psci::system_off::<Hvc>(),
-            Self::Smc => psci::system_off::<Smc>(),
-        };
-        outcome.err().map_or(
-            Error::new(Subsystem::Arch, Kind::Firmware { code: 0 }),
-            refused,
-        )
+        self.last(psci::system_off::<Hvc>, psci::system_off::<Smc>)
     }
 
     /// Resets the machine. Returns only if firmware refuses.
     pub fn system_reset(self) -> Error {
+        self.last(psci::system_reset::<Hvc>, psci::system_reset::<Smc>)
+    }
+
+    /// Makes a call that does not come back; if it does, why.
+    fn last(self, by_hvc: Call, by_smc: Call) -> Error {
         let outcome = match self {
-            Self::Hvc => psci::system_reset::<Hvc>(),
-            Self::Smc => psci::system_reset::<Smc>(),
+            Self::Hvc => by_hvc(),
+            Self::Smc => by_smc(),
         };
-        outcome.err().map_or(
-            Error::new(Subsystem::Arch, Kind::Firmware { code: 0 }),
-            refused,
-        )
+        let silent = Error::new(Subsystem::Arch, Kind::Firmware { code: 0 });
+        outcome.err().map_or(silent, refused)
     }
 
     /// Starts the CPU with that affinity at `entry` (MMU off) with `context` in x0.
