@@ -2,7 +2,7 @@
 //!
 //! Redis adds in `long double`, which on x86 has a significand of 64 bits, and prints with 17 decimals, so
 //! the last digits show the format. This follows it bit for bit: reading and adding round to nearest, ties
-//! to even, and printing is exact. Hexadecimal notation, which C's `strtold` also reads, is refused.
+//! to even, and printing is exact. Text is read as C's `strtold` reads it: decimal, hexadecimal, infinity.
 
 use super::natural::Natural;
 use crate::app::cache_server::number::parse_i64;
@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 const TEXT_BYTES_MAX: usize = 5 * 1024;
 /// Numbers of 2^16384 and more are infinite.
 const EXPONENT_MAX: i32 = 16_384;
-/// Numbers below 2^-16445 are zero, which is an error for `strtold`.
+/// 2^-16445 is the least number; half of it and less is zero, which is an error for `strtold`.
 const EXPONENT_MIN: i32 = -16_445;
 /// Decimals printed, before zeros at the end are cut.
 const DECIMALS: u32 = 17;
@@ -38,7 +38,7 @@ impl Extended {
         is_infinite: false,
     };
 
-    /// Reads a decimal number, or infinity; `None` for anything else, and for what is too large or too small.
+    /// Reads a number or infinity; `None` for anything else, and for what is too large or too small.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() >= TEXT_BYTES_MAX {
             return None;
@@ -55,31 +55,25 @@ impl Extended {
                 ..Self::ZERO
             });
         }
-        let (digits, exponent) = match text.iter().position(|b| b.eq_ignore_ascii_case(&b'e')) {
-            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
-            None => (text, 0),
-        };
-        let point = digits
-            .iter()
-            .position(|&b| b == b'.')
-            .unwrap_or(digits.len());
-        let fraction = digits.get(point + 1..).unwrap_or_default();
-        let all = digits[..point].iter().chain(fraction);
-        if digits.len() == usize::from(point < digits.len()) || !all.clone().all(u8::is_ascii_digit)
-        {
-            return None;
+        match text {
+            [b'0', b'x' | b'X', rest @ ..] => Self::parse_hexadecimal(is_negative, rest),
+            _ => Self::parse_decimal(is_negative, text),
         }
-        let mut number = Natural::default();
-        for digit in all {
-            number.multiply_add(10, u32::from(digit - b'0'))?;
-        }
+    }
+
+    fn parse_decimal(is_negative: bool, text: &[u8]) -> Option<Self> {
+        let Digits {
+            mut number,
+            decimals,
+            exponent,
+        } = Digits::parse(text, 10, b'e')?;
         if number.is_zero() {
             return Some(Self {
                 is_negative,
                 ..Self::ZERO
             });
         }
-        let exponent = exponent - fraction.len() as i64;
+        let exponent = exponent - decimals;
         if exponent.abs() > DECIMAL_EXPONENT_MAX {
             return None;
         }
@@ -93,8 +87,31 @@ impl Extended {
             scaled.multiply_add(10, 0)?;
         }
         let (quotient, binary_exponent) = number.divide(divisor)?;
-        let rounded = Self::round(is_negative, quotient, binary_exponent);
-        (!rounded.is_infinite && rounded.significand != 0).then_some(rounded)
+        Self::round(is_negative, quotient, binary_exponent).if_in_range()
+    }
+
+    /// Reads what follows `0x`: digits, and a binary exponent after `p`.
+    fn parse_hexadecimal(is_negative: bool, text: &[u8]) -> Option<Self> {
+        let Digits {
+            number,
+            decimals,
+            exponent,
+        } = Digits::parse(text, 16, b'p')?;
+        if number.is_zero() {
+            return Some(Self {
+                is_negative,
+                ..Self::ZERO
+            });
+        }
+        let (quotient, binary_exponent) = number.divide(Natural::one()?)?;
+        // All three are bounded by the length of the text and by `EXPONENT_BEYOND`.
+        let exponent = i64::from(binary_exponent) + exponent - 4 * decimals;
+        Self::round(is_negative, quotient, exponent as i32).if_in_range()
+    }
+
+    /// `None` for what rounding made infinite or zero.
+    fn if_in_range(self) -> Option<Self> {
+        (!self.is_infinite && self.significand != 0).then_some(self)
     }
 
     /// The sum; `None` if it is infinite or no number.
@@ -230,7 +247,10 @@ impl Extended {
                 ..Self::ZERO
             };
         }
-        if exponent + 64 < EXPONENT_MIN {
+        let top = exponent + 64;
+        // A tie between the least number and zero goes to zero, which is even.
+        let is_tie = top == EXPONENT_MIN && significand == 1 << 63;
+        if top < EXPONENT_MIN || is_tie {
             return Self {
                 is_negative,
                 ..Self::ZERO
@@ -245,7 +265,44 @@ impl Extended {
     }
 }
 
-/// Reads the digits after `e`; numbers beyond any exponent in use are cut to what is as good.
+/// An exponent that is as good as any beyond it.
+const EXPONENT_BEYOND: i64 = 4 * DECIMAL_EXPONENT_MAX;
+
+/// A number as it is written: digits, of which some stand after the point, and an exponent.
+struct Digits {
+    number: Natural,
+    decimals: i64,
+    exponent: i64,
+}
+
+impl Digits {
+    /// Reads digits to that base, and an exponent in decimal after `mark` in either case.
+    fn parse(text: &[u8], base: u32, mark: u8) -> Option<Self> {
+        let (digits, exponent) = match text.iter().position(|b| b.eq_ignore_ascii_case(&mark)) {
+            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+            None => (text, 0),
+        };
+        let point = digits
+            .iter()
+            .position(|&b| b == b'.')
+            .unwrap_or(digits.len());
+        let fraction = digits.get(point + 1..).unwrap_or_default();
+        if digits.len() == usize::from(point < digits.len()) {
+            return None;
+        }
+        let mut number = Natural::default();
+        for &digit in digits[..point].iter().chain(fraction) {
+            number.multiply_add(base, char::from(digit).to_digit(base)?)?;
+        }
+        Some(Self {
+            number,
+            decimals: fraction.len() as i64,
+            exponent,
+        })
+    }
+}
+
+/// Reads the digits of an exponent; numbers beyond any exponent in use are cut to what is as good.
 fn parse_exponent(text: &[u8]) -> Option<i64> {
     let (sign, digits) = match text {
         [b'-', rest @ ..] => (-1, rest),
@@ -257,11 +314,12 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
     }
     let zeros = digits.iter().take_while(|&&b| b == b'0').count();
     let significant = &digits[zeros..];
-    let beyond = 4 * DECIMAL_EXPONENT_MAX;
     let value = if significant.is_empty() {
         0
     } else {
-        parse_i64(significant).unwrap_or(beyond).min(beyond)
+        parse_i64(significant)
+            .unwrap_or(EXPONENT_BEYOND)
+            .min(EXPONENT_BEYOND)
     };
     Some(sign * value)
 }
@@ -296,6 +354,10 @@ mod tests {
             (".5", "5.", "5.5"),
             ("+1", "1e0", "2"),
             ("1e17", "1e-17", "100000000000000000"),
+            ("0x10", "0", "16"),
+            ("0X.8p-2", "-0x1.8P+1", "-2.875"),
+            ("0x1p-16445", "1", "1"),
+            ("0x1.8p-16446", "1", "1"),
         ] {
             assert_eq!(sum(one, other).as_deref(), Some(text), "{one} + {other}");
         }
@@ -304,7 +366,27 @@ mod tests {
     #[test]
     fn what_is_no_number_or_not_finite_is_refused() {
         for text in [
-            "", ".", "+", "e5", "1e", "1 ", " 1", "abc", "nan", "1.2.3", "1e-9999",
+            "",
+            ".",
+            "+",
+            "e5",
+            "1e",
+            "1 ",
+            " 1",
+            "abc",
+            "nan",
+            "1.2.3",
+            "1e-9999",
+            "0x",
+            "0x.",
+            "0xp4",
+            "0x1p",
+            "0x1g",
+            "0x1p99999",
+            "0x1p-16446",
+            "1e-4951",
+            "nan(1)",
+            "x1",
         ] {
             assert_eq!(Extended::parse(text.as_bytes()), None, "{text:?}");
         }

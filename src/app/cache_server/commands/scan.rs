@@ -74,8 +74,11 @@ fn walk(
     }
 }
 
-/// Reads a cursor as C's `strtoul` does: nothing is 0, and a sign is taken. A table uses the low half.
+/// Reads a cursor as C's `strtoul` does: nothing is 0, a sign is taken, and a NUL is the end. A table uses
+/// the low half.
 fn parse_cursor(text: &[u8]) -> Result<u32> {
+    let end = text.iter().position(|&byte| byte == 0);
+    let text = &text[..end.unwrap_or(text.len())];
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
@@ -114,4 +117,38 @@ pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoul_reads_them() {
+        for (text, cursor) in [
+            ("", 0),
+            ("0", 0),
+            ("+7", 7),
+            ("007", 7),
+            ("-1", u32::MAX),
+            ("-18446744073709551615", 1),
+            ("18446744073709551615", u32::MAX),
+            ("5\0x", 5),
+            ("\0", 0),
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()).ok(), Some(cursor), "{text:?}");
+        }
+        for text in [
+            " 0",
+            "0 ",
+            "-",
+            "+",
+            "--1",
+            "x",
+            "0x1",
+            "18446744073709551616",
+        ] {
+            assert!(parse_cursor(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
 }
