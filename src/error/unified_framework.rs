@@ -201,6 +201,8 @@ pub enum CommandFault {
     WrongPassword,
     /// Any other refusal, with its full text after `-`.
     Text(&'static str),
+    /// A refusal whose reply, which repeats words of the request, has been written already.
+    Told,
 }
 
 /// Why an HTTP request was refused; each has one status.

@@ -53,6 +53,11 @@ impl Conversation {
         self.backlog = Vec::new();
     }
 
+    /// Has the service called as soon as there is no backlog, with or without input.
+    pub(super) fn call_again(&mut self) {
+        self.wake_at = 0;
+    }
+
     /// Takes over what a service wrote.
     ///
     /// # Errors

@@ -320,6 +320,11 @@ impl Flow {
         visit.service.close(visit.id);
     }
 
+    /// Has the service called at the next turn, whatever has come by then.
+    pub(super) fn call_again(&mut self) {
+        self.conversation.call_again();
+    }
+
     /// Takes the flow from its service, which may say a last word; what it wrote before and has not been handed to the
     /// socket is not sent.
     pub(super) fn cut(&mut self, visit: &mut Visit<'_>) {

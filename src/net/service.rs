@@ -55,6 +55,13 @@ pub trait Service {
     /// Takes the next connection that the service wants ended though no call for it is under way (an idle
     /// or slow client, a client that another one killed). Asked after every tick and turn: keep it cheap.
     fn take_doomed(&mut self) -> Option<ConnectionId>;
+
+    /// Takes the next connection that the service has something for though nothing came from its peer: its
+    /// next turn shows it what has not been consumed. Asked as often as [`Service::take_doomed`]; by default
+    /// there is none.
+    fn take_ready(&mut self) -> Option<ConnectionId> {
+        None
+    }
 }
 
 /// One call of a service for one connection.

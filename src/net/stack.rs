@@ -187,17 +187,21 @@ impl<D: NetworkDevice> Stack<D> {
             |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at.now);
         // A deadline that came into being in this poll and is past already has the next one follow at once.
         let is_any_due = is_past(self.service_deadline);
-        let mut is_any_cut = false;
+        let mut is_any_marked = false;
         for index in 0..self.services.len() {
             if is_any_due && is_past(self.services[index].deadline()) {
                 self.services[index].tick(at.now);
             }
             while let Some(id) = self.services[index].take_doomed() {
                 self.cut(id, at.now);
-                is_any_cut = true;
+                is_any_marked = true;
+            }
+            while let Some(id) = self.services[index].take_ready() {
+                self.call_again(id);
+                is_any_marked = true;
             }
         }
-        if is_any_cut {
+        if is_any_marked {
             self.take_turns(at);
         }
         self.service_deadline = earliest(&self.services);

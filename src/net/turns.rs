@@ -140,6 +140,15 @@ impl<D: NetworkDevice> Stack<D> {
         self.schedule.mark(id.slot);
     }
 
+    /// Gives a connection a turn in which its service is called whether or not anything came.
+    pub(super) fn call_again(&mut self, id: ConnectionId) {
+        let flow = self.flows.named_mut(id).filter(|flow| flow.is_open());
+        if let Some(flow) = flow {
+            flow.call_again();
+            self.schedule.mark(id.slot);
+        }
+    }
+
     /// Forgets a flow, and frees its slot for another.
     pub(super) fn remove(&mut self, slot: u32) {
         let id = self.flows.id(slot);

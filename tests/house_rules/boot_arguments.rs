@@ -7,7 +7,7 @@ use crate::source::{File, Token};
 /// Where boot arguments are taken by name, each in a `match` of a function `set`.
 const MATCHED_IN: [&str; 2] = ["src/kernel/settings.rs", "src/net/config.rs"];
 /// Where they are rows of a table, and the words that stand before a row's name.
-const LISTED_IN: &str = "src/app/cache_server/config.rs";
+const LISTED_IN: &str = "src/app/cache_server/parameters.rs";
 const ROW_BEGINS: [[&str; 2]; 3] = [["number", "("], ["memory", "("], ["name", ":"]];
 
 /// What the code takes. Settings that can only be what they are (`fixed`) are none.

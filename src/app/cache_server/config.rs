@@ -1,12 +1,12 @@
 //! The cache server's settings: read from boot arguments, shown and changed by CONFIG.
 //!
-//! One table ([`PARAMETERS`]) has a row for each: its name, how it is read and how it is shown, so boot
-//! arguments, CONFIG GET and CONFIG SET cannot disagree. Rows of kind `Fixed` exist because clients ask
-//! for them; they can be set to what they are and to nothing else.
+//! What each is called, and how it is read and shown, says the table in [`parameters`].
+//!
+//! [`parameters`]: super::parameters
 
-use super::number::{parse_i64, parse_size};
+use super::parameters::Parameter;
 use crate::cache::eviction::EvictionPolicy;
-use crate::error::{Error, Kind, Result, ShortText, Subsystem};
+use crate::error::Result;
 use alloc::vec::Vec;
 
 /// The port of the Redis protocol.
@@ -39,10 +39,37 @@ pub struct CacheConfig {
     pub bulk_bytes_max: u64,
     /// Bytes of one unfinished request, at most.
     pub query_bytes_max: u64,
+    /// Bytes of replies to one client that are under way, at most; 0 for no bound.
+    pub output_limit: OutputLimit,
     /// Microseconds above which a command is logged; 0 for every one, below 0 for none.
     pub slower_than_us: i64,
     /// Entries of the slow log.
     pub slowlog_len: u64,
+}
+
+/// How much output a client may have under way (`client-output-buffer-limit normal`).
+///
+/// No request is run while 64 KiB of replies wait, so what can exceed a limit is a single turn's replies: it is
+/// held against the hard limit, and against the soft one if that is to last for 0 seconds. A peer that
+/// does not read what little waits is ended by TCP's own timeouts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Bytes at which the client is ended at once; 0 for no bound.
+    pub hard_bytes: u64,
+    /// Bytes at which it is ended if that lasts; 0 for no bound.
+    pub soft_bytes: u64,
+    /// Seconds that it has to last.
+    pub soft_secs: u64,
+}
+
+impl OutputLimit {
+    /// True if a client is to be ended with so much under way.
+    #[inline]
+    pub(super) fn is_passed(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let passes = |limit: u64| limit != 0 && bytes >= limit;
+        passes(self.hard_bytes) || self.soft_secs == 0 && passes(self.soft_bytes)
+    }
 }
 
 impl Default for CacheConfig {
@@ -56,303 +83,10 @@ impl Default for CacheConfig {
             clients_max: DEFAULT_CLIENTS_MAX,
             bulk_bytes_max: super::store::ENTRY_BYTES_MAX as u64,
             query_bytes_max: DEFAULT_QUERY_BYTES_MAX,
+            output_limit: OutputLimit::default(),
             slower_than_us: DEFAULT_SLOWER_THAN_US,
             slowlog_len: DEFAULT_SLOWLOG_LEN,
         }
-    }
-}
-
-const NOT_A_NUMBER: &str = "argument couldn't be parsed into an integer";
-const IMMUTABLE: &str = "can't set immutable config";
-
-/// How a setting is read and shown.
-enum Access {
-    /// A number in a range, `memory` ones with a suffix.
-    Number {
-        get: fn(&CacheConfig) -> u64,
-        set: fn(&mut CacheConfig, u64),
-        range: Range,
-        is_memory: bool,
-    },
-    /// A number that may be negative.
-    Signed {
-        get: fn(&CacheConfig) -> i64,
-        set: fn(&mut CacheConfig, i64),
-    },
-    /// The eviction policy.
-    Policy,
-    /// The password.
-    Password,
-    /// The port: set at boot only.
-    Port,
-    /// Always this.
-    Fixed(&'static str),
-}
-
-/// The values a number may have, and how a refusal tells them.
-#[derive(Clone, Copy)]
-struct Range {
-    least: u64,
-    most: u64,
-    text: &'static str,
-}
-
-/// A range of literals.
-macro_rules! range {
-    ($least:literal, $most:literal) => {
-        Range {
-            least: $least,
-            most: $most,
-            text: concat!(
-                "argument must be between ",
-                $least,
-                " and ",
-                $most,
-                " inclusive"
-            ),
-        }
-    };
-}
-
-const ANY: Range = range!(0, 18446744073709551615);
-const INTEGER: Range = range!(0, 2147483647);
-/// Redis has no smaller buffers.
-const BUFFER: Range = range!(1048576, 9223372036854775807);
-
-/// A setting.
-pub(super) struct Parameter {
-    /// Its name, as in redis.conf.
-    pub name: &'static str,
-    access: Access,
-}
-
-const fn number(
-    name: &'static str,
-    range: Range,
-    get: fn(&CacheConfig) -> u64,
-    set: fn(&mut CacheConfig, u64),
-) -> Parameter {
-    Parameter {
-        name,
-        access: Access::Number {
-            get,
-            set,
-            range,
-            is_memory: false,
-        },
-    }
-}
-
-const fn memory(
-    name: &'static str,
-    range: Range,
-    get: fn(&CacheConfig) -> u64,
-    set: fn(&mut CacheConfig, u64),
-) -> Parameter {
-    Parameter {
-        name,
-        access: Access::Number {
-            get,
-            set,
-            range,
-            is_memory: true,
-        },
-    }
-}
-
-const fn fixed(name: &'static str, value: &'static str) -> Parameter {
-    Parameter {
-        name,
-        access: Access::Fixed(value),
-    }
-}
-
-/// All settings.
-pub(super) const PARAMETERS: &[Parameter] = &[
-    memory(
-        "maxmemory",
-        ANY,
-        |c| c.memory_max_bytes,
-        |c, v| c.memory_max_bytes = v,
-    ),
-    Parameter {
-        name: "maxmemory-policy",
-        access: Access::Policy,
-    },
-    number(
-        "maxmemory-samples",
-        range!(1, 64),
-        |c| u64::from(c.policy.samples),
-        |c, v| c.policy.samples = v as u32,
-    ),
-    number(
-        "lfu-log-factor",
-        INTEGER,
-        |c| u64::from(c.policy.lfu_log_factor),
-        |c, v| c.policy.lfu_log_factor = v as u32,
-    ),
-    number(
-        "lfu-decay-time",
-        INTEGER,
-        |c| u64::from(c.policy.lfu_decay_minutes),
-        |c, v| c.policy.lfu_decay_minutes = v as u32,
-    ),
-    Parameter {
-        name: "requirepass",
-        access: Access::Password,
-    },
-    number(
-        "timeout",
-        INTEGER,
-        |c| c.timeout_secs,
-        |c, v| c.timeout_secs = v,
-    ),
-    number(
-        "maxclients",
-        range!(1, 4294967295),
-        |c| c.clients_max,
-        |c, v| c.clients_max = v,
-    ),
-    memory(
-        "proto-max-bulk-len",
-        BUFFER,
-        |c| c.bulk_bytes_max,
-        |c, v| c.bulk_bytes_max = v,
-    ),
-    memory(
-        "client-query-buffer-limit",
-        BUFFER,
-        |c| c.query_bytes_max,
-        |c, v| c.query_bytes_max = v,
-    ),
-    Parameter {
-        name: "slowlog-log-slower-than",
-        access: Access::Signed {
-            get: |c| c.slower_than_us,
-            set: |c, v| c.slower_than_us = v,
-        },
-    },
-    number(
-        "slowlog-max-len",
-        range!(0, 9223372036854775807),
-        |c| c.slowlog_len,
-        |c, v| c.slowlog_len = v,
-    ),
-    Parameter {
-        name: "port",
-        access: Access::Port,
-    },
-    fixed("save", ""),
-    fixed("appendonly", "no"),
-    fixed("databases", "16"),
-    fixed("bind", "*"),
-    fixed("tcp-keepalive", "300"),
-    fixed("daemonize", "no"),
-    fixed("cluster-enabled", "no"),
-    fixed("io-threads", "1"),
-    fixed("appendfsync", "no"),
-    fixed("notify-keyspace-events", ""),
-    fixed("lazyfree-lazy-eviction", "no"),
-    fixed("lazyfree-lazy-expire", "no"),
-    fixed("activedefrag", "yes"),
-    fixed("hz", "10"),
-    fixed("tls-port", "0"),
-    fixed("dir", "/"),
-    fixed("dbfilename", ""),
-];
-
-impl Parameter {
-    /// The setting of that name.
-    pub(super) fn named(name: &[u8]) -> Option<&'static Self> {
-        PARAMETERS
-            .iter()
-            .find(|parameter| name.eq_ignore_ascii_case(parameter.name.as_bytes()))
-    }
-
-    /// Hands its value, as text, to `show`.
-    pub(super) fn show(&self, config: &CacheConfig, show: impl FnOnce(&[u8])) {
-        let mut buffer = itoa::Buffer::new();
-        match self.access {
-            Access::Number { get, .. } => show(buffer.format(get(config)).as_bytes()),
-            Access::Signed { get, .. } => show(buffer.format(get(config)).as_bytes()),
-            Access::Policy => show(config.policy.name().as_bytes()),
-            Access::Password => show(&config.password),
-            Access::Port => show(buffer.format(config.port).as_bytes()),
-            Access::Fixed(value) => show(value.as_bytes()),
-        }
-    }
-
-    /// Changes it while the server runs.
-    ///
-    /// # Errors
-    /// `BadValue`, which says what the value must be, or that it cannot change.
-    pub(crate) fn change(&self, config: &mut CacheConfig, value: &[u8]) -> Result<()> {
-        match self.access {
-            Access::Port => Err(self.bad(IMMUTABLE)),
-            _ => self.set(config, value),
-        }
-    }
-
-    fn bad(&self, expected: &'static str) -> Error {
-        let key = ShortText::new(self.name);
-        Error::new(Subsystem::Cache, Kind::BadValue { key, expected })
-    }
-
-    /// Sets it.
-    ///
-    /// # Errors
-    /// `BadValue`, which says what the value must be.
-    pub(super) fn set(&self, config: &mut CacheConfig, value: &[u8]) -> Result<()> {
-        let bad = |expected| self.bad(expected);
-        match self.access {
-            Access::Number {
-                set,
-                range,
-                is_memory,
-                ..
-            } => {
-                let parsed = if is_memory {
-                    parse_size(value).ok_or(bad("argument must be a memory value"))?
-                } else {
-                    let number = parse_i64(value).ok_or(bad(NOT_A_NUMBER))?;
-                    u64::try_from(number).map_err(|_| bad(range.text))?
-                };
-                if !(range.least..=range.most).contains(&parsed) {
-                    return Err(bad(range.text));
-                }
-                set(config, parsed);
-            }
-            Access::Signed { set, .. } => {
-                let parsed = parse_i64(value).ok_or(bad(NOT_A_NUMBER))?;
-                set(config, parsed);
-            }
-            Access::Policy => {
-                let name = core::str::from_utf8(value).unwrap_or_default();
-                config.policy = config.policy.renamed(name).ok_or(bad(
-                    "argument(s) must be one of the following: volatile-lru, volatile-lfu, \
-                     volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, \
-                     noeviction",
-                ))?;
-            }
-            Access::Password => {
-                let mut password = Vec::new();
-                password.try_reserve_exact(value.len())?;
-                password.extend_from_slice(value);
-                config.password = password;
-            }
-            Access::Port => {
-                let port = parse_i64(value).and_then(|port| u16::try_from(port).ok());
-                config.port = port
-                    .filter(|&port| port != 0)
-                    .ok_or(bad("a port, 1 to 65535"))?;
-            }
-            Access::Fixed(fixed) => {
-                if value != fixed.as_bytes() {
-                    return Err(bad(IMMUTABLE));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -15,14 +15,22 @@ mod application;
 mod commands;
 mod config;
 mod counters;
+mod gate;
 mod glob;
 mod head;
+#[cfg(test)]
+mod hold_tests;
 mod inline;
 mod number;
+mod parameters;
+mod recent;
 mod reply;
+#[cfg(test)]
+mod reply_tests;
 mod resp;
 mod server;
 mod session;
+mod sha256;
 mod slowlog;
 pub mod store;
 #[cfg(test)]
@@ -39,10 +47,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use commands::{COMMAND_COUNT, Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
+use gate::{Gate, Held};
 use reply::Reply;
 use resp::{Limits, Parsed, Parser};
 use server::{CommandTotals, Runs, Server, Totals};
-use session::{Fate, Seat, Session, Sessions};
+use session::{Fate, Session, Sessions};
 use slowlog::SlowLog;
 use store::Store;
 
@@ -57,8 +66,8 @@ pub struct CacheServer {
     runs: Runs,
     /// When keys are expired next, at the earliest.
     expiry_not_before: Instant,
-    /// When idle clients are looked for next; `None` without `timeout` or clients.
-    idle_check: Option<Instant>,
+    /// When clients are looked for next that are idle for too long, or held up for long enough; `None` without any.
+    client_check: Option<Instant>,
 }
 
 impl CacheServer {
@@ -78,9 +87,12 @@ impl CacheServer {
             store: Store::new(frames, memory_budget_bytes, config.policy, seed),
             config,
             sessions: Sessions::default(),
+            gate: Gate::default(),
             totals: Totals::default(),
             totals_at_reset: Totals::default(),
             commands: [CommandTotals::default(); COMMAND_COUNT],
+            error_words: [0; server::ERROR_WORDS.len()],
+            recent: recent::Recent::new(now),
             slowlog: SlowLog::default(),
             doomed: Vec::new(),
             clock,
@@ -102,14 +114,17 @@ impl CacheServer {
             server,
             runs: Runs::default(),
             expiry_not_before: now,
-            idle_check: None,
+            client_check: None,
         }
     }
 
     /// Runs the requests in `turn.input` until it or the room for replies ends.
-    fn serve(&mut self, seat: &mut Seat, turn: &mut Turn<'_>) -> Progress {
-        let (session, parser) = seat.parts();
-        session.last_active = turn.now;
+    fn serve(
+        &mut self,
+        session: &mut Session,
+        parser: &mut Parser,
+        turn: &mut Turn<'_>,
+    ) -> Progress {
         let mut consumed = 0;
         let next = loop {
             let input = &turn.input[consumed..];
@@ -126,10 +141,15 @@ impl CacheServer {
                     consumed += bytes;
                     break Next::Close;
                 }
+                Step::Yields(bytes) => {
+                    turn.input = &turn.input[consumed + bytes..];
+                    let rest = self.receive_held(session, parser, turn);
+                    consumed += bytes + rest.consumed;
+                    break rest.next;
+                }
             }
         };
         parser.trim();
-        session.query_bytes = turn.input.len() - consumed;
         Progress { consumed, next }
     }
 
@@ -191,10 +211,13 @@ impl CacheServer {
                 parser.remember(input, row);
             }
         }
-        if session.fate == Fate::Closing {
-            Step::Ends(consumed)
-        } else {
-            Step::Done(consumed)
+        match session.fate {
+            Fate::Open => Step::Done(consumed),
+            Fate::Closing => Step::Ends(consumed),
+            Fate::Yielding => {
+                self.yield_turn(session);
+                Step::Yields(consumed)
+            }
         }
     }
 
@@ -227,8 +250,10 @@ impl CacheServer {
                     output,
                     protocol: session.protocol,
                 };
+                let start = reply.output.len();
                 reply.error(&error, parser.args(input));
-                self.server.totals.errors += 1;
+                let text = reply.output.as_slice().get(start..);
+                self.server.count_error(text.unwrap_or_default());
                 Step::Ends(input.len())
             }
         }
@@ -251,10 +276,12 @@ impl CacheServer {
         self.runs.clear();
     }
 
-    /// Dooms clients that were idle for longer than `timeout`, and finds when to look again.
-    fn find_idle(&mut self, now: Instant) {
+    /// Frees the clients that were held up for long enough, dooms those that were idle for longer than
+    /// `timeout`, and finds when to look again.
+    fn check_clients(&mut self, now: Instant) {
+        self.end_waits(now);
+        self.client_check = self.gate_deadline(Held::Free);
         let timeout = Duration::from_secs(self.server.config.timeout_secs);
-        self.idle_check = None;
         if timeout.as_nanos() == 0 {
             return;
         }
@@ -263,13 +290,11 @@ impl CacheServer {
         } = &mut self.server;
         for session in sessions.iter() {
             let ends = session.last_active + timeout;
-            if ends <= now {
+            if ends > now {
+                self.client_check = Some(self.client_check.map_or(ends, |check| check.min(ends)));
+            } else if session.held == Held::Free && doomed.try_reserve(1).is_ok() {
                 // Without memory for the list they are found again at the next look.
-                if doomed.try_reserve(1).is_ok() {
-                    doomed.push(session.connection);
-                }
-            } else {
-                self.idle_check = Some(self.idle_check.map_or(ends, |check| check.min(ends)));
+                doomed.push(session.connection);
             }
         }
     }
@@ -293,6 +318,8 @@ enum Step {
     Waits(Next),
     /// The connection ends; so many bytes are done with.
     Ends(usize),
+    /// It was run, and what follows may have to wait; so many bytes are done with.
+    Yields(usize),
 }
 
 impl Service for CacheServer {
@@ -323,8 +350,8 @@ impl Service for CacheServer {
             .clients
             .set(self.server.sessions.len() as u64);
         let timeout_secs = self.server.config.timeout_secs;
-        if timeout_secs > 0 && self.idle_check.is_none() {
-            self.idle_check = Some(now + Duration::from_secs(timeout_secs));
+        if timeout_secs > 0 && self.client_check.is_none() {
+            self.client_check = Some(now + Duration::from_secs(timeout_secs));
         }
         Next::MORE
     }
@@ -340,21 +367,37 @@ impl Service for CacheServer {
         let output_before = turn.output.len();
         let timeout_before = self.server.config.timeout_secs;
         self.server.set_time(turn.now);
-        let progress = self.serve(&mut seat, &mut turn);
+        let received = turn.input.len();
+        let (session, parser) = seat.parts();
+        session.last_active = turn.now;
+        let mut progress = if self.server.gate.is_shut() {
+            self.receive_held(session, parser, &mut turn)
+        } else {
+            self.serve(session, parser, &mut turn)
+        };
+        session.query_bytes = received - progress.consumed;
         self.server.sessions.put_back(seat);
         if self.server.config.timeout_secs != timeout_before {
             // CONFIG SET: the clients that are there already are looked at by the new one.
-            self.idle_check = Some(turn.now);
+            self.client_check = Some(turn.now);
         }
         self.close_runs();
         self.server.totals.input_bytes += progress.consumed as u64;
-        self.server.totals.output_bytes += (turn.output.len() - output_before) as u64;
+        let output_bytes = turn.output.len() - output_before;
+        self.server.totals.output_bytes += output_bytes as u64;
+        self.server.totals.turns += 1;
+        self.server.recent.note(received, output_bytes);
+        if self.server.config.output_limit.is_passed(output_bytes) {
+            progress.next = Next::Abort;
+        }
         self.server.publish(&before);
         progress
     }
 
     fn close(&mut self, id: ConnectionId) {
-        self.server.sessions.close(id);
+        if let Some(held) = self.server.sessions.close(id) {
+            self.server.gate.forget(held);
+        }
         self.server
             .counters
             .clients
@@ -375,15 +418,15 @@ impl Service for CacheServer {
                 now + EXPIRY_INTERVAL
             };
         }
-        if self.idle_check.is_some_and(|check| check <= now) {
-            self.find_idle(now);
+        if self.client_check.is_some_and(|check| check <= now) {
+            self.check_clients(now);
         }
         self.server.publish(&before);
     }
 
     #[inline]
     fn deadline(&self) -> Option<Instant> {
-        match (self.expiry_deadline(), self.idle_check) {
+        match (self.expiry_deadline(), self.client_check) {
             (Some(expiry), Some(idle)) => Some(expiry.min(idle)),
             (one, other) => one.or(other),
         }
@@ -392,5 +435,13 @@ impl Service for CacheServer {
     #[inline]
     fn take_doomed(&mut self) -> Option<ConnectionId> {
         self.server.doomed.pop()
+    }
+
+    #[inline]
+    fn take_ready(&mut self) -> Option<ConnectionId> {
+        if !self.server.gate.has_news() {
+            return None;
+        }
+        self.next_released()
     }
 }

@@ -100,6 +100,21 @@ impl Reply<'_> {
         self.bulk(itoa::Buffer::new().format(value).as_bytes());
     }
 
+    /// A quotient, as a number with a fraction: four digits of it.
+    pub(super) fn ratio(&mut self, number: u64, of: u64) {
+        let parts = u128::from(number) * 10_000 / u128::from(of.max(1));
+        let mut text = heapless::String::<40>::new();
+        // 40 bytes hold any two numbers of this size.
+        let _ = core::fmt::write(
+            &mut text,
+            format_args!("{}.{:04}", parts / 10_000, parts % 10_000),
+        );
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => self.raw(&[b",", text.as_bytes(), b"\r\n"]),
+        }
+    }
+
     /// No value.
     #[inline]
     pub(super) fn null(&mut self) {
@@ -151,14 +166,14 @@ impl Reply<'_> {
     }
 
     /// The lines of a HELP subcommand, as statuses.
-    pub(super) fn help(&mut self, command: &str, lines: &[&str]) {
-        self.array(lines.len() + 3);
+    pub(super) fn help(&mut self, command: &str, text: &str) {
+        self.array(text.lines().count() + 3);
         self.raw(&[
             b"+",
             command.as_bytes(),
             b" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n",
         ]);
-        lines.iter().for_each(|line| self.status(line));
+        text.lines().for_each(|line| self.status(line));
         self.status("HELP");
         self.status("    Prints this help.");
     }
@@ -241,6 +256,7 @@ impl Reply<'_> {
                 "WRONGPASS invalid username-password pair or user is disabled."
             }
             CommandFault::Text(text) => text,
+            CommandFault::Told => return,
         };
         self.raw(&[b"-", text.as_bytes(), b"\r\n"]);
     }

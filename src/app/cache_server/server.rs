@@ -3,7 +3,9 @@
 use super::commands::COMMAND_COUNT;
 use super::config::CacheConfig;
 use super::counters::KvCounters;
-use super::session::Sessions;
+use super::gate::Gate;
+use super::recent::Recent;
+use super::session::{Session, Sessions};
 use super::slowlog::SlowLog;
 use super::store::{Events, Look, Store, Touch, Value};
 use crate::app::Power;
@@ -33,6 +35,8 @@ pub(super) struct Totals {
     pub output_bytes: u64,
     /// SELECT, SWAPDB and MOVE: keys may have come and gone in two databases, their sum the same.
     pub moves: u64,
+    /// Turns: each reads once and writes once.
+    pub turns: u64,
     /// What happened in the keyspace.
     pub events: Events,
 }
@@ -48,7 +52,57 @@ pub(super) struct CommandTotals {
     pub rejected: u64,
     /// Times it ran and answered with an error.
     pub failed: u64,
+    /// Calls by how long they took, see [`CommandTotals::bucket_nanos`].
+    pub histogram: [u32; LATENCY_BUCKETS],
 }
+
+/// Buckets of a latency histogram: from a microsecond to half a minute, by factors of two.
+pub(super) const LATENCY_BUCKETS: usize = 26;
+/// The first bucket takes 2^10 nanoseconds and what is below.
+const FIRST_BUCKET_LOG2: u32 = 10;
+
+impl CommandTotals {
+    /// The longest time that a bucket counts: the bounds of Redis' histograms.
+    pub(super) fn bucket_nanos(number: usize) -> u64 {
+        let power = 1 << (FIRST_BUCKET_LOG2 + number as u32);
+        power + (power >> 7) - 1
+    }
+
+    /// The time that so many thousandths of the calls did not exceed.
+    pub(super) fn percentile_nanos(&self, thousandths: u64) -> u64 {
+        let all: u64 = self.histogram.iter().map(|&calls| u64::from(calls)).sum();
+        let mut left = (all * thousandths).div_ceil(1000);
+        let within = self.histogram.iter().position(|&calls| {
+            let is_here = left <= u64::from(calls);
+            left = left.saturating_sub(u64::from(calls));
+            is_here
+        });
+        Self::bucket_nanos(within.unwrap_or(LATENCY_BUCKETS - 1))
+    }
+
+    /// Counts calls of so many nanoseconds each.
+    #[inline]
+    fn count(&mut self, calls: u32, nanos: u64) {
+        self.calls += u64::from(calls);
+        self.nanos += nanos * u64::from(calls);
+        let log2 = (nanos.max(1) - 1)
+            .checked_ilog2()
+            .map_or(0, |log2| log2 + 1);
+        let number = log2.saturating_sub(FIRST_BUCKET_LOG2) as usize;
+        self.histogram[number.min(LATENCY_BUCKETS - 1)] += calls;
+    }
+}
+
+/// First words of errors, as INFO counts them.
+pub(super) const ERROR_WORDS: [&str; 7] = [
+    "ERR",
+    "NOAUTH",
+    "NOPROTO",
+    "OOM",
+    "UNBLOCKED",
+    "WRONGPASS",
+    "WRONGTYPE",
+];
 
 /// Commands of one turn, in runs of the same command: counted once a run, timed once a turn.
 #[derive(Default)]
@@ -97,12 +151,18 @@ pub(super) struct Server {
     pub config: CacheConfig,
     /// The clients, but for the one whose turn it is.
     pub sessions: Sessions,
+    /// What holds clients up.
+    pub gate: Gate,
     /// What was counted.
     pub totals: Totals,
     /// `totals` at the last CONFIG RESETSTAT.
     pub totals_at_reset: Totals,
     /// What was counted by command since the last CONFIG RESETSTAT.
     pub commands: [CommandTotals; COMMAND_COUNT],
+    /// Errors by [`ERROR_WORDS`] since the last CONFIG RESETSTAT.
+    pub error_words: [u64; ERROR_WORDS.len()],
+    /// What happened lately.
+    pub recent: Recent,
     /// Slow commands.
     pub slowlog: SlowLog,
     /// Connections to be ended by the stack.
@@ -123,7 +183,29 @@ pub(super) struct Server {
     pub run_id: [u8; 40],
 }
 
+/// Entries looked at for one eviction, at most: a bounded pause, and as good as exact.
+const SAMPLES_MAX: u32 = 64;
+
 impl Server {
+    /// Counts an error whose reply is `text`.
+    pub(super) fn count_error(&mut self, text: &[u8]) {
+        self.totals.errors += 1;
+        let word = text.strip_prefix(b"-").unwrap_or_default();
+        let is_it = |known: &&str| {
+            word.strip_prefix(known.as_bytes())
+                .is_some_and(|rest| rest.starts_with(b" "))
+        };
+        if let Some(number) = ERROR_WORDS.iter().position(is_it) {
+            self.error_words[number] += 1;
+        }
+    }
+
+    /// Bytes that clients take beside the keyspace, `asking` among them.
+    pub(super) fn client_bytes(&self, asking: &Session) -> u64 {
+        let all = self.sessions.iter().chain([asking]);
+        all.map(|session| session.bytes() as u64).sum()
+    }
+
     /// [`Store::look`] for a command that reads: counts a hit or a miss, if it is sure.
     #[inline(always)]
     pub(super) fn look(&mut self, database: u8, key: &[u8]) -> Look<'_> {
@@ -150,13 +232,18 @@ impl Server {
     #[inline]
     pub(super) fn set_time(&mut self, now: Instant) {
         self.now = now;
+        if now >= self.recent.next_sample() {
+            self.recent.sample(now, &self.totals);
+        }
         let nanos = self.clock.boot_unix_nanos() + now.as_nanos();
         self.store.set_time(nanos / NANOS_PER_MILLI);
     }
 
     /// Makes the keyspace obey settings that were changed.
     pub(super) fn apply_settings(&mut self) {
-        self.store.set_policy(self.config.policy);
+        let mut policy = self.config.policy;
+        policy.samples = policy.samples.min(SAMPLES_MAX);
+        self.store.set_policy(policy);
         self.store.set_limit(self.memory_limit_bytes());
         self.slowlog.set_limit(self.config.slowlog_len);
     }
@@ -183,8 +270,7 @@ impl Server {
         self.counters.duration.observe_many(mean, count);
         for &(command, count) in runs.as_slice() {
             let command = usize::from(command);
-            self.commands[command].calls += u64::from(count);
-            self.commands[command].nanos += mean * u64::from(count);
+            self.commands[command].count(count, mean);
             self.counters.commands[command].add(u64::from(count));
         }
     }
@@ -210,6 +296,7 @@ impl Server {
             input_bytes: now.input_bytes - base.input_bytes,
             output_bytes: now.output_bytes - base.output_bytes,
             moves: now.moves - base.moves,
+            turns: now.turns - base.turns,
             events: Events {
                 evicted: events.evicted - at_reset.evicted,
                 expired_lazily: events.expired_lazily - at_reset.expired_lazily,

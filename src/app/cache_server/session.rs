@@ -1,5 +1,6 @@
 //! What the server knows of each client: from its connection to its end.
 
+use super::gate::Held;
 use super::reply::Protocol;
 use super::resp::Parser;
 use crate::error::Result;
@@ -32,6 +33,8 @@ pub(super) enum Fate {
     Open,
     /// It ends when the reply has been sent.
     Closing,
+    /// It goes on, but what follows the command may have to wait.
+    Yielding,
 }
 
 /// One client.
@@ -57,6 +60,8 @@ pub(super) struct Session {
     pub hearing: Hearing,
     /// Whether it goes on.
     pub fate: Fate,
+    /// Whether it is held up.
+    pub held: Held,
     /// Its last command, by row of the command table.
     pub last_command: Option<u16>,
     /// CLIENT NO-EVICT was asked for; it changes nothing here but what CLIENT LIST shows.
@@ -65,8 +70,13 @@ pub(super) struct Session {
     pub query_bytes: usize,
     /// The name it gave itself.
     pub name: Vec<u8>,
-    /// The library it runs on, and its version (CLIENT SETINFO).
-    pub library: [Vec<u8>; 2],
+}
+
+impl Session {
+    /// Bytes it takes: itself, its name, and what it sent that is no whole request yet.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.capacity() + self.query_bytes
+    }
 }
 
 /// A client and its request parser: arguments lie in the parser while commands change the client.
@@ -140,11 +150,11 @@ impl Sessions {
             is_authenticated,
             hearing: Hearing::All,
             fate: Fate::Open,
+            held: Held::Free,
             last_command: None,
             is_no_evict: false,
             query_bytes: 0,
             name: Vec::new(),
-            library: [Vec::new(), Vec::new()],
         };
         // A vector of one is the stable way to a box whose memory may be refused.
         let mut one = Vec::new();
@@ -181,15 +191,20 @@ impl Sessions {
         self.slots[slot] = Some(seat);
     }
 
-    /// Removes a client; true if it was there.
-    pub(super) fn close(&mut self, connection: ConnectionId) -> bool {
-        let is_there = self.take(connection).is_some();
-        self.count -= usize::from(is_there);
-        is_there
+    /// Removes a client, and tells what held it up if it was there.
+    pub(super) fn close(&mut self, connection: ConnectionId) -> Option<Held> {
+        let held = self.take(connection)?.held;
+        self.count -= 1;
+        Some(held)
     }
 
     /// All clients but one that is out for its turn.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.slots.iter().flatten().map(|seat| &**seat)
+    }
+
+    /// All clients but one that is out for its turn, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slots.iter_mut().flatten().map(|seat| seat.parts().0)
     }
 }

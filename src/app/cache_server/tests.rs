@@ -17,7 +17,7 @@ use std::vec;
 const BOOT_UNIX_NANOS: u64 = 1_700_000_000_000_000_000;
 
 #[derive(Default)]
-struct Machine {
+pub(super) struct Machine {
     now_nanos: AtomicU64,
     is_off: AtomicBool,
 }
@@ -38,16 +38,16 @@ impl Power for Machine {
     }
 }
 
-struct Fixture {
-    server: CacheServer,
-    machine: &'static Machine,
+pub(super) struct Fixture {
+    pub(super) server: CacheServer,
+    pub(super) machine: &'static Machine,
     counters: Arc<KvCounters>,
-    output: Output,
+    pub(super) output: Output,
 }
 
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 40_000);
 
-fn connection(slot: u32) -> ConnectionId {
+pub(super) fn connection(slot: u32) -> ConnectionId {
     ConnectionId {
         slot,
         generation: 1,
@@ -55,7 +55,7 @@ fn connection(slot: u32) -> ConnectionId {
 }
 
 impl Fixture {
-    fn new(settings: &[(&str, &str)]) -> Self {
+    pub(super) fn new(settings: &[(&str, &str)]) -> Self {
         let machine: &'static Machine = Box::leak(Box::default());
         let mut config = CacheConfig::default();
         for (key, value) in settings {
@@ -83,13 +83,13 @@ impl Fixture {
         fixture
     }
 
-    fn open(&mut self, slot: u32) -> Next {
+    pub(super) fn open(&mut self, slot: u32) -> Next {
         self.output.clear();
         self.server
             .open(connection(slot), PEER, self.machine.now(), &mut self.output)
     }
 
-    fn receive(&mut self, slot: u32, input: &[u8]) -> Progress {
+    pub(super) fn receive(&mut self, slot: u32, input: &[u8]) -> Progress {
         let (id, now) = (connection(slot), self.machine.now());
         self.server.receive(Turn {
             id,
@@ -119,11 +119,11 @@ impl Fixture {
     }
 
     /// Sends a line from connection 0 and returns the reply, line ends shown as blanks.
-    fn ask(&mut self, line: &str) -> String {
+    pub(super) fn ask(&mut self, line: &str) -> String {
         self.ask_as(0, line)
     }
 
-    fn ask_as(&mut self, slot: u32, line: &str) -> String {
+    pub(super) fn ask_as(&mut self, slot: u32, line: &str) -> String {
         self.output.clear();
         self.receive(slot, format!("{line}\r\n").as_bytes());
         String::from_utf8_lossy(self.output.as_slice())
@@ -131,7 +131,7 @@ impl Fixture {
             .replace("\r\n", " ")
     }
 
-    fn pass_millis(&self, millis: u64) {
+    pub(super) fn pass_millis(&self, millis: u64) {
         self.machine
             .now_nanos
             .fetch_add(millis * NANOS_PER_MILLI, Relaxed);

@@ -1,6 +1,7 @@
 //! CLIENT: what clients say of themselves, and what others see of them.
 
 use super::{COMMANDS, Context};
+use crate::app::cache_server::gate::Held;
 use crate::app::cache_server::number::{integer, parse_i64, refused, refused_text};
 use crate::app::cache_server::reply::{Protocol, Reply};
 use crate::app::cache_server::resp::Args;
@@ -49,31 +50,6 @@ pub(super) fn getname(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `CLIENT SETINFO LIB-NAME name | LIB-VER version` (Redis 7.2, but libraries send it to all)
-pub(super) fn setinfo(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let (field, text) = (args.at(2), args.at(3));
-    let number = match field {
-        _ if field.eq_ignore_ascii_case(b"LIB-NAME") => 0,
-        _ if field.eq_ignore_ascii_case(b"LIB-VER") => 1,
-        _ => {
-            context.reply.raw(&[b"-ERR Unrecognized option '"]);
-            context.reply.quoted(field, usize::MAX);
-            context.reply.raw(&[b"'\r\n"]);
-            return Ok(());
-        }
-    };
-    if !is_plain(text) {
-        return Err(refused_text(if number == 0 {
-            "ERR lib-name cannot contain spaces, newlines or special characters."
-        } else {
-            "ERR lib-ver cannot contain spaces, newlines or special characters."
-        }));
-    }
-    context.session.library[number] = kept(text)?;
-    context.reply.ok();
-    Ok(())
-}
-
 /// `CLIENT ID`
 pub(super) fn id(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context
@@ -102,10 +78,7 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     match args.get(2) {
         None => {}
         Some(word) if word.eq_ignore_ascii_case(b"TYPE") && args.len() == 4 => {
-            match client_type(context, args.at(3)) {
-                Some(known) => is_normal = known,
-                None => return Ok(()),
-            }
+            is_normal = is_normal_type(context, args.at(3))?;
         }
         Some(word) if word.eq_ignore_ascii_case(b"ID") && args.len() > 3 => {
             for text in args.from(3) {
@@ -131,20 +104,24 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a client type means ordinary clients; writes the error and returns `None` if there is no such
-/// type.
-fn client_type(context: &mut Context<'_>, word: &[u8]) -> Option<bool> {
+/// Whether a client type means ordinary clients.
+fn is_normal_type(context: &mut Context<'_>, word: &[u8]) -> Result<bool> {
     let known = ["normal", "master", "slave", "replica", "pubsub"];
-    if known
-        .iter()
-        .any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
-    {
-        return Some(word.eq_ignore_ascii_case(b"normal"));
+    let is = |name: &&str| word.eq_ignore_ascii_case(name.as_bytes());
+    if !known.iter().any(is) {
+        return context.refuse("ERR Unknown client type '", word, "'");
     }
-    context.reply.raw(&[b"-ERR Unknown client type '"]);
-    context.reply.quoted(word, usize::MAX);
-    context.reply.raw(&[b"'\r\n"]);
-    None
+    Ok(is(&"normal"))
+}
+
+/// The letters of CLIENT LIST: blocked, spared by eviction, or nothing special.
+fn flags(session: &Session) -> &'static str {
+    match (session.held != Held::Free, session.is_no_evict) {
+        (true, true) => "be",
+        (true, false) => "b",
+        (false, true) => "e",
+        (false, false) => "N",
+    }
 }
 
 /// Writes the line of one client.
@@ -152,18 +129,19 @@ fn describe(reply: &mut Reply<'_>, session: &Session, port: u16, now: Instant) -
     let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
     writeln!(
         reply,
-        "id={} addr={} laddr=0.0.0.0:{port} fd={} name={} age={} idle={} flags=N db={} sub=0 psub=0 \
+        "id={} addr={} laddr=0.0.0.0:{port} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 \
          ssub=0 multi=-1 qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
-         tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={} events=r cmd={} user=default redir=-1 resp={}",
         session.id,
         session.peer,
         session.connection.slot,
         text(&session.name),
         now.since(session.opened).as_secs(),
         now.since(session.last_active).as_secs(),
+        flags(session),
         session.database,
         session.query_bytes,
-        session.query_bytes + size_of::<Session>(),
+        session.bytes(),
         session
             .last_command
             .map_or("NULL", |row| COMMANDS[usize::from(row)].name),
@@ -172,8 +150,6 @@ fn describe(reply: &mut Reply<'_>, session: &Session, port: u16, now: Instant) -
         } else {
             2
         },
-        text(&session.library[0]),
-        text(&session.library[1]),
     )?;
     Ok(())
 }
@@ -229,16 +205,10 @@ pub(super) fn kill(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             let text = value.rsplit(|&b| b == b':').next().unwrap_or_default();
             victims.nobody |= parse_i64(text) != Some(i64::from(port));
         } else if is("TYPE") {
-            match client_type(context, value) {
-                Some(is_normal) => victims.nobody |= !is_normal,
-                None => return Ok(()),
-            }
+            victims.nobody |= !is_normal_type(context, value)?;
         } else if is("USER") {
             if value != b"default" {
-                context.reply.raw(&[b"-ERR No such user '"]);
-                context.reply.quoted(value, usize::MAX);
-                context.reply.raw(&[b"'\r\n"]);
-                return Ok(());
+                return context.refuse("ERR No such user '", value, "'");
             }
         } else if is("SKIPME") && value.eq_ignore_ascii_case(b"yes") {
             skips_me = true;
@@ -305,56 +275,55 @@ pub(super) fn no_evict(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
     Ok(())
 }
 
-/// `CLIENT GETREDIR`: there is no tracking, so no redirection.
-pub(super) fn getredir(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.reply.integer(-1);
-    Ok(())
-}
-
-/// `CLIENT UNBLOCK id`: no command blocks, so no client is unblocked.
-pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let is_reason =
-        |word: &[u8]| word.eq_ignore_ascii_case(b"TIMEOUT") || word.eq_ignore_ascii_case(b"ERROR");
-    if args.get(3).is_some_and(|word| !is_reason(word)) {
-        return Err(refused_text(
-            "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
-        ));
-    }
-    integer(args.at(2))?;
-    context.reply.integer(0);
-    Ok(())
-}
-
 /// `CLIENT HELP`
 pub(super) fn help(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context.reply.help(
         "CLIENT",
-        &[
-            "GETNAME",
-            "    Return the name of the current connection.",
-            "GETREDIR",
-            "    Return the client ID we are redirecting to when tracking is enabled.",
-            "ID",
-            "    Return the ID of the current connection.",
-            "INFO",
-            "    Return information about the current client connection.",
-            "KILL <ip:port>",
-            "    Kill connection made from <ip:port>.",
-            "KILL <option> <value> [<option> <value> [...]]",
-            "    Kill connections. Options are: ADDR, LADDR, TYPE, USER, ID, SKIPME.",
-            "LIST [options ...]",
-            "    Return information about client connections. Options are: TYPE, ID.",
-            "NO-EVICT (ON|OFF)",
-            "    Protect current client connection from eviction.",
-            "REPLY (ON|OFF|SKIP)",
-            "    Control the replies sent to the current connection.",
-            "SETINFO <option> <value>",
-            "    Set client meta attr. Options are: LIB-NAME, LIB-VER.",
-            "SETNAME <name>",
-            "    Assign the name <name> to the current connection.",
-            "UNBLOCK <clientid> [TIMEOUT|ERROR]",
-            "    Unblock the specified blocked client.",
-        ],
+        "CACHING (YES|NO)\n\
+         \x20   Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.\n\
+         GETREDIR\n\
+         \x20   Return the client ID we are redirecting to when tracking is enabled.\n\
+         GETNAME\n\
+         \x20   Return the name of the current connection.\n\
+         ID\n\
+         \x20   Return the ID of the current connection.\n\
+         INFO\n\
+         \x20   Return information about the current client connection.\n\
+         KILL <ip:port>\n\
+         \x20   Kill connection made from <ip:port>.\n\
+         KILL <option> <value> [<option> <value> [...]]\n\
+         \x20   Kill connections. Options are:\n\
+         \x20   * ADDR (<ip:port>|<unixsocket>:0)\n\
+         \x20     Kill connections made from the specified address\n\
+         \x20   * LADDR (<ip:port>|<unixsocket>:0)\n\
+         \x20     Kill connections made to specified local address\n\
+         \x20   * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)\n\
+         \x20     Kill connections by type.\n\
+         \x20   * USER <username>\n\
+         \x20     Kill connections authenticated by <username>.\n\
+         \x20   * SKIPME (YES|NO)\n\
+         \x20     Skip killing current connection (default: yes).\n\
+         LIST [options ...]\n\
+         \x20   Return information about client connections. Options:\n\
+         \x20   * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)\n\
+         \x20     Return clients of specified type.\n\
+         UNPAUSE\n\
+         \x20   Stop the current client pause, resuming traffic.\n\
+         PAUSE <timeout> [WRITE|ALL]\n\
+         \x20   Suspend all, or just write, clients for <timeout> milliseconds.\n\
+         REPLY (ON|OFF|SKIP)\n\
+         \x20   Control the replies sent to the current connection.\n\
+         SETNAME <name>\n\
+         \x20   Assign the name <name> to the current connection.\n\
+         UNBLOCK <clientid> [TIMEOUT|ERROR]\n\
+         \x20   Unblock the specified blocked client.\n\
+         TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]\n\
+         \x20        [OPTIN] [OPTOUT] [NOLOOP]\n\
+         \x20   Control server assisted client side caching.\n\
+         TRACKINGINFO\n\
+         \x20   Report tracking status for the current connection.\n\
+         NO-EVICT (ON|OFF)\n\
+         \x20   Protect current client connection from eviction.",
     );
     Ok(())
 }

@@ -1,24 +1,12 @@
 //! COMMAND: the command table, told to clients.
 
-use super::{COMMANDS, Command, Context, Flags, Group, find, subcommand};
+use super::describe::{categories, describe_all, describe_one, document_all, document_one};
+use super::document::{Document, KeySpec};
+use super::{COMMANDS, Command, Context, find, subcommand};
 use crate::app::cache_server::glob;
 use crate::app::cache_server::number::{refused, refused_text};
-use crate::app::cache_server::reply::Reply;
 use crate::app::cache_server::resp::Args;
 use crate::error::{CommandFault, Result};
-
-/// Flags that clients are told, by name.
-const FLAG_NAMES: [(&str, Flags); 9] = [
-    ("write", Flags::WRITE),
-    ("readonly", Flags::READONLY),
-    ("denyoom", Flags::DENYOOM),
-    ("admin", Flags::ADMIN),
-    ("noscript", Flags::NOSCRIPT),
-    ("loading", Flags::LOADING),
-    ("stale", Flags::STALE),
-    ("fast", Flags::FAST),
-    ("no_auth", Flags::NO_AUTH),
-];
 
 /// The row, or the subcommand, of a name such as `get` or `client|list`.
 fn named(name: &[u8]) -> Option<&'static Command> {
@@ -32,10 +20,7 @@ fn named(name: &[u8]) -> Option<&'static Command> {
 
 /// `COMMAND`
 pub(super) fn all(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.reply.array(COMMANDS.len());
-    COMMANDS
-        .iter()
-        .for_each(|command| describe(&mut context.reply, command));
+    describe_all(&mut context.reply);
     Ok(())
 }
 
@@ -53,7 +38,7 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     context.reply.array(args.len() - 2);
     for name in args.from(2) {
         match named(name) {
-            Some(command) => describe(&mut context.reply, command),
+            Some(command) => describe_one(&mut context.reply, command),
             None => context.reply.null_array(),
         }
     }
@@ -66,21 +51,22 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         args.get(at)
             .is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
     };
-    let shows: &dyn Fn(&Command) -> bool = match args.len() {
+    let shows: &dyn Fn(&Document) -> bool = match args.len() {
         2 => &|_| true,
         5 if is(2, "FILTERBY") && is(3, "MODULE") => &|_| false,
-        5 if is(2, "FILTERBY") && is(3, "ACLCAT") => &|command| {
-            categories(command).any(|category| args.at(4).eq_ignore_ascii_case(category.as_bytes()))
+        5 if is(2, "FILTERBY") && is(3, "ACLCAT") => &|document| {
+            categories(*document)
+                .any(|category| args.at(4).eq_ignore_ascii_case(category.as_bytes()))
         },
         5 if is(2, "FILTERBY") && is(3, "PATTERN") => {
-            &|command| glob::matches(args.at(4), command.name.as_bytes())
+            &|document| glob::matches(args.at(4), document.name().as_bytes())
         }
         _ => return Err(refused(CommandFault::Syntax)),
     };
     let reply = &mut context.reply;
-    reply.array(COMMANDS.iter().filter(|command| shows(command)).count());
-    for command in COMMANDS.iter().filter(|command| shows(command)) {
-        reply.bulk(command.name.as_bytes());
+    reply.array(Document::all().filter(|document| shows(document)).count());
+    for document in Document::all().filter(|document| shows(document)) {
+        reply.bulk(document.name().as_bytes());
     }
     Ok(())
 }
@@ -89,35 +75,43 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 pub(super) fn docs(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let reply = &mut context.reply;
     if args.len() == 2 {
-        reply.map(COMMANDS.len());
-        COMMANDS.iter().for_each(|command| document(reply, command));
+        document_all(reply);
         return Ok(());
     }
     reply.map(args.from(2).filter(|name| named(name).is_some()).count());
     args.from(2)
         .filter_map(named)
-        .for_each(|command| document(reply, command));
+        .for_each(|command| document_one(reply, command));
     Ok(())
 }
 
-/// `COMMAND GETKEYS command [argument ...]`
-pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let mut command = named(args.at(2)).ok_or(refused_text("ERR Invalid command specified"))?;
-    if !command.subcommands.is_empty()
-        && let Some(found) = args.get(3).and_then(|name| subcommand(command, name))
+/// The command that the arguments from 2 on are, its own name among them.
+fn given(args: Args<'_>) -> Result<&'static Command> {
+    let invalid = refused_text("ERR Invalid command specified");
+    let name = args.at(2);
+    let mut command = named(name).filter(|_| !name.contains(&b'|'));
+    if let Some(container) = command
+        && !container.subcommands.is_empty()
+        && let Some(name) = args.get(3)
     {
-        command = found;
+        command = subcommand(container, name);
     }
+    let command = command.ok_or(invalid)?;
     if command.keys.first == 0 {
         return Err(refused_text("ERR The command has no key arguments"));
     }
-    let count = args.len() - 2;
-    if !command.fits(count) {
+    if !command.fits(args.len() - 2) {
         return Err(refused_text(
             "ERR Invalid number of arguments specified for command",
         ));
     }
-    let keys = command.keys;
+    Ok(command)
+}
+
+/// `COMMAND GETKEYS command [argument ...]`
+pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let keys = given(args)?.keys;
+    let count = args.len() - 2;
     let last = match usize::try_from(keys.last) {
         Ok(last) => last,
         Err(_) => count - usize::from(keys.last.unsigned_abs()),
@@ -128,94 +122,64 @@ pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     Ok(())
 }
 
+/// `COMMAND GETKEYSANDFLAGS command [argument ...]`
+pub(super) fn getkeysandflags(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let command = given(args)?;
+    let specs = Document::named(command.name).into_iter();
+    let specs = specs.flat_map(Document::key_specs);
+    let numbers = |spec: &KeySpec| {
+        let [first, last, step, _] = spec
+            .numbers
+            .map(|number| usize::from(number.unsigned_abs()));
+        let end = match spec.numbers[1] {
+            0.. => first + last,
+            _ => args.len() - 2 - last,
+        };
+        (first..=end).step_by(step)
+    };
+    let reply = &mut context.reply;
+    reply.array(specs.clone().map(|spec| numbers(&spec).count()).sum());
+    for spec in specs {
+        let flags = match command.name {
+            // The one command here whose flags depend on its options.
+            "set" if args.from(5).any(|word| word.eq_ignore_ascii_case(b"GET")) => {
+                "RW access update"
+            }
+            "set" => "OW update",
+            _ => spec.flags,
+        };
+        for number in numbers(&spec) {
+            reply.array(2);
+            reply.bulk(args.at(number + 2));
+            reply.set(flags.split(' ').count());
+            flags.split(' ').for_each(|flag| reply.status(flag));
+        }
+    }
+    Ok(())
+}
+
 /// `COMMAND HELP`
 pub(super) fn help(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context.reply.help(
         "COMMAND",
-        &[
-            "(no subcommand)",
-            "    Return details about all Redis commands.",
-            "COUNT",
-            "    Return the total number of commands in this Redis server.",
-            "LIST",
-            "    Return a list of all commands in this Redis server.",
-            "INFO [<command-name> ...]",
-            "    Return details about multiple Redis commands.",
-            "    If no command names are given, documentation details for all",
-            "    commands are returned.",
-            "DOCS [<command-name> ...]",
-            "    Return documentation details about multiple Redis commands.",
-            "    If no command names are given, documentation details for all",
-            "    commands are returned.",
-            "GETKEYS <full-command>",
-            "    Return the keys from a full Redis command.",
-        ],
+        "(no subcommand)\n\
+         \x20   Return details about all Redis commands.\n\
+         COUNT\n\
+         \x20   Return the total number of commands in this Redis server.\n\
+         LIST\n\
+         \x20   Return a list of all commands in this Redis server.\n\
+         INFO [<command-name> ...]\n\
+         \x20   Return details about multiple Redis commands.\n\
+         \x20   If no command names are given, documentation details for all\n\
+         \x20   commands are returned.\n\
+         DOCS [<command-name> ...]\n\
+         \x20   Return documentation details about multiple Redis commands.\n\
+         \x20   If no command names are given, documentation details for all\n\
+         \x20   commands are returned.\n\
+         GETKEYS <full-command>\n\
+         \x20   Return the keys from a full Redis command.\n\
+         GETKEYSANDFLAGS <full-command>\n\
+         \x20   Return the keys and the access flags from a full Redis command.",
     );
     Ok(())
-}
-
-/// The ACL categories that Redis derives from a command's flags and group, without their `@`.
-fn categories(command: &Command) -> impl Iterator<Item = &'static str> {
-    let flags = command.flags;
-    [
-        ("write", flags.has(Flags::WRITE)),
-        ("read", flags.has(Flags::READONLY)),
-        ("keyspace", command.group == Group::Generic),
-        ("string", command.group == Group::String),
-        ("connection", command.group == Group::Connection),
-        ("admin", flags.has(Flags::ADMIN)),
-        ("dangerous", flags.has(Flags::ADMIN)),
-        ("fast", flags.has(Flags::FAST)),
-        ("slow", !flags.has(Flags::FAST)),
-    ]
-    .into_iter()
-    .filter_map(|(name, applies)| applies.then_some(name))
-}
-
-/// Writes the ten facts of COMMAND INFO.
-fn describe(reply: &mut Reply<'_>, command: &Command) {
-    reply.array(10);
-    reply.bulk(command.name.as_bytes());
-    reply.integer(i64::from(command.arity));
-    let flags = FLAG_NAMES
-        .iter()
-        .filter(|(_, flag)| command.flags.has(*flag));
-    reply.set(flags.clone().count());
-    flags.for_each(|(name, _)| reply.status(name));
-    reply.integer(i64::from(command.keys.first));
-    reply.integer(i64::from(command.keys.last));
-    reply.integer(i64::from(command.keys.step));
-    reply.set(categories(command).count());
-    categories(command).for_each(|name| reply.raw(&[b"+@", name.as_bytes(), b"\r\n"]));
-    // Tips and key specifications: none beyond what the three numbers above say.
-    reply.array(0);
-    reply.array(0);
-    reply.array(command.subcommands.len());
-    command
-        .subcommands
-        .iter()
-        .for_each(|subcommand| describe(reply, subcommand));
-}
-
-/// Writes the documentation of one command, its name first.
-fn document(reply: &mut Reply<'_>, command: &Command) {
-    reply.bulk(command.name.as_bytes());
-    let has_subcommands = !command.subcommands.is_empty();
-    reply.map(3 + usize::from(has_subcommands));
-    for (key, value) in [
-        ("summary", command.summary),
-        ("since", command.since),
-        ("group", command.group.name()),
-    ] {
-        reply.bulk(key.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    if has_subcommands {
-        reply.bulk(b"subcommands");
-        reply.map(command.subcommands.len());
-        command
-            .subcommands
-            .iter()
-            .for_each(|subcommand| document(reply, subcommand));
-    }
 }

@@ -105,10 +105,7 @@ pub(super) fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             set_name(context, name)?;
             number += 2;
         } else {
-            context.reply.raw(&[b"-ERR Syntax error in HELLO option '"]);
-            context.reply.quoted(word, usize::MAX);
-            context.reply.raw(&[b"'\r\n"]);
-            return Ok(());
+            return context.refuse("ERR Syntax error in HELLO option '", word, "'");
         }
     }
     if !context.session.is_authenticated {

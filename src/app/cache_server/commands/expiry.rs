@@ -77,7 +77,7 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(context: &mut Context<'_>, args: Args<'_>) -> Result<Option<Self>> {
+    fn parse(context: &mut Context<'_>, args: Args<'_>) -> Result<Self> {
         let mut conditions = Self::default();
         for word in args.from(3) {
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -86,13 +86,7 @@ impl Conditions {
                 () if is("XX") => &mut conditions.if_any,
                 () if is("GT") => &mut conditions.if_later,
                 () if is("LT") => &mut conditions.if_sooner,
-                () => {
-                    // The text repeats the word, which no error carries: it is written here.
-                    context.reply.raw(&[b"-ERR Unsupported option "]);
-                    context.reply.quoted(word, usize::MAX);
-                    context.reply.raw(&[b"\r\n"]);
-                    return Ok(None);
-                }
+                () => return context.refuse("ERR Unsupported option ", word, ""),
             };
             *flag = true;
         }
@@ -107,7 +101,7 @@ impl Conditions {
                 "ERR GT and LT options at the same time are not compatible",
             ));
         }
-        Ok(Some(conditions))
+        Ok(conditions)
     }
 
     /// True if a key with the expiry `present` shall end at `at_ms`. No expiry counts as infinitely late.
@@ -127,9 +121,7 @@ fn expire_generic(
     base: Base,
     command: &'static str,
 ) -> Result<()> {
-    let Some(conditions) = Conditions::parse(context, args)? else {
-        return Ok(());
-    };
+    let conditions = Conditions::parse(context, args)?;
     let (key, database) = (args.at(1), context.database());
     let store = &mut context.server.store;
     let now_ms = store.now_ms();

@@ -3,15 +3,17 @@
 
 use super::connection::REDIS_VERSION;
 use super::{COMMANDS, Context};
+use crate::app::cache_server::gate::Held;
 use crate::app::cache_server::reply::Reply;
 use crate::app::cache_server::resp::Args;
-use crate::app::cache_server::server::Server;
+use crate::app::cache_server::server::{ERROR_WORDS, Server};
+use crate::app::cache_server::session::Session;
 use crate::app::cache_server::store::DATABASES;
 use crate::error::Result;
 use core::fmt::Write;
 
 /// Writes the lines of a section after its title.
-type Writer = fn(&mut Reply<'_>, &Server) -> Result<()>;
+type Writer = fn(&mut Reply<'_>, &Server, &Session) -> Result<()>;
 
 /// A section: its name, its title, whether INFO shows it unasked, and what writes it.
 struct Section {
@@ -30,7 +32,7 @@ const fn section(title: &'static str, name: &'static str, write: Writer) -> Sect
     }
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 13] = [
     section("Server", "server", server),
     section("Clients", "clients", clients),
     section("Memory", "memory", memory),
@@ -42,6 +44,11 @@ const SECTIONS: [Section; 11] = [
     Section {
         by_default: false,
         ..section("Commandstats", "commandstats", commandstats)
+    },
+    section("Errorstats", "errorstats", errorstats),
+    Section {
+        by_default: false,
+        ..section("Latencystats", "latencystats", latencystats)
     },
     section("Cluster", "cluster", cluster),
     section("Keyspace", "keyspace", keyspace),
@@ -55,7 +62,11 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     };
     let all = asked("all") || asked("everything");
     let default = args.len() == 1 || asked("default");
-    let Context { server, reply, .. } = context;
+    let Context {
+        server,
+        session,
+        reply,
+    } = context;
     let start = reply.begin_text();
     for section in &SECTIONS {
         if !(all || default && section.by_default || asked(section.name)) {
@@ -65,7 +76,7 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             reply.raw(&[b"\r\n"]);
         }
         reply.raw(&[b"# ", section.title.as_bytes(), b"\r\n"]);
-        (section.write)(reply, server)?;
+        (section.write)(reply, server, session)?;
     }
     reply.end_text(start);
     Ok(())
@@ -78,11 +89,11 @@ macro_rules! lines {
     }};
 }
 
-fn nothing(_: &mut Reply<'_>, _: &Server) -> Result<()> {
+fn nothing(_: &mut Reply<'_>, _: &Server, _: &Session) -> Result<()> {
     Ok(())
 }
 
-fn server(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn server(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     let uptime = server.now.since(server.started).as_secs();
     lines!(reply,
         "redis_version": REDIS_VERSION,
@@ -111,22 +122,22 @@ fn server(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn clients(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn clients(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
+    let peak = server.recent.peak(server.now);
+    let held = |is: fn(&Held) -> bool| {
+        let sessions = server.sessions.iter();
+        sessions.filter(|one| is(&one.held)).count()
+    };
     // The client that asks is out for its turn.
     lines!(reply,
         "connected_clients": server.sessions.len(),
         "cluster_connections": 0,
         "maxclients": server.config.clients_max,
-        "client_recent_max_input_buffer": server
-            .sessions
-            .iter()
-            .map(|session| session.query_bytes)
-            .max()
-            .unwrap_or(0),
-        "client_recent_max_output_buffer": 0,
-        "blocked_clients": 0,
+        "client_recent_max_input_buffer": peak.input_bytes,
+        "client_recent_max_output_buffer": peak.output_bytes,
+        "blocked_clients": held(|held| *held != Held::Free),
         "tracking_clients": 0,
-        "clients_in_timeout_table": 0,
+        "clients_in_timeout_table": held(|held| matches!(held, Held::Waiting(Some(_)))),
     );
     Ok(())
 }
@@ -156,7 +167,7 @@ impl core::fmt::Display for Hundredths {
     }
 }
 
-fn memory(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn memory(reply: &mut Reply<'_>, server: &Server, asking: &Session) -> Result<()> {
     let sizes = server.store.sizes();
     let used = sizes.used_bytes;
     let overhead = used - sizes.entry_bytes.min(used);
@@ -178,18 +189,34 @@ fn memory(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
         "total_system_memory": server.budget_bytes,
         "total_system_memory_human": Human(server.budget_bytes),
         "used_memory_lua": 0,
+        "used_memory_vm_eval": 0,
+        "used_memory_lua_human": "0B",
+        "used_memory_scripts_eval": 0,
+        "number_of_cached_scripts": 0,
+        "number_of_functions": 0,
+        "number_of_libraries": 0,
+        "used_memory_vm_functions": 0,
+        "used_memory_vm_total": 0,
+        "used_memory_vm_total_human": "0B",
+        "used_memory_functions": 0,
         "used_memory_scripts": 0,
+        "used_memory_scripts_human": "0B",
         "maxmemory": sizes.limit_bytes,
         "maxmemory_human": Human(sizes.limit_bytes),
         "maxmemory_policy": server.config.policy.name(),
         "allocator_frag_ratio": Hundredths(used, sizes.entry_bytes),
         "allocator_frag_bytes": overhead,
-        "mem_fragmentation_ratio": "1.00",
-        "mem_fragmentation_bytes": 0,
+        "allocator_rss_ratio": "1.00",
+        "allocator_rss_bytes": 0,
+        "rss_overhead_ratio": "1.00",
+        "rss_overhead_bytes": 0,
+        "mem_fragmentation_ratio": Hundredths(used, sizes.entry_bytes),
+        "mem_fragmentation_bytes": overhead,
         "mem_not_counted_for_evict": 0,
         "mem_replication_backlog": 0,
+        "mem_total_replication_buffers": 0,
         "mem_clients_slaves": 0,
-        "mem_clients_normal": 0,
+        "mem_clients_normal": server.client_bytes(asking),
         "mem_cluster_links": 0,
         "mem_aof_buffer": 0,
         "mem_allocator": "nos-slab",
@@ -200,40 +227,58 @@ fn memory(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn persistence(reply: &mut Reply<'_>, _: &Server) -> Result<()> {
+fn persistence(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
+    let started = server.clock.boot_unix_nanos() + server.started.as_nanos();
     lines!(reply,
         "loading": 0,
         "async_loading": 0,
+        "current_cow_peak": 0,
+        "current_cow_size": 0,
+        "current_cow_size_age": 0,
+        "current_fork_perc": "0.00",
+        "current_save_keys_processed": 0,
+        "current_save_keys_total": 0,
         "rdb_changes_since_last_save": 0,
         "rdb_bgsave_in_progress": 0,
-        "rdb_last_save_time": 0,
+        "rdb_last_save_time": started / 1_000_000_000,
         "rdb_last_bgsave_status": "ok",
         "rdb_last_bgsave_time_sec": -1,
         "rdb_current_bgsave_time_sec": -1,
         "rdb_saves": 0,
+        "rdb_last_cow_size": 0,
+        "rdb_last_load_keys_expired": 0,
+        "rdb_last_load_keys_loaded": 0,
         "aof_enabled": 0,
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,
         "aof_last_rewrite_time_sec": -1,
         "aof_current_rewrite_time_sec": -1,
         "aof_last_bgrewrite_status": "ok",
+        "aof_rewrites": 0,
+        "aof_rewrites_consecutive_failures": 0,
         "aof_last_write_status": "ok",
+        "aof_last_cow_size": 0,
+        "module_fork_in_progress": 0,
+        "module_fork_last_cow_size": 0,
     );
     Ok(())
 }
 
-fn stats(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn stats(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     let totals = server.totals_since_reset();
+    let rates = server.recent.rates(server.now, &server.totals);
     lines!(reply,
         "total_connections_received": totals.connections,
         "total_commands_processed": totals.commands,
-        "instantaneous_ops_per_sec": 0,
+        "instantaneous_ops_per_sec": rates.commands,
         "total_net_input_bytes": totals.input_bytes,
         "total_net_output_bytes": totals.output_bytes,
         "total_net_repl_input_bytes": 0,
         "total_net_repl_output_bytes": 0,
-        "instantaneous_input_kbps": "0.00",
-        "instantaneous_output_kbps": "0.00",
+        "instantaneous_input_kbps": Hundredths(rates.input_bytes, 1024),
+        "instantaneous_output_kbps": Hundredths(rates.output_bytes, 1024),
+        "instantaneous_input_repl_kbps": "0.00",
+        "instantaneous_output_repl_kbps": "0.00",
         "rejected_connections": totals.connections_rejected,
         "sync_full": 0,
         "sync_partial_ok": 0,
@@ -241,31 +286,43 @@ fn stats(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
         "expired_keys": totals.events.expired_lazily + totals.events.expired_actively,
         "expired_stale_perc": "0.00",
         "expired_time_cap_reached_count": 0,
+        "expire_cycle_cpu_milliseconds": 0,
         "evicted_keys": totals.events.evicted,
         "evicted_clients": 0,
+        "total_eviction_exceeded_time": 0,
+        "current_eviction_exceeded_time": 0,
         "keyspace_hits": totals.hits,
         "keyspace_misses": totals.misses,
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
+        "pubsubshard_channels": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
         "migrate_cached_sockets": 0,
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,
+        "active_defrag_key_hits": 0,
+        "active_defrag_key_misses": 0,
+        "total_active_defrag_time": 0,
+        "current_active_defrag_time": 0,
         "tracking_total_keys": 0,
+        "tracking_total_items": 0,
+        "tracking_total_prefixes": 0,
         "unexpected_error_replies": 0,
         "total_error_replies": totals.errors,
         "dump_payload_sanitizations": 0,
-        "total_reads_processed": totals.commands,
-        "total_writes_processed": totals.commands,
+        "total_reads_processed": totals.turns,
+        "total_writes_processed": totals.turns,
         "io_threaded_reads_processed": 0,
         "io_threaded_writes_processed": 0,
+        "reply_buffer_shrinks": 0,
+        "reply_buffer_expands": 0,
     );
     Ok(())
 }
 
-fn replication(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn replication(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     lines!(reply,
         "role": "master",
         "connected_slaves": 0,
@@ -283,7 +340,7 @@ fn replication(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
 }
 
 /// The time spent in commands: all that the server itself can tell of the processor.
-fn cpu(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn cpu(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     let nanos: u64 = server.commands.iter().map(|command| command.nanos).sum();
     let (secs, micros) = (nanos / 1_000_000_000, nanos / 1000 % 1_000_000);
     lines!(reply,
@@ -291,16 +348,18 @@ fn cpu(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
         "used_cpu_user": format_args!("{secs}.{micros:06}"),
         "used_cpu_sys_children": "0.000000",
         "used_cpu_user_children": "0.000000",
+        "used_cpu_sys_main_thread": "0.000000",
+        "used_cpu_user_main_thread": format_args!("{secs}.{micros:06}"),
     );
     Ok(())
 }
 
-fn cluster(reply: &mut Reply<'_>, _: &Server) -> Result<()> {
+fn cluster(reply: &mut Reply<'_>, _: &Server, _: &Session) -> Result<()> {
     lines!(reply, "cluster_enabled": 0);
     Ok(())
 }
 
-fn commandstats(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn commandstats(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     for (command, totals) in COMMANDS.iter().zip(&server.commands) {
         if totals.calls + totals.rejected == 0 {
             continue;
@@ -319,7 +378,32 @@ fn commandstats(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn keyspace(reply: &mut Reply<'_>, server: &Server) -> Result<()> {
+fn errorstats(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
+    for (word, count) in ERROR_WORDS.iter().zip(server.error_words) {
+        if count > 0 {
+            write!(reply, "errorstat_{word}:count={count}\r\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// Percentiles, each the upper bound of the bucket that holds it.
+fn latencystats(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
+    for (command, totals) in COMMANDS.iter().zip(&server.commands) {
+        if totals.calls == 0 {
+            continue;
+        }
+        write!(reply, "latency_percentiles_usec_{}:", command.name)?;
+        for (mark, thousandths) in [("p50", 500), (",p99", 990), (",p99.9", 999)] {
+            let nanos = totals.percentile_nanos(thousandths);
+            write!(reply, "{mark}={}.{:03}", nanos / 1000, nanos % 1000)?;
+        }
+        reply.raw(&[b"\r\n"]);
+    }
+    Ok(())
+}
+
+fn keyspace(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
     for database in 0..DATABASES {
         let keys = server.store.len(database);
         if keys > 0 {

@@ -1,15 +1,11 @@
-//! Commands that ask the server about itself, or end it: TIME, SLOWLOG, SHUTDOWN.
+//! Commands that ask the server about itself, or end it.
 
 use super::Context;
-use crate::app::cache_server::number::{parse_i64, refused, refused_text};
-use crate::app::cache_server::reply::QUOTED_BYTES_MAX;
+use super::connection::REDIS_VERSION;
+use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
 use crate::error::{CommandFault, Result};
-use core::fmt::Write;
-
-/// Entries that SLOWLOG GET shows unless told otherwise.
-const DEFAULT_ENTRIES: usize = 10;
 
 /// `TIME`
 pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
@@ -18,81 +14,6 @@ pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context.reply.array(2);
     context.reply.bulk_integer((micros / 1_000_000) as i64);
     context.reply.bulk_integer((micros % 1_000_000) as i64);
-    Ok(())
-}
-
-/// `SLOWLOG GET [count]`
-pub(super) fn slowlog_get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    if args.len() > 3 {
-        context
-            .reply
-            .raw(&[b"-ERR unknown subcommand or wrong number of arguments for '"]);
-        context.reply.quoted(args.at(1), QUOTED_BYTES_MAX);
-        context.reply.raw(&[b"'. Try SLOWLOG HELP.\r\n"]);
-        return Ok(());
-    }
-    let count = match args.get(2) {
-        None => DEFAULT_ENTRIES,
-        Some(text) => match parse_i64(text) {
-            Some(-1) => usize::MAX,
-            count => count
-                .and_then(|count| usize::try_from(count).ok())
-                .ok_or(refused_text(
-                    "ERR count should be greater than or equal to -1",
-                ))?,
-        },
-    };
-    let Context { server, reply, .. } = context;
-    let shown = server.slowlog.len().min(count);
-    reply.array(shown);
-    for entry in server.slowlog.entries().take(shown) {
-        reply.array(6);
-        reply.integer(entry.id as i64);
-        reply.integer(entry.unix_secs as i64);
-        reply.integer(entry.micros as i64);
-        reply.array(entry.arguments.len());
-        entry
-            .arguments
-            .iter()
-            .for_each(|argument| reply.bulk(argument));
-        let mut peer = heapless::String::<24>::new();
-        write!(peer, "{}", entry.peer)?;
-        reply.bulk(peer.as_bytes());
-        reply.bulk(&entry.client_name);
-    }
-    Ok(())
-}
-
-/// `SLOWLOG LEN`
-pub(super) fn slowlog_len(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    let len = context.server.slowlog.len();
-    context.reply.count(len);
-    Ok(())
-}
-
-/// `SLOWLOG RESET`
-pub(super) fn slowlog_reset(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.server.slowlog.clear();
-    context.reply.ok();
-    Ok(())
-}
-
-/// `SLOWLOG HELP`
-pub(super) fn slowlog_help(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.reply.help(
-        "SLOWLOG",
-        &[
-            "GET [<count>]",
-            "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-            "    Entries are made of:",
-            "    id, timestamp, time in microseconds, arguments array, client IP and port,",
-            "    client name",
-            "LEN",
-            "    Return the length of the slowlog.",
-            "RESET",
-            "    Reset the slowlog.",
-        ],
-    );
     Ok(())
 }
 
@@ -117,5 +38,35 @@ pub(super) fn shutdown(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
     }
     context.session.fate = Fate::Closing;
     context.server.power.off();
+    Ok(())
+}
+
+/// `LASTSAVE`: nothing is ever saved, so it is the start that a Redis without a snapshot names too.
+pub(super) fn lastsave(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
+    let server = &context.server;
+    let nanos = server.clock.boot_unix_nanos() + server.started.as_nanos();
+    context.reply.integer((nanos / 1_000_000_000) as i64);
+    Ok(())
+}
+
+/// `DEBUG subcommand [argument ...]`: as where `enable-debug-command` is off.
+pub(super) fn debug(_: &mut Context<'_>, _: Args<'_>) -> Result<()> {
+    Err(refused_text(
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+         run it from a local connection, otherwise you need to set this option in the configuration \
+         file, and then restart the server.",
+    ))
+}
+
+/// `LOLWUT [VERSION version]`: the version, as Redis answers where it has no picture to draw.
+pub(super) fn lolwut(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    if args.len() > 2 && args.at(1).eq_ignore_ascii_case(b"VERSION") {
+        integer(args.at(2))?;
+    }
+    let start = context.reply.begin_text();
+    context
+        .reply
+        .raw(&[b"Redis ver. ", REDIS_VERSION.as_bytes(), b"\n"]);
+    context.reply.end_text(start);
     Ok(())
 }

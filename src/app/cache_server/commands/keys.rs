@@ -160,6 +160,9 @@ pub(super) fn copy(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let store = &mut context.server.store;
     let is_allowed = replaces || store.get(to, target, Touch::LookOnly).is_none();
     let is_copied = is_there && is_allowed && store.copy((from, source), (to, target))?;
+    if is_copied {
+        store.unshare(to, target);
+    }
     context.reply.integer(i64::from(is_copied));
     Ok(())
 }
@@ -242,62 +245,18 @@ pub(super) fn object_freq(context: &mut Context<'_>, args: Args<'_>) -> Result<(
 pub(super) fn object_help(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context.reply.help(
         "OBJECT",
-        &[
-            "ENCODING <key>",
-            "    Return the kind of internal representation used in order to store the value",
-            "    associated with a <key>.",
-            "FREQ <key>",
-            "    Return the access frequency index of the <key>. The returned integer is",
-            "    proportional to the logarithm of the recent access frequency of the key.",
-            "IDLETIME <key>",
-            "    Return the idle time of the <key>, that is the approximated number of",
-            "    seconds elapsed since the last access to the key.",
-            "REFCOUNT <key>",
-            "    Return the number of references of the value associated with the specified",
-            "    <key>.",
-        ],
-    );
-    Ok(())
-}
-
-/// `MEMORY USAGE key [SAMPLES count]`
-pub(super) fn memory_usage(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let mut number = 3;
-    while let Some(word) = args.get(number) {
-        let count = args
-            .get(number + 1)
-            .filter(|_| word.eq_ignore_ascii_case(b"SAMPLES"));
-        let count = integer(count.ok_or(refused(CommandFault::Syntax))?)?;
-        if count < 0 {
-            return Err(refused(CommandFault::Syntax));
-        }
-        number += 2;
-    }
-    let database = context.database();
-    match context.server.store.usage_bytes(database, args.at(2)) {
-        Some(bytes) => context.reply.count(bytes),
-        None => context.reply.null(),
-    }
-    Ok(())
-}
-
-/// `MEMORY PURGE`: empty slabs go back by themselves, so there is nothing to purge.
-pub(super) fn memory_purge(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.reply.ok();
-    Ok(())
-}
-
-/// `MEMORY HELP`
-pub(super) fn memory_help(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    context.reply.help(
-        "MEMORY",
-        &[
-            "PURGE",
-            "    Attempt to purge dirty pages for reclamation by the allocator.",
-            "USAGE <key> [SAMPLES <count>]",
-            "    Return memory in bytes used by <key> and its value. Nested values are",
-            "    sampled up to <count> times (default: 5, 0 means sample all).",
-        ],
+        "ENCODING <key>\n\
+         \x20   Return the kind of internal representation used in order to store the value\n\
+         \x20   associated with a <key>.\n\
+         FREQ <key>\n\
+         \x20   Return the access frequency index of the <key>. The returned integer is\n\
+         \x20   proportional to the logarithm of the recent access frequency of the key.\n\
+         IDLETIME <key>\n\
+         \x20   Return the idle time of the <key>, that is the approximated number of\n\
+         \x20   seconds elapsed since the last access to the key.\n\
+         REFCOUNT <key>\n\
+         \x20   Return the number of references of the value associated with the specified\n\
+         \x20   <key>.",
     );
     Ok(())
 }

@@ -7,25 +7,35 @@
 //! A handler that fails with `OutOfMemory` has changed nothing that running it again would not change in
 //! the same way. So a full store is dispatch's business alone: it makes room and runs the handler again.
 
+mod acl;
 mod client;
 mod command;
 mod config;
 mod connection;
 mod counters;
 mod database;
+mod describe;
+mod document;
 mod expiry;
 mod float;
 mod info;
 mod introspection;
 mod keys;
+mod latency;
 mod lcs;
 mod lookup;
+mod memory;
+mod module;
 mod natural;
 mod options;
+mod pause;
 mod repeats;
+mod replication;
 mod scan;
+mod slowlog;
 mod strings;
 mod table;
+mod tracking;
 
 use super::number::refused;
 use super::reply::Reply;
@@ -50,6 +60,23 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Answers with an error that repeats a word of the request, up to its first NUL as in C.
+    ///
+    /// # Errors
+    /// `Told`, always.
+    #[cold]
+    pub(super) fn refuse<T>(&mut self, start: &str, word: &[u8], end: &str) -> Result<T> {
+        self.reply.raw(&[b"-", start.as_bytes()]);
+        let mut word = word.split(|&byte| byte == 0).next().unwrap_or_default();
+        // Line ends become blanks, but at the very end they are cut.
+        while let (true, [rest @ .., b'\r' | b'\n']) = (end.is_empty(), word) {
+            word = rest;
+        }
+        self.reply.quoted(word, usize::MAX);
+        self.reply.raw(&[end.as_bytes(), b"\r\n"]);
+        Err(refused(CommandFault::Told))
+    }
+
     /// The selected database.
     #[inline]
     pub(super) fn database(&self) -> usize {
@@ -100,31 +127,6 @@ impl Flags {
     }
 }
 
-/// The group a command is documented in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
-    /// Strings and counters.
-    String,
-    /// Keys of any type, and their expiry.
-    Generic,
-    /// The connection itself.
-    Connection,
-    /// The server.
-    Server,
-}
-
-impl Group {
-    /// Its name in COMMAND DOCS.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Generic => "generic",
-            Self::Connection => "connection",
-            Self::Server => "server",
-        }
-    }
-}
-
 /// Where keys stand among the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyRange {
@@ -146,12 +148,6 @@ pub(super) struct Command {
     pub flags: Flags,
     /// Its keys.
     pub keys: KeyRange,
-    /// Its group.
-    pub group: Group,
-    /// The version of Redis that had it first.
-    pub since: &'static str,
-    /// What it does.
-    pub summary: &'static str,
     /// Runs it.
     pub handler: Handler,
     /// Its subcommands; then `handler` is not called.
@@ -169,6 +165,11 @@ impl Command {
             count >= arity
         }
     }
+}
+
+/// True if commands of that row may change keys.
+pub(super) fn is_write(row: u16) -> bool {
+    COMMANDS[usize::from(row)].flags.has(Flags::WRITE)
 }
 
 /// Runs one request and writes its reply. Returns the row it was counted under, if it ran.
@@ -190,12 +191,16 @@ pub(super) fn execute(context: &mut Context<'_>, args: Args<'_>) -> Option<u16> 
     row
 }
 
-/// Writes the reply for an error in place of what was written since `start`.
+/// Writes the reply of a request that failed in place of what was written since `start`, and counts it by
+/// its first word.
 #[cold]
 fn answer_error(context: &mut Context<'_>, args: Args<'_>, error: &Error, start: usize) {
-    context.reply.output.truncate(start);
-    context.reply.error(error, args);
-    context.server.totals.errors += 1;
+    if !matches!(error.kind(), Kind::Command(CommandFault::Told)) {
+        context.reply.output.truncate(start);
+        context.reply.error(error, args);
+    }
+    let text = context.reply.output.as_slice().get(start..);
+    context.server.count_error(text.unwrap_or_default());
 }
 
 /// Takes a reply back that the client does not want to hear (CLIENT REPLY).

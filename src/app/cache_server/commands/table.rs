@@ -1,12 +1,12 @@
-//! The command table: a row for each command, by group.
+//! The command table: a row for each command, by group. What is said of them stands in `documents.txt`.
 //!
 //! A container's own handler runs only if no subcommand is named, which its arity rules out.
 
 use super::{
-    Command, Flags, Group, KeyRange, client, command, config, connection, counters, database,
-    expiry, info, introspection, keys, lcs, scan, strings,
+    Command, Flags, KeyRange, acl, client, command, config, connection, counters, database, expiry,
+    info, introspection, keys, latency, lcs, memory, module, pause, replication, scan, slowlog,
+    strings, tracking,
 };
-use Group::{Connection, Generic, Server, String};
 
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
 const READ_SLOW: Flags = Flags::READONLY.and(Flags::TIMED);
@@ -44,18 +44,14 @@ pub(crate) const COMMAND_COUNT: usize = COMMANDS.len();
 
 const NO_SUBCOMMANDS: &[Command] = &[];
 
-/// Rows of two lines: the facts in the order of [`Command`]'s fields, and the summary.
+/// Rows: the facts in the order of [`Command`]'s fields.
 macro_rules! rows {
-    ($($name:literal, $arity:literal, $flags:expr, $keys:ident, $group:ident, $since:literal,
-       $handler:expr, $subcommands:ident; $summary:literal;)+) => {
+    ($($name:literal, $arity:literal, $flags:expr, $keys:ident, $handler:expr, $subcommands:ident;)+) => {
         &[$(Command {
             name: $name,
             arity: $arity,
             flags: $flags,
             keys: $keys,
-            group: $group,
-            since: $since,
-            summary: $summary,
             handler: $handler,
             subcommands: $subcommands,
         }),+]
@@ -64,218 +60,185 @@ macro_rules! rows {
 
 /// The commands.
 pub(crate) static COMMANDS: &[Command] = rows! {
-    "append", 3, GROW_FAST, ONE, String, "2.0.0", strings::append, NO_SUBCOMMANDS;
-        "Append a value to a key";
-    "decr", 2, GROW_FAST, ONE, String, "1.0.0", counters::decr, NO_SUBCOMMANDS;
-        "Decrement the integer value of a key by one";
-    "decrby", 3, GROW_FAST, ONE, String, "1.0.0", counters::decrby, NO_SUBCOMMANDS;
-        "Decrement the integer value of a key by the given number";
-    "get", 2, READ_FAST, ONE, String, "1.0.0", strings::get, NO_SUBCOMMANDS;
-        "Get the value of a key";
-    "getdel", 2, WRITE_FAST, ONE, String, "6.2.0", strings::getdel, NO_SUBCOMMANDS;
-        "Get the value of a key and delete the key";
-    "getex", -2, WRITE_FAST, ONE, String, "6.2.0", strings::getex, NO_SUBCOMMANDS;
-        "Get the value of a key and optionally set its expiration";
-    "getrange", 4, Flags::READONLY, ONE, String, "2.4.0", strings::getrange, NO_SUBCOMMANDS;
-        "Get a substring of the string stored at a key";
-    "getset", 3, GROW_FAST, ONE, String, "1.0.0", strings::getset, NO_SUBCOMMANDS;
-        "Set the string value of a key and return its old value";
-    "incr", 2, GROW_FAST, ONE, String, "1.0.0", counters::incr, NO_SUBCOMMANDS;
-        "Increment the integer value of a key by one";
-    "incrby", 3, GROW_FAST, ONE, String, "1.0.0", counters::incrby, NO_SUBCOMMANDS;
-        "Increment the integer value of a key by the given amount";
-    "incrbyfloat", 3, GROW_FAST, ONE, String, "2.6.0", counters::incrbyfloat, NO_SUBCOMMANDS;
-        "Increment the float value of a key by the given amount";
-    "lcs", -3, READ_SLOW, TWO, String, "7.0.0", lcs::lcs, NO_SUBCOMMANDS;
-        "Find longest common substring";
-    "mget", -2, READ_FAST, ALL, String, "1.0.0", strings::mget, NO_SUBCOMMANDS;
-        "Get the values of all the given keys";
-    "mset", -3, GROW, PAIRS, String, "1.0.1", strings::mset, NO_SUBCOMMANDS;
-        "Set multiple keys to multiple values";
-    "msetnx", -3, GROW, PAIRS, String, "1.0.1", strings::msetnx, NO_SUBCOMMANDS;
-        "Set multiple keys to multiple values, only if none of the keys exist";
-    "psetex", 4, GROW, ONE, String, "2.6.0", strings::psetex, NO_SUBCOMMANDS;
-        "Set the value and expiration in milliseconds of a key";
-    "set", -3, GROW, ONE, String, "1.0.0", strings::set, NO_SUBCOMMANDS;
-        "Set the string value of a key";
-    "setex", 4, GROW, ONE, String, "2.0.0", strings::setex, NO_SUBCOMMANDS;
-        "Set the value and expiration of a key";
-    "setnx", 3, GROW_FAST, ONE, String, "1.0.0", strings::setnx, NO_SUBCOMMANDS;
-        "Set the value of a key, only if the key does not exist";
-    "setrange", 4, GROW, ONE, String, "2.2.0", strings::setrange, NO_SUBCOMMANDS;
-        "Overwrite part of a string at key starting at the specified offset";
-    "strlen", 2, READ_FAST, ONE, String, "2.2.0", strings::strlen, NO_SUBCOMMANDS;
-        "Get the length of the value stored in a key";
-    "substr", 4, Flags::READONLY, ONE, String, "1.0.0", strings::getrange, NO_SUBCOMMANDS;
-        "Get a substring of the string stored at a key";
-    "copy", -3, GROW, TWO, Generic, "6.2.0", keys::copy, NO_SUBCOMMANDS;
-        "Copy a key";
-    "del", -2, Flags::WRITE, ALL, Generic, "1.0.0", keys::del, NO_SUBCOMMANDS;
-        "Delete a key";
-    "exists", -2, READ_FAST, ALL, Generic, "1.0.0", keys::exists, NO_SUBCOMMANDS;
-        "Determine if a key exists";
-    "expire", -3, WRITE_FAST, ONE, Generic, "1.0.0", expiry::expire, NO_SUBCOMMANDS;
-        "Set a key's time to live in seconds";
-    "expireat", -3, WRITE_FAST, ONE, Generic, "1.2.0", expiry::expireat, NO_SUBCOMMANDS;
-        "Set the expiration for a key as a UNIX timestamp";
-    "expiretime", 2, READ_FAST, ONE, Generic, "7.0.0", expiry::expiretime, NO_SUBCOMMANDS;
-        "Get the expiration Unix timestamp for a key";
-    "keys", 2, READ_SLOW, NO_KEYS, Generic, "1.0.0", scan::keys, NO_SUBCOMMANDS;
-        "Find all keys matching the given pattern";
-    "move", 3, WRITE_FAST, ONE, Generic, "1.0.0", keys::move_key, NO_SUBCOMMANDS;
-        "Move a key to another database";
-    "object", -2, Flags::NONE, NO_KEYS, Generic, "2.2.3", keys::object_help, OBJECT;
-        "A container for object introspection commands";
-    "persist", 2, WRITE_FAST, ONE, Generic, "2.2.0", expiry::persist, NO_SUBCOMMANDS;
-        "Remove the expiration from a key";
-    "pexpire", -3, WRITE_FAST, ONE, Generic, "2.6.0", expiry::pexpire, NO_SUBCOMMANDS;
-        "Set a key's time to live in milliseconds";
-    "pexpireat", -3, WRITE_FAST, ONE, Generic, "2.6.0", expiry::pexpireat, NO_SUBCOMMANDS;
-        "Set the expiration for a key as a UNIX timestamp specified in milliseconds";
-    "pexpiretime", 2, READ_FAST, ONE, Generic, "7.0.0", expiry::pexpiretime, NO_SUBCOMMANDS;
-        "Get the expiration Unix timestamp for a key in milliseconds";
-    "pttl", 2, READ_FAST, ONE, Generic, "2.6.0", expiry::pttl, NO_SUBCOMMANDS;
-        "Get the time to live for a key in milliseconds";
-    "randomkey", 1, Flags::READONLY, NO_KEYS, Generic, "1.0.0", keys::randomkey, NO_SUBCOMMANDS;
-        "Return a random key from the keyspace";
-    "rename", 3, Flags::WRITE, TWO, Generic, "1.0.0", keys::rename, NO_SUBCOMMANDS;
-        "Rename a key";
-    "renamenx", 3, WRITE_FAST, TWO, Generic, "1.0.0", keys::renamenx, NO_SUBCOMMANDS;
-        "Rename a key, only if the new key does not exist";
-    "scan", -2, READ_SLOW, NO_KEYS, Generic, "2.8.0", scan::scan, NO_SUBCOMMANDS;
-        "Incrementally iterate the keys space";
-    "touch", -2, READ_FAST, ALL, Generic, "3.2.1", keys::touch, NO_SUBCOMMANDS;
-        "Alters the last access time of a key(s). Returns the number of existing keys specified.";
-    "ttl", 2, READ_FAST, ONE, Generic, "1.0.0", expiry::ttl, NO_SUBCOMMANDS;
-        "Get the time to live for a key in seconds";
-    "type", 2, READ_FAST, ONE, Generic, "1.0.0", keys::type_of, NO_SUBCOMMANDS;
-        "Determine the type stored at key";
-    "unlink", -2, WRITE_FAST, ALL, Generic, "4.0.0", keys::del, NO_SUBCOMMANDS;
-        "Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking.";
-    "auth", -2, HANDSHAKE, NO_KEYS, Connection, "1.0.0", connection::auth, NO_SUBCOMMANDS;
-        "Authenticate to the server";
-    "client", -2, Flags::NONE, NO_KEYS, Connection, "2.4.0", client::help, CLIENT;
-        "A container for client connection commands";
-    "echo", 2, ALWAYS_FAST, NO_KEYS, Connection, "1.0.0", connection::echo, NO_SUBCOMMANDS;
-        "Echo the given string";
-    "hello", -1, HANDSHAKE, NO_KEYS, Connection, "6.0.0", connection::hello, NO_SUBCOMMANDS;
-        "Handshake with Redis";
-    "ping", -1, Flags::FAST, NO_KEYS, Connection, "1.0.0", connection::ping, NO_SUBCOMMANDS;
-        "Ping the server";
-    "quit", -1, HANDSHAKE, NO_KEYS, Connection, "1.0.0", connection::quit, NO_SUBCOMMANDS;
-        "Close the connection";
-    "reset", 1, HANDSHAKE, NO_KEYS, Connection, "6.2.0", connection::reset, NO_SUBCOMMANDS;
-        "Reset the connection";
-    "select", 2, ALWAYS_FAST, NO_KEYS, Connection, "1.0.0", database::select, NO_SUBCOMMANDS;
-        "Change the selected database for the current connection";
-    "command", -1, ALWAYS, NO_KEYS, Server, "2.8.13", command::all, COMMAND;
-        "Get array of Redis command details";
-    "config", -2, Flags::NONE, NO_KEYS, Server, "2.0.0", config::help, CONFIG;
-        "A container for server configuration commands";
-    "dbsize", 1, READ_FAST, NO_KEYS, Server, "1.0.0", database::dbsize, NO_SUBCOMMANDS;
-        "Return the number of keys in the selected database";
-    "flushall", -1, WRITE_SLOW, NO_KEYS, Server, "1.0.0", database::flushall, NO_SUBCOMMANDS;
-        "Remove all keys from all databases";
-    "flushdb", -1, WRITE_SLOW, NO_KEYS, Server, "1.0.0", database::flushdb, NO_SUBCOMMANDS;
-        "Remove all keys from the current database";
-    "info", -1, ALWAYS, NO_KEYS, Server, "1.0.0", info::info, NO_SUBCOMMANDS;
-        "Get information and statistics about the server";
-    "memory", -2, Flags::NONE, NO_KEYS, Server, "4.0.0", keys::memory_help, MEMORY;
-        "A container for memory diagnostics commands";
-    "shutdown", -1, OPERATOR, NO_KEYS, Server, "1.0.0", introspection::shutdown, NO_SUBCOMMANDS;
-        "Synchronously save the dataset to disk and then shut down the server";
-    "slowlog", -2, Flags::NONE, NO_KEYS, Server, "2.2.12", introspection::slowlog_help, SLOWLOG;
-        "A container for slow log commands";
-    "swapdb", 3, WRITE_FAST, NO_KEYS, Server, "4.0.0", database::swapdb, NO_SUBCOMMANDS;
-        "Swaps two Redis databases";
-    "time", 1, ALWAYS_FAST, NO_KEYS, Server, "2.6.0", introspection::time, NO_SUBCOMMANDS;
-        "Return the current server time";
+    "append", 3, GROW_FAST, ONE, strings::append, NO_SUBCOMMANDS;
+    "decr", 2, GROW_FAST, ONE, counters::decr, NO_SUBCOMMANDS;
+    "decrby", 3, GROW_FAST, ONE, counters::decrby, NO_SUBCOMMANDS;
+    "get", 2, READ_FAST, ONE, strings::get, NO_SUBCOMMANDS;
+    "getdel", 2, WRITE_FAST, ONE, strings::getdel, NO_SUBCOMMANDS;
+    "getex", -2, WRITE_FAST, ONE, strings::getex, NO_SUBCOMMANDS;
+    "getrange", 4, Flags::READONLY, ONE, strings::getrange, NO_SUBCOMMANDS;
+    "getset", 3, GROW_FAST, ONE, strings::getset, NO_SUBCOMMANDS;
+    "incr", 2, GROW_FAST, ONE, counters::incr, NO_SUBCOMMANDS;
+    "incrby", 3, GROW_FAST, ONE, counters::incrby, NO_SUBCOMMANDS;
+    "incrbyfloat", 3, GROW_FAST, ONE, counters::incrbyfloat, NO_SUBCOMMANDS;
+    "lcs", -3, READ_SLOW, TWO, lcs::lcs, NO_SUBCOMMANDS;
+    "mget", -2, READ_FAST, ALL, strings::mget, NO_SUBCOMMANDS;
+    "mset", -3, GROW, PAIRS, strings::mset, NO_SUBCOMMANDS;
+    "msetnx", -3, GROW, PAIRS, strings::msetnx, NO_SUBCOMMANDS;
+    "psetex", 4, GROW, ONE, strings::psetex, NO_SUBCOMMANDS;
+    "set", -3, GROW, ONE, strings::set, NO_SUBCOMMANDS;
+    "setex", 4, GROW, ONE, strings::setex, NO_SUBCOMMANDS;
+    "setnx", 3, GROW_FAST, ONE, strings::setnx, NO_SUBCOMMANDS;
+    "setrange", 4, GROW, ONE, strings::setrange, NO_SUBCOMMANDS;
+    "strlen", 2, READ_FAST, ONE, strings::strlen, NO_SUBCOMMANDS;
+    "substr", 4, Flags::READONLY, ONE, strings::getrange, NO_SUBCOMMANDS;
+    "copy", -3, GROW, TWO, keys::copy, NO_SUBCOMMANDS;
+    "del", -2, Flags::WRITE, ALL, keys::del, NO_SUBCOMMANDS;
+    "exists", -2, READ_FAST, ALL, keys::exists, NO_SUBCOMMANDS;
+    "expire", -3, WRITE_FAST, ONE, expiry::expire, NO_SUBCOMMANDS;
+    "expireat", -3, WRITE_FAST, ONE, expiry::expireat, NO_SUBCOMMANDS;
+    "expiretime", 2, READ_FAST, ONE, expiry::expiretime, NO_SUBCOMMANDS;
+    "keys", 2, READ_SLOW, NO_KEYS, scan::keys, NO_SUBCOMMANDS;
+    "move", 3, WRITE_FAST, ONE, keys::move_key, NO_SUBCOMMANDS;
+    "object", -2, Flags::NONE, NO_KEYS, keys::object_help, OBJECT;
+    "persist", 2, WRITE_FAST, ONE, expiry::persist, NO_SUBCOMMANDS;
+    "pexpire", -3, WRITE_FAST, ONE, expiry::pexpire, NO_SUBCOMMANDS;
+    "pexpireat", -3, WRITE_FAST, ONE, expiry::pexpireat, NO_SUBCOMMANDS;
+    "pexpiretime", 2, READ_FAST, ONE, expiry::pexpiretime, NO_SUBCOMMANDS;
+    "pttl", 2, READ_FAST, ONE, expiry::pttl, NO_SUBCOMMANDS;
+    "randomkey", 1, Flags::READONLY, NO_KEYS, keys::randomkey, NO_SUBCOMMANDS;
+    "rename", 3, Flags::WRITE, TWO, keys::rename, NO_SUBCOMMANDS;
+    "renamenx", 3, WRITE_FAST, TWO, keys::renamenx, NO_SUBCOMMANDS;
+    "scan", -2, READ_SLOW, NO_KEYS, scan::scan, NO_SUBCOMMANDS;
+    "touch", -2, READ_FAST, ALL, keys::touch, NO_SUBCOMMANDS;
+    "ttl", 2, READ_FAST, ONE, expiry::ttl, NO_SUBCOMMANDS;
+    "type", 2, READ_FAST, ONE, keys::type_of, NO_SUBCOMMANDS;
+    "unlink", -2, WRITE_FAST, ALL, keys::del, NO_SUBCOMMANDS;
+    "wait", 3, Flags::NOSCRIPT, NO_KEYS, replication::wait, NO_SUBCOMMANDS;
+    "asking", 1, Flags::FAST, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "auth", -2, HANDSHAKE, NO_KEYS, connection::auth, NO_SUBCOMMANDS;
+    "client", -2, Flags::NONE, NO_KEYS, client::help, CLIENT;
+    "cluster", -2, Flags::NONE, NO_KEYS, replication::no_cluster, CLUSTER;
+    "echo", 2, ALWAYS_FAST, NO_KEYS, connection::echo, NO_SUBCOMMANDS;
+    "hello", -1, HANDSHAKE, NO_KEYS, connection::hello, NO_SUBCOMMANDS;
+    "ping", -1, Flags::FAST, NO_KEYS, connection::ping, NO_SUBCOMMANDS;
+    "quit", -1, HANDSHAKE, NO_KEYS, connection::quit, NO_SUBCOMMANDS;
+    "readonly", 1, ALWAYS_FAST, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "readwrite", 1, ALWAYS_FAST, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "reset", 1, HANDSHAKE, NO_KEYS, connection::reset, NO_SUBCOMMANDS;
+    "select", 2, ALWAYS_FAST, NO_KEYS, database::select, NO_SUBCOMMANDS;
+    "acl", -2, Flags::NONE, NO_KEYS, acl::help, ACL;
+    "command", -1, ALWAYS, NO_KEYS, command::all, COMMAND;
+    "config", -2, Flags::NONE, NO_KEYS, config::help, CONFIG;
+    "dbsize", 1, READ_FAST, NO_KEYS, database::dbsize, NO_SUBCOMMANDS;
+    "debug", -2, OPERATOR, NO_KEYS, introspection::debug, NO_SUBCOMMANDS;
+    "flushall", -1, WRITE_SLOW, NO_KEYS, database::flushall, NO_SUBCOMMANDS;
+    "flushdb", -1, WRITE_SLOW, NO_KEYS, database::flushdb, NO_SUBCOMMANDS;
+    "info", -1, ALWAYS, NO_KEYS, info::info, NO_SUBCOMMANDS;
+    "lastsave", 1, ALWAYS_FAST, NO_KEYS, introspection::lastsave, NO_SUBCOMMANDS;
+    "latency", -2, Flags::NONE, NO_KEYS, latency::help, LATENCY;
+    "lolwut", -1, READ_FAST, NO_KEYS, introspection::lolwut, NO_SUBCOMMANDS;
+    "memory", -2, Flags::NONE, NO_KEYS, memory::help, MEMORY;
+    "module", -2, Flags::NONE, NO_KEYS, module::help, MODULE;
+    "replicaof", 3, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE), NO_KEYS, replication::replicaof, NO_SUBCOMMANDS;
+    "role", 1, SESSION.and(Flags::FAST), NO_KEYS, replication::role, NO_SUBCOMMANDS;
+    "shutdown", -1, OPERATOR, NO_KEYS, introspection::shutdown, NO_SUBCOMMANDS;
+    "slaveof", 3, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE), NO_KEYS, replication::replicaof, NO_SUBCOMMANDS;
+    "slowlog", -2, Flags::NONE, NO_KEYS, slowlog::help, SLOWLOG;
+    "swapdb", 3, WRITE_FAST, NO_KEYS, database::swapdb, NO_SUBCOMMANDS;
+    "time", 1, ALWAYS_FAST, NO_KEYS, introspection::time, NO_SUBCOMMANDS;
 };
 
 const OBJECT: &[Command] = rows! {
-    "object|encoding", 3, Flags::READONLY, SECOND, Generic, "2.2.3", keys::object_encoding, NO_SUBCOMMANDS;
-        "Inspect the internal encoding of a Redis object";
-    "object|freq", 3, Flags::READONLY, SECOND, Generic, "4.0.0", keys::object_freq, NO_SUBCOMMANDS;
-        "Get the logarithmic access frequency counter of a Redis object";
-    "object|help", 2, ALWAYS, NO_KEYS, Generic, "6.2.0", keys::object_help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "object|idletime", 3, Flags::READONLY, SECOND, Generic, "2.2.3", keys::object_idletime, NO_SUBCOMMANDS;
-        "Get the time since a Redis object was last accessed";
-    "object|refcount", 3, Flags::READONLY, SECOND, Generic, "2.2.3", keys::object_refcount, NO_SUBCOMMANDS;
-        "Get the number of references to the value of the key";
+    "object|encoding", 3, Flags::READONLY, SECOND, keys::object_encoding, NO_SUBCOMMANDS;
+    "object|freq", 3, Flags::READONLY, SECOND, keys::object_freq, NO_SUBCOMMANDS;
+    "object|help", 2, ALWAYS, NO_KEYS, keys::object_help, NO_SUBCOMMANDS;
+    "object|idletime", 3, Flags::READONLY, SECOND, keys::object_idletime, NO_SUBCOMMANDS;
+    "object|refcount", 3, Flags::READONLY, SECOND, keys::object_refcount, NO_SUBCOMMANDS;
 };
 
 const CLIENT: &[Command] = rows! {
-    "client|getname", 2, SESSION, NO_KEYS, Connection, "2.6.9", client::getname, NO_SUBCOMMANDS;
-        "Get the current connection name";
-    "client|getredir", 2, SESSION, NO_KEYS, Connection, "6.0.0", client::getredir, NO_SUBCOMMANDS;
-        "Get tracking notifications redirection client ID if any";
-    "client|help", 2, ALWAYS, NO_KEYS, Connection, "5.0.0", client::help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "client|id", 2, SESSION, NO_KEYS, Connection, "5.0.0", client::id, NO_SUBCOMMANDS;
-        "Returns the client ID for the current connection";
-    "client|info", 2, SESSION, NO_KEYS, Connection, "6.2.0", client::info, NO_SUBCOMMANDS;
-        "Returns information about the current client connection.";
-    "client|kill", -3, OPERATOR, NO_KEYS, Connection, "2.4.0", client::kill, NO_SUBCOMMANDS;
-        "Kill the connection of a client";
-    "client|list", -2, OPERATOR, NO_KEYS, Connection, "2.4.0", client::list, NO_SUBCOMMANDS;
-        "Get the list of client connections";
-    "client|no-evict", 3, OPERATOR, NO_KEYS, Connection, "7.0.0", client::no_evict, NO_SUBCOMMANDS;
-        "Set client eviction mode for the current connection";
-    "client|reply", 3, SESSION, NO_KEYS, Connection, "3.2.0", client::reply, NO_SUBCOMMANDS;
-        "Instruct the server whether to reply to commands";
-    "client|setinfo", 4, SESSION, NO_KEYS, Connection, "7.2.0", client::setinfo, NO_SUBCOMMANDS;
-        "Set client or connection specific info";
-    "client|setname", 3, SESSION, NO_KEYS, Connection, "2.6.9", client::setname, NO_SUBCOMMANDS;
-        "Set the current connection name";
-    "client|unblock", -3, OPERATOR, NO_KEYS, Connection, "5.0.0", client::unblock, NO_SUBCOMMANDS;
-        "Unblock a client blocked in a blocking command from a different connection";
+    "client|caching", 3, SESSION, NO_KEYS, tracking::caching, NO_SUBCOMMANDS;
+    "client|getname", 2, SESSION, NO_KEYS, client::getname, NO_SUBCOMMANDS;
+    "client|getredir", 2, SESSION, NO_KEYS, tracking::getredir, NO_SUBCOMMANDS;
+    "client|help", 2, ALWAYS, NO_KEYS, client::help, NO_SUBCOMMANDS;
+    "client|id", 2, SESSION, NO_KEYS, client::id, NO_SUBCOMMANDS;
+    "client|info", 2, SESSION, NO_KEYS, client::info, NO_SUBCOMMANDS;
+    "client|kill", -3, OPERATOR, NO_KEYS, client::kill, NO_SUBCOMMANDS;
+    "client|list", -2, OPERATOR, NO_KEYS, client::list, NO_SUBCOMMANDS;
+    "client|no-evict", 3, OPERATOR, NO_KEYS, client::no_evict, NO_SUBCOMMANDS;
+    "client|pause", -3, OPERATOR, NO_KEYS, pause::pause, NO_SUBCOMMANDS;
+    "client|reply", 3, SESSION, NO_KEYS, client::reply, NO_SUBCOMMANDS;
+    "client|setname", 3, SESSION, NO_KEYS, client::setname, NO_SUBCOMMANDS;
+    "client|tracking", -3, SESSION, NO_KEYS, tracking::tracking, NO_SUBCOMMANDS;
+    "client|trackinginfo", 2, SESSION, NO_KEYS, tracking::info, NO_SUBCOMMANDS;
+    "client|unblock", -3, OPERATOR, NO_KEYS, pause::unblock, NO_SUBCOMMANDS;
+    "client|unpause", 2, OPERATOR, NO_KEYS, pause::unpause, NO_SUBCOMMANDS;
+};
+
+const CLUSTER: &[Command] = rows! {
+    "cluster|help", 2, ALWAYS, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|info", 2, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|keyslot", 3, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|myid", 2, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|nodes", 2, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|shards", 2, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+    "cluster|slots", 2, Flags::STALE, NO_KEYS, replication::no_cluster, NO_SUBCOMMANDS;
+};
+
+const ACL: &[Command] = rows! {
+    "acl|cat", -2, SESSION, NO_KEYS, acl::cat, NO_SUBCOMMANDS;
+    "acl|deluser", -3, OPERATOR, NO_KEYS, acl::deluser, NO_SUBCOMMANDS;
+    "acl|dryrun", -4, OPERATOR, NO_KEYS, acl::dryrun, NO_SUBCOMMANDS;
+    "acl|getuser", 3, OPERATOR, NO_KEYS, acl::getuser, NO_SUBCOMMANDS;
+    "acl|help", 2, ALWAYS, NO_KEYS, acl::help, NO_SUBCOMMANDS;
+    "acl|list", 2, OPERATOR, NO_KEYS, acl::list, NO_SUBCOMMANDS;
+    "acl|load", 2, OPERATOR, NO_KEYS, acl::load, NO_SUBCOMMANDS;
+    "acl|log", -2, OPERATOR, NO_KEYS, acl::log, NO_SUBCOMMANDS;
+    "acl|save", 2, OPERATOR, NO_KEYS, acl::load, NO_SUBCOMMANDS;
+    "acl|setuser", -3, OPERATOR, NO_KEYS, acl::setuser, NO_SUBCOMMANDS;
+    "acl|users", 2, OPERATOR, NO_KEYS, acl::users, NO_SUBCOMMANDS;
+    "acl|whoami", 2, SESSION, NO_KEYS, acl::whoami, NO_SUBCOMMANDS;
 };
 
 const COMMAND: &[Command] = rows! {
-    "command|count", 2, ALWAYS, NO_KEYS, Server, "2.8.13", command::count, NO_SUBCOMMANDS;
-        "Get total number of Redis commands";
-    "command|docs", -2, ALWAYS, NO_KEYS, Server, "7.0.0", command::docs, NO_SUBCOMMANDS;
-        "Get array of specific Redis command documentation";
-    "command|getkeys", -4, ALWAYS, NO_KEYS, Server, "2.8.13", command::getkeys, NO_SUBCOMMANDS;
-        "Extract keys given a full Redis command";
-    "command|help", 2, ALWAYS, NO_KEYS, Server, "5.0.0", command::help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "command|info", -2, ALWAYS, NO_KEYS, Server, "2.8.13", command::info, NO_SUBCOMMANDS;
-        "Get array of specific Redis command details, or all when no argument is given.";
-    "command|list", -2, ALWAYS, NO_KEYS, Server, "7.0.0", command::list, NO_SUBCOMMANDS;
-        "Get an array of Redis command names";
+    "command|count", 2, ALWAYS, NO_KEYS, command::count, NO_SUBCOMMANDS;
+    "command|docs", -2, ALWAYS, NO_KEYS, command::docs, NO_SUBCOMMANDS;
+    "command|getkeys", -4, ALWAYS, NO_KEYS, command::getkeys, NO_SUBCOMMANDS;
+    "command|getkeysandflags", -4, ALWAYS, NO_KEYS, command::getkeysandflags, NO_SUBCOMMANDS;
+    "command|help", 2, ALWAYS, NO_KEYS, command::help, NO_SUBCOMMANDS;
+    "command|info", -2, ALWAYS, NO_KEYS, command::info, NO_SUBCOMMANDS;
+    "command|list", -2, ALWAYS, NO_KEYS, command::list, NO_SUBCOMMANDS;
 };
 
 const CONFIG: &[Command] = rows! {
-    "config|get", -3, OPERATOR, NO_KEYS, Server, "2.0.0", config::get, NO_SUBCOMMANDS;
-        "Get the values of configuration parameters";
-    "config|help", 2, ALWAYS, NO_KEYS, Server, "5.0.0", config::help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "config|resetstat", 2, OPERATOR, NO_KEYS, Server, "2.0.0", config::resetstat, NO_SUBCOMMANDS;
-        "Reset the stats returned by INFO";
-    "config|rewrite", 2, OPERATOR, NO_KEYS, Server, "2.8.0", config::rewrite, NO_SUBCOMMANDS;
-        "Rewrite the configuration file with the in memory configuration";
-    "config|set", -4, OPERATOR, NO_KEYS, Server, "2.0.0", config::set, NO_SUBCOMMANDS;
-        "Set configuration parameters to the given values";
+    "config|get", -3, OPERATOR, NO_KEYS, config::get, NO_SUBCOMMANDS;
+    "config|help", 2, ALWAYS, NO_KEYS, config::help, NO_SUBCOMMANDS;
+    "config|resetstat", 2, OPERATOR, NO_KEYS, config::resetstat, NO_SUBCOMMANDS;
+    "config|rewrite", 2, OPERATOR, NO_KEYS, config::rewrite, NO_SUBCOMMANDS;
+    "config|set", -4, OPERATOR, NO_KEYS, config::set, NO_SUBCOMMANDS;
+};
+
+const LATENCY: &[Command] = rows! {
+    "latency|doctor", 2, OPERATOR, NO_KEYS, latency::doctor, NO_SUBCOMMANDS;
+    "latency|graph", 3, OPERATOR, NO_KEYS, latency::graph, NO_SUBCOMMANDS;
+    "latency|help", 2, ALWAYS, NO_KEYS, latency::help, NO_SUBCOMMANDS;
+    "latency|histogram", -2, OPERATOR, NO_KEYS, latency::histogram, NO_SUBCOMMANDS;
+    "latency|history", 3, OPERATOR, NO_KEYS, latency::history, NO_SUBCOMMANDS;
+    "latency|latest", 2, OPERATOR, NO_KEYS, latency::latest, NO_SUBCOMMANDS;
+    "latency|reset", -2, OPERATOR, NO_KEYS, latency::reset, NO_SUBCOMMANDS;
 };
 
 const MEMORY: &[Command] = rows! {
-    "memory|help", 2, ALWAYS, NO_KEYS, Server, "4.0.0", keys::memory_help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "memory|purge", 2, Flags::NONE, NO_KEYS, Server, "4.0.0", keys::memory_purge, NO_SUBCOMMANDS;
-        "Ask the allocator to release memory";
-    "memory|usage", -3, Flags::READONLY, SECOND, Server, "4.0.0", keys::memory_usage, NO_SUBCOMMANDS;
-        "Estimate the memory usage of a key";
+    "memory|doctor", 2, Flags::NONE, NO_KEYS, memory::doctor, NO_SUBCOMMANDS;
+    "memory|help", 2, ALWAYS, NO_KEYS, memory::help, NO_SUBCOMMANDS;
+    "memory|malloc-stats", 2, Flags::NONE, NO_KEYS, memory::malloc_stats, NO_SUBCOMMANDS;
+    "memory|purge", 2, Flags::NONE, NO_KEYS, memory::purge, NO_SUBCOMMANDS;
+    "memory|stats", 2, Flags::NONE, NO_KEYS, memory::stats, NO_SUBCOMMANDS;
+    "memory|usage", -3, Flags::READONLY, SECOND, memory::usage, NO_SUBCOMMANDS;
+};
+
+const MODULE: &[Command] = rows! {
+    "module|help", 2, ALWAYS, NO_KEYS, module::help, NO_SUBCOMMANDS;
+    "module|list", 2, Flags::ADMIN.and(Flags::NOSCRIPT), NO_KEYS, module::list, NO_SUBCOMMANDS;
+    "module|load", -3, Flags::ADMIN.and(Flags::NOSCRIPT), NO_KEYS, module::not_allowed, NO_SUBCOMMANDS;
+    "module|loadex", -3, Flags::ADMIN.and(Flags::NOSCRIPT), NO_KEYS, module::not_allowed, NO_SUBCOMMANDS;
+    "module|unload", 3, Flags::ADMIN.and(Flags::NOSCRIPT), NO_KEYS, module::not_allowed, NO_SUBCOMMANDS;
 };
 
 const SLOWLOG: &[Command] = rows! {
-    "slowlog|get", -2, WATCHER, NO_KEYS, Server, "2.2.12", introspection::slowlog_get, NO_SUBCOMMANDS;
-        "Get the slow log's entries";
-    "slowlog|help", 2, ALWAYS, NO_KEYS, Server, "6.2.0", introspection::slowlog_help, NO_SUBCOMMANDS;
-        "Show helpful text about the different subcommands";
-    "slowlog|len", 2, WATCHER, NO_KEYS, Server, "2.2.12", introspection::slowlog_len, NO_SUBCOMMANDS;
-        "Get the slow log's length";
-    "slowlog|reset", 2, WATCHER, NO_KEYS, Server, "2.2.12", introspection::slowlog_reset, NO_SUBCOMMANDS;
-        "Clear all entries from the slow log";
+    "slowlog|get", -2, WATCHER, NO_KEYS, slowlog::get, NO_SUBCOMMANDS;
+    "slowlog|help", 2, ALWAYS, NO_KEYS, slowlog::help, NO_SUBCOMMANDS;
+    "slowlog|len", 2, WATCHER, NO_KEYS, slowlog::len, NO_SUBCOMMANDS;
+    "slowlog|reset", 2, WATCHER, NO_KEYS, slowlog::reset, NO_SUBCOMMANDS;
 };

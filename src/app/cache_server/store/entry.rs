@@ -27,8 +27,10 @@ const _: () = assert!(MAX_BYTES < KEY_LEN_MASK as usize);
 /// How a string value is said to be encoded; as Redis decides, though all are kept as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// The decimal text of a 64-bit integer.
+    /// The decimal text of a 64-bit integer; of a small one, Redis shares the object.
     Int,
+    /// The same, but an object of its own whatever the number.
+    OwnInt,
     /// A short string.
     Embstr,
     /// A long string, or one that was changed in place.
@@ -39,7 +41,7 @@ impl Encoding {
     /// The word OBJECT ENCODING answers.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Int => "int",
+            Self::Int | Self::OwnInt => "int",
             Self::Embstr => "embstr",
             Self::Raw => "raw",
         }
@@ -50,6 +52,7 @@ impl Encoding {
             Self::Int => 0,
             Self::Embstr => 1,
             Self::Raw => 2,
+            Self::OwnInt => 3,
         }) << 26
     }
 
@@ -57,7 +60,8 @@ impl Encoding {
         match word >> 26 & 3 {
             0 => Self::Int,
             1 => Self::Embstr,
-            _ => Self::Raw,
+            2 => Self::Raw,
+            _ => Self::OwnInt,
         }
     }
 }

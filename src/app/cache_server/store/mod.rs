@@ -342,6 +342,18 @@ impl Store {
         Ok(true)
     }
 
+    /// Makes an integer an object of its own, which no other key shares.
+    pub fn unshare(&mut self, database: usize, key: &[u8]) {
+        let Some(found) = self.find(database, key) else {
+            return;
+        };
+        let entry = Entry::at(&self.arena, found.handle);
+        if entry.encoding() == Encoding::Int {
+            let len = entry.value().len();
+            EntryMut::at(&mut self.arena, found.handle).set_len(len, Encoding::OwnInt);
+        }
+    }
+
     /// Bytes that a key occupies with all that belongs to it.
     pub fn usage_bytes(&mut self, database: usize, key: &[u8]) -> Option<usize> {
         let found = self.find(database, key)?;
