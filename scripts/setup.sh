@@ -120,30 +120,45 @@ rust() {
 
 # --- what only tests need --------------------------------------------------------------------------------
 
-# Debian's prometheus package starts a service on port 9090; unpacked by hand it is two programs and no more.
+# unpack PACKAGE PROGRAM...: Debian's package of a service would start it; unpacked by hand it is programs and no more.
+unpack() {
+    package=$1
+    shift
+    say "unpacking Debian's $package into $test_tools (no service is started)"
+    (
+        cd "$test_tools"
+        apt-get download -q "$package" || { may_be_root && as_root apt-get update -q && apt-get download -q "$package"; }
+        dpkg -x "$package"_*.deb "$package"
+        rm -f "$package"_*.deb
+        for program; do ln -sf "../$package/usr/bin/$program" bin/; done
+    ) >"$log" 2>&1 || {
+        tail -n 5 "$log" >&2
+        die "could not fetch $package; type this as root, then try again: apt-get update"
+    }
+}
+
+# there PROGRAM: on PATH, or unpacked before.
+there() {
+    have "$1" || [ -x "$test_tools/bin/$1" ]
+}
+
 prometheus() {
     mkdir -p "$test_tools/bin"
-    if [ -x "$test_tools/bin/promtool" ] && [ -x "$test_tools/bin/prometheus" ]; then
-        return
-    fi
-    if have promtool && have prometheus; then
-        return
-    fi
+    there promtool && there prometheus && return
     if have apt-get; then
-        say "unpacking Debian's prometheus into $test_tools (no service is started)"
-        (
-            cd "$test_tools"
-            apt-get download -q prometheus || { may_be_root && as_root apt-get update -q && apt-get download -q prometheus; }
-            dpkg -x prometheus_*.deb prometheus
-            rm -f prometheus_*.deb
-            ln -sf ../prometheus/usr/bin/promtool ../prometheus/usr/bin/prometheus bin/
-        ) >"$log" 2>&1 || {
-            tail -n 5 "$log" >&2
-            die "could not fetch prometheus; type this as root, then try again: apt-get update"
-        }
+        unpack prometheus prometheus promtool
     else
         missing=" prometheus"
         packages
+    fi
+}
+
+redis_exporter() {
+    there prometheus-redis-exporter && return
+    if have apt-get; then
+        unpack prometheus-redis-exporter prometheus-redis-exporter
+    else
+        say "no package of prometheus-redis-exporter is known here; its test asks for it under that name on PATH"
     fi
 }
 
@@ -203,6 +218,7 @@ packages
 rust
 if [ "$wanted" = test ]; then
     prometheus
+    redis_exporter
     redis_server
     redis_py
     ioredis

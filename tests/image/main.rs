@@ -14,6 +14,7 @@ mod compat;
 mod crashes;
 mod differential;
 mod disassembly;
+mod exporter;
 mod frames;
 mod hostile_http;
 mod hostile_resp;
@@ -45,6 +46,7 @@ fn main() {
                 clients::redis_py_works_as_it_comes,
                 clients::values_of_every_size_and_byte_come_back,
                 differential::a_hundred_thousand_random_commands_are_answered_as_redis_answers_them,
+                exporter::the_redis_exporter_finds_every_family_of_a_redis,
                 clients::ioredis_works_as_it_comes,
                 prometheus::prometheus_scrapes_each_second_for_a_minute_under_load,
                 limits::a_thousand_idle_connections_leave_others_served,

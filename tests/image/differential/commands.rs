@@ -4,8 +4,9 @@
 //! floats, text, bytes, nothing, pages. No key expires while the stream runs: a lifetime is over at once or
 //! lasts for days, and no two of them are so near that the moment of the command decides.
 //!
-//! Left out: numbers in hexadecimal, which Redis's float commands take because C's strtold does.
+//! What clients, libraries and exporters ask of a server besides is in `server_commands`.
 
+use super::server_commands;
 use super::{Compare, shortened};
 use crate::support::random::Random;
 
@@ -34,7 +35,7 @@ impl Issued {
 
 /// Arguments of a command, by kind.
 #[derive(Clone, Copy)]
-enum Word {
+pub(super) enum Word {
     /// This word.
     Is(&'static str),
     Key,
@@ -44,6 +45,8 @@ enum Word {
     Float,
     /// An offset into a value: small, and sometimes refused.
     Offset,
+    /// One of these.
+    OneOf(&'static [&'static str]),
     /// Seconds that a key has to live.
     Seconds,
     Milliseconds,
@@ -67,7 +70,7 @@ use Word::*;
 const CONDITIONS: &[&str] = &["NX", "XX", "GT", "LT", "nx"];
 
 /// How often, what, and how replies are compared.
-type Row = (usize, &'static str, &'static [Word], Compare);
+pub(super) type Row = (usize, &'static str, &'static [Word], Compare);
 
 const ROWS: &[Row] = &[
     (12, "SET", &[Key, Value], Compare::Exactly),
@@ -196,6 +199,13 @@ const ROWS: &[Row] = &[
     (2, "MOVE", &[Key, Database], Compare::Exactly),
     (2, "TYPE", &[Key], Compare::Exactly),
     (2, "OBJECT", &[Is("ENCODING"), Key], Compare::Exactly),
+    (2, "OBJECT", &[Is("REFCOUNT"), Key], Compare::Exactly),
+    (
+        1,
+        "OBJECT",
+        &[OneOf(&["FREQ", "freq", "IDLETIME\0"]), Key],
+        Compare::Exactly,
+    ),
     (
         1,
         "OBJECT",
@@ -234,11 +244,39 @@ const ROWS: &[Row] = &[
         &[Is("x"), Is("COUNT"), Option(&["0", "-5", "many"])],
         Compare::Exactly,
     ),
+    (
+        1,
+        "SCAN",
+        &[OneOf(&[
+            "-",
+            " 0",
+            "0 ",
+            "--1",
+            "0x0",
+            "18446744073709551616",
+            "1e1",
+        ])],
+        Compare::Exactly,
+    ),
+    (
+        1,
+        "SCAN",
+        &[
+            OneOf(&["", "+0", "-0", "000", "0\0x"]),
+            Is("COUNT"),
+            Is("1000000"),
+        ],
+        Compare::AsScan,
+    ),
     (3, "SELECT", &[Database], Compare::Exactly),
     (1, "SWAPDB", &[Database, Database], Compare::Exactly),
     (1, "ECHO", &[Value], Compare::Exactly),
     (1, "PING", &[Option(&["hello"])], Compare::Exactly),
 ];
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(server_commands::ROWS)
+}
 
 /// Commands with words too few, too many, or none that is known: one in so many.
 const MANGLED_ONE_IN: usize = 40;
@@ -252,7 +290,7 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) fn new(random: Random) -> Self {
-        let total = ROWS.iter().map(|row| row.0).sum();
+        let total = rows().map(|row| row.0).sum();
         Self { random, total }
     }
 
@@ -267,7 +305,7 @@ impl Generator {
             };
         }
         let mut at = self.random.below(self.total);
-        let row = ROWS.iter().find(|row| {
+        let row = rows().find(|row| {
             let here = at < row.0;
             at = at.wrapping_sub(row.0);
             here
@@ -277,8 +315,13 @@ impl Generator {
         for kind in kinds {
             self.push(*kind, &mut words);
         }
+        let mut compare = compare;
         if self.one_in(MANGLED_ONE_IN) {
             self.mangle(&mut words);
+            // COMMAND without its words lists what each server has.
+            if server_commands::ROWS.iter().any(|row| row.1 == name) {
+                compare = Compare::IfRefused;
+            }
         }
         Issued { words, compare }
     }
@@ -308,11 +351,13 @@ impl Generator {
         match self.random.below(4) {
             0 if words.len() > 1 => drop(words.pop()),
             0 | 1 => {
-                // Text: Redis quotes what it does not know up to the first NUL only, by accident.
+                // Redis quotes what it does not know up to the first NUL, and without line ends.
                 let extra = self.random.below(1_000);
-                words.push(format!("extra {extra}").into_bytes());
+                let end = *self.pick(&["", "\0end", "\r\n", "\t\u{e9}"]);
+                words.push(format!("extra {extra}{end}").into_bytes());
             }
             2 => words.truncate(1),
+            _ if self.one_in(4) => words[0].extend_from_slice(b"\0Q"),
             _ => words[0].push(b'Q'),
         }
     }
@@ -339,6 +384,7 @@ impl Generator {
                 ])
                 .as_bytes()
                 .to_vec(),
+            OneOf(words_of) => self.pick(words_of).as_bytes().to_vec(),
             Option(words_of) => match self.one_in(2) {
                 true => self.pick(words_of).as_bytes().to_vec(),
                 false => return,
@@ -400,7 +446,22 @@ impl Generator {
             }
             10 => self
                 .pick(&[
-                    " 12", "12 ", "+5", "007", "-0", "1e3", "inf", "nan", "-", "3.0", "\0",
+                    " 12",
+                    "12 ",
+                    "+5",
+                    "007",
+                    "-0",
+                    "1e3",
+                    "inf",
+                    "nan",
+                    "-",
+                    "3.0",
+                    "\0",
+                    "0x1f",
+                    "0x.8p3",
+                    "-infinity",
+                    "1e4930",
+                    "5\0",
                 ])
                 .as_bytes()
                 .to_vec(),
@@ -448,6 +509,26 @@ impl Generator {
                 "3.0e3",
                 "0.1",
                 "123456789.123456789",
+                "0x10",
+                "-0X1.8p+2",
+                "0x",
+                "0xg",
+                "0x.8p-3",
+                "0x1p-16445",
+                "0x1p-16446",
+                "0x1.8p-16446",
+                "0x1p99999",
+                "1e-4950",
+                "1e-4951",
+                "1e4932",
+                "-1e4932",
+                "infinity",
+                "nan(7)",
+                "1.5 ",
+                "1\0",
+                "+.5",
+                "5.e1",
+                "1e+",
             ]))
             .into(),
             1..4 => (self.random.below(200) as i64 - 100).to_string(),

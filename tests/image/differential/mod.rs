@@ -5,6 +5,7 @@
 //! a second. A difference prints the seed, the command, both replies and what came before on the same keys.
 
 mod commands;
+mod server_commands;
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) enum Compare {
     AsSet,
     /// A cursor and elements in any order; both servers are asked for all at once.
     AsScan,
+    /// Errors exactly; anything else must only be none.
+    IfRefused,
     /// Integers, so much apart at most: the servers read their own clocks.
     Within(i64),
 }
@@ -45,6 +48,10 @@ impl Compare {
                     && other.len() == 2
                     && one[0] == other[0]
                     && Self::AsSet.agree(&one[1], &other[1])
+            }
+            (Self::IfRefused, one, other) => {
+                let is_error = |reply: &Reply| matches!(reply, Reply::Error(_));
+                one == other || !is_error(one) && !is_error(other)
             }
             // Below 0 are words: no key, no expiry.
             (Self::Within(most), &Reply::Integer(one), &Reply::Integer(other))
@@ -64,14 +71,14 @@ fn sorted(replies: &[Reply]) -> Vec<String> {
 }
 
 /// The real thing, on a port of its own; ended when dropped.
-struct RedisServer {
+pub(crate) struct RedisServer {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl RedisServer {
     /// With the image's own bound for a value: Redis's is larger than the image.
-    fn start(bulk_len_max: &str) -> Self {
+    pub(crate) fn start(bulk_len_max: &str) -> Self {
         let port = free_port();
         let process = tool("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -105,16 +112,19 @@ pub(crate) fn a_hundred_thousand_random_commands_are_answered_as_redis_answers_t
         Some(_) => 10 * COMMANDS,
         None => COMMANDS,
     };
-    let Reply::Array(limit) = guest
-        .redis()
-        .command(&["CONFIG", "GET", "proto-max-bulk-len"])
-    else {
+    compare(guest.redis_port, count);
+}
+
+/// Sends that many commands to the server at `port` and to a redis-server.
+pub(crate) fn compare(port: u16, count: usize) {
+    let mut ours = Client::connect(port);
+    let Reply::Array(limit) = ours.command(&["CONFIG", "GET", "proto-max-bulk-len"]) else {
         panic!("CONFIG GET answers with an array")
     };
     let redis = RedisServer::start(&limit[1].text());
     assert_version(redis.port);
     let mut generator = Generator::new(Random::seeded(SEED));
-    let mut clients = [guest.redis(), Client::connect(redis.port)];
+    let mut clients = [ours, Client::connect(redis.port)];
     for client in &mut clients {
         client.command(&["FLUSHALL"]);
     }
