@@ -14,6 +14,14 @@ fn an_error_quotes_a_word_up_to_its_first_nul() {
             "CLIENT \"ab\\x00cd\"",
             "-ERR unknown subcommand 'ab'. Try CLIENT HELP.",
         ),
+        (
+            "ACL CAT read more",
+            "-ERR unknown subcommand or wrong number of arguments for 'CAT'. Try ACL HELP.",
+        ),
+        (
+            "CLIENT UNBLOCK 1 ERROR more",
+            "-ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
+        ),
         ("EXPIRE a 1 \"fo\\x00o\"", "-ERR Unsupported option fo"),
         ("EXPIRE a 1 \"\\rx\\r\\n\"", "-ERR Unsupported option  x"),
         (
@@ -30,7 +38,7 @@ fn an_error_quotes_a_word_up_to_its_first_nul() {
     assert!(
         fixture
             .ask("INFO errorstats")
-            .contains("errorstat_ERR:count=6"),
+            .contains("errorstat_ERR:count=8"),
         "each counted once"
     );
 }

@@ -125,9 +125,7 @@ pub(crate) fn compare(port: u16, count: usize) {
     assert_version(redis.port);
     let mut generator = Generator::new(Random::seeded(SEED));
     let mut clients = [ours, Client::connect(redis.port)];
-    for client in &mut clients {
-        client.command(&["FLUSHALL"]);
-    }
+    clients.iter_mut().for_each(start_afresh);
     let start = Instant::now();
     let mut history: Vec<Issued> = Vec::with_capacity(count);
     let mut differences = 0;
@@ -156,10 +154,24 @@ pub(crate) fn compare(port: u16, count: usize) {
         }
     }
     println!("  {} commands in {:?}", history.len(), start.elapsed());
-    for client in &mut clients {
-        client.command(&["FLUSHALL"]);
-    }
+    clients.iter_mut().for_each(start_afresh);
     assert_eq!(differences, 0, "differences, told above");
+}
+
+/// No keys, and the settings that the stream changes as they are by default: others use the image too.
+fn start_afresh(client: &mut Client) {
+    let settings = [
+        "maxmemory-samples 5",
+        "lfu-log-factor 10",
+        "lfu-decay-time 1",
+        "slowlog-max-len 128",
+    ];
+    for setting in settings {
+        let (name, value) = setting.split_once(' ').expect("a name and a value");
+        let changed = client.command(&["CONFIG", "SET", name, value]);
+        assert_eq!(changed, Reply::ok(), "{setting}");
+    }
+    client.command(&["FLUSHALL"]);
 }
 
 /// Another version may answer otherwise, and rightly.

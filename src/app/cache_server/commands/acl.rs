@@ -80,6 +80,9 @@ pub(super) fn getuser(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 
 /// `ACL CAT [category]`
 pub(super) fn cat(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    if args.len() > 3 {
+        return context.refuse_words(args, "'. Try ACL HELP.");
+    }
     let reply = &mut context.reply;
     let Some(word) = args.get(2) else {
         reply.array(CATEGORIES.len());
@@ -88,9 +91,6 @@ pub(super) fn cat(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             .for_each(|category| reply.bulk(category.as_bytes()));
         return Ok(());
     };
-    if args.len() > 3 {
-        return Err(refused(CommandFault::UnknownSubcommand("acl")));
-    }
     let mut known = CATEGORIES.into_iter();
     let asked = known.find(|category| word.eq_ignore_ascii_case(category.as_bytes()));
     let Some(category) = asked else {
@@ -122,6 +122,9 @@ pub(super) fn dryrun(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 
 /// `ACL LOG [count | RESET]`: refused passwords are counted, not kept.
 pub(super) fn log(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    if args.len() > 3 {
+        return context.refuse_words(args, "'. Try ACL HELP.");
+    }
     if let Some(word) = args.get(2) {
         if word.eq_ignore_ascii_case(b"RESET") {
             context.reply.ok();

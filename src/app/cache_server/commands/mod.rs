@@ -38,7 +38,7 @@ mod table;
 mod tracking;
 
 use super::number::refused;
-use super::reply::Reply;
+use super::reply::{QUOTED_BYTES_MAX, Reply};
 use super::resp::Args;
 use super::server::Server;
 use super::session::{Hearing, Session};
@@ -75,6 +75,16 @@ impl Context<'_> {
         self.reply.quoted(word, usize::MAX);
         self.reply.raw(&[end.as_bytes(), b"\r\n"]);
         Err(refused(CommandFault::Told))
+    }
+
+    /// Refuses a request with more words than its subcommand takes, where Redis names both mistakes in one text.
+    ///
+    /// # Errors
+    /// `Told`, always.
+    pub(super) fn refuse_words(&mut self, args: Args<'_>, end: &str) -> Result<()> {
+        let start = "ERR unknown subcommand or wrong number of arguments for '";
+        let word = args.at(1);
+        self.refuse(start, &word[..word.len().min(QUOTED_BYTES_MAX)], end)
     }
 
     /// The selected database.

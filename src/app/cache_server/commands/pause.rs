@@ -29,8 +29,7 @@ fn duration(millis: u64) -> Duration {
 /// `CLIENT PAUSE timeout [WRITE | ALL]`
 pub(super) fn pause(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if args.len() > 4 {
-        let start = "ERR unknown subcommand or wrong number of arguments for '";
-        return context.refuse(start, args.at(1), "'. Try CLIENT HELP.");
+        return context.refuse_words(args, "'. Try CLIENT HELP.");
     }
     let paused = match args.get(3) {
         Some(word) if word.eq_ignore_ascii_case(b"WRITE") => Paused::Writes,
@@ -56,6 +55,9 @@ pub(super) fn unpause(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`
 pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    if args.len() > 4 {
+        return context.refuse_words(args, "'. Try CLIENT HELP.");
+    }
     let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     let is_error = match args.get(3) {
         Some(word) if is(word, "ERROR") => true,

@@ -12,11 +12,7 @@ const DEFAULT_ENTRIES: usize = 10;
 /// `SLOWLOG GET [count]`
 pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if args.len() > 3 {
-        return context.refuse(
-            "ERR unknown subcommand or wrong number of arguments for '",
-            args.at(1),
-            "'. Try SLOWLOG HELP.",
-        );
+        return context.refuse_words(args, "'. Try SLOWLOG HELP.");
     }
     let count = match args.get(2) {
         None => DEFAULT_ENTRIES,
