@@ -104,7 +104,8 @@ impl Client {
             "+" => Reply::Simple(rest.into()),
             "-" => Reply::Error(rest.into()),
             ":" => Reply::Integer(number()?),
-            "$" => match usize::try_from(number()?) {
+            // Verbatim text keeps its three letters and colon: the image writes them too.
+            "$" | "=" => match usize::try_from(number()?) {
                 Err(_) => Reply::Nil,
                 Ok(length) => {
                     let mut bytes = vec![0; length + 2];
