@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::differential::RedisServer;
 use crate::support::guest::{Guest, free_port};
-use crate::support::http::get;
 use crate::support::resp::{Client, Reply};
-use crate::support::tools::tool;
+use crate::support::tools::{succeed, tool};
 
 /// Families that a Redis has and the image truly has not: none.
 const NOT_HERE: [&str; 0] = [];
@@ -39,7 +38,9 @@ impl Exporter {
 
     /// Samples by their name and labels.
     fn scrape(&self) -> BTreeMap<String, f64> {
-        let body = get(self.port, "/metrics").body;
+        // The page comes in chunks, which curl joins.
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let body = succeed(tool("curl").args(["--silent", "--fail", &url]), b"");
         let lines = body.lines().filter(|line| line.starts_with("redis_"));
         let samples = lines.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
