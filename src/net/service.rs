@@ -130,8 +130,8 @@ impl Output {
         }
     }
 
-    /// Appends `bytes`.
-    #[inline]
+    /// Appends `bytes`. A call of its own, from hundreds of places; what runs most has [`Output::write_pieces`].
+    #[inline(never)]
     pub fn write(&mut self, bytes: &[u8]) {
         self.write_pieces([bytes]);
     }

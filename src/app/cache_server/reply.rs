@@ -31,7 +31,7 @@ impl Reply<'_> {
     /// `+OK`.
     #[inline]
     pub(super) fn ok(&mut self) {
-        self.output.write(b"+OK\r\n");
+        self.output.write_pieces([b"+OK\r\n"]);
     }
 
     /// A status.

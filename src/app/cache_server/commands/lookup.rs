@@ -1,33 +1,38 @@
 //! Finds a command by its name, in any case, by comparing one number.
 
-use super::COMMANDS;
+use super::{COMMAND_COUNT, COMMANDS};
 
 /// Slots of the table that finds commands by name: a power of two with room for more rows.
 const SLOTS: usize = 512;
 
-/// A name in lower case as one number, and its row; the number is 0 in an empty slot.
-#[derive(Clone, Copy)]
-struct Slot {
-    word: u128,
-    row: u16,
-}
+/// What an empty slot holds.
+const EMPTY: u8 = u8::MAX;
 
-/// Rows by the hash of their name; found by walking on from the hash.
-static BY_NAME: [Slot; SLOTS] = {
-    let mut slots = [Slot { word: 0, row: 0 }; SLOTS];
+const _: () = assert!(COMMAND_COUNT < EMPTY as usize, "a slot holds a row");
+
+/// The commands' names as numbers, by row.
+static WORDS: [u128; COMMAND_COUNT] = {
+    let mut words = [0; COMMAND_COUNT];
     let mut row = 0;
-    while row < COMMANDS.len() {
+    while row < COMMAND_COUNT {
         let name = COMMANDS[row].name.as_bytes();
         assert!(name.len() <= NAME_BYTES_MAX, "names fit their word");
-        let word = word_of(name);
-        let mut slot = slot_of(word);
-        while slots[slot].word != 0 {
+        words[row] = word_of(name);
+        row += 1;
+    }
+    words
+};
+
+/// Rows by the hash of their name; found by walking on from the hash.
+static BY_NAME: [u8; SLOTS] = {
+    let mut slots = [EMPTY; SLOTS];
+    let mut row = 0;
+    while row < COMMAND_COUNT {
+        let mut slot = slot_of(word_of(COMMANDS[row].name.as_bytes()));
+        while slots[slot] != EMPTY {
             slot = (slot + 1) % SLOTS;
         }
-        slots[slot] = Slot {
-            word,
-            row: row as u16,
-        };
+        slots[slot] = row as u8;
         row += 1;
     }
     slots
@@ -72,12 +77,10 @@ pub(crate) fn find(name: &[u8]) -> Option<u16> {
     let word = word_of(name);
     let mut slot = slot_of(word);
     loop {
-        let Slot { word: known, row } = BY_NAME[slot % SLOTS];
-        if known == 0 {
-            return None;
-        }
+        let row = BY_NAME[slot % SLOTS];
+        let known = *WORDS.get(usize::from(row))?;
         if known == word {
-            return Some(row);
+            return Some(row.into());
         }
         slot += 1;
     }

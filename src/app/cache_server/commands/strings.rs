@@ -53,7 +53,7 @@ fn set_with_options(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let options = Options::parse(args, 3, Reader::Set)?;
     let expiry = options.expiry(context.server.store.now_ms(), "set")?;
     let is_there = if options.returns_old {
-        get(context, args)?;
+        read_value(context, key);
         context
             .server
             .store
@@ -115,9 +115,15 @@ fn read_out(context: &mut Context<'_>, key: &[u8]) {
     }
 }
 
+/// [`read_out`] for the other commands that tell a value.
+#[inline(never)]
+fn read_value(context: &mut Context<'_>, key: &[u8]) {
+    read_out(context, key);
+}
+
 /// `GETSET key value`
 pub(super) fn getset(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    get(context, args)?;
+    read_value(context, args.at(1));
     let value = args.at(2);
     let database = context.database();
     context.server.store.set(
@@ -131,7 +137,7 @@ pub(super) fn getset(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 
 /// `GETDEL key`
 pub(super) fn getdel(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    get(context, args)?;
+    read_value(context, args.at(1));
     let database = context.database();
     context.server.store.remove(database, args.at(1));
     Ok(())
@@ -143,7 +149,7 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let (key, database) = (args.at(1), context.database());
     let now_ms = context.server.store.now_ms();
     let expiry = options.expiry(now_ms, "getex");
-    get(context, args)?;
+    read_value(context, args.at(1));
     if context
         .server
         .store
@@ -221,7 +227,7 @@ fn set_expiring(
 /// `MGET key [key ...]`
 pub(super) fn mget(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     context.reply.array(args.len() - 1);
-    args.from(1).for_each(|key| read_out(context, key));
+    args.from(1).for_each(|key| read_value(context, key));
     Ok(())
 }
 

@@ -379,8 +379,8 @@ impl Store {
         (product >> 64) as u32 ^ product as u32
     }
 
-    /// Finds a key; one that has expired is removed instead.
-    #[inline(always)]
+    /// Finds a key; one that has expired is removed instead. A call of its own: what runs most has [`Store::look`].
+    #[inline(never)]
     fn find(&mut self, database: usize, key: &[u8]) -> Option<Found> {
         let index = usize::from(self.table_of[database]);
         let found = self.find_in(index, self.hash(key), key)?;
