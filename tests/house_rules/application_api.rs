@@ -20,7 +20,7 @@ const API: [(&str, &[&str]); 7] = [
     ),
     ("cache", &[]),
     ("error", &[]),
-    ("memory", &["frames"]),
+    ("memory", &["copy_short", "frames"]),
     ("metrics", &[]),
     ("net", &["service", "http"]),
     ("platform", &["boot_arguments", "time"]),
