@@ -7,8 +7,12 @@ use std::process::{Command, Output};
 
 #[path = "harness/kernel.rs"]
 mod kernel;
+#[path = "harness/orphans.rs"]
+mod orphans;
 #[path = "harness/setup.rs"]
 mod setup;
+#[path = "support/watcher.rs"]
+mod watcher;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -8,26 +8,32 @@ use crate::differential::RedisServer;
 use crate::support::guest::{Guest, free_port};
 use crate::support::resp::{Client, Reply};
 use crate::support::tools::{succeed, tool};
+use crate::support::watcher::Watcher;
 
 /// Families that a Redis has and the image truly has not: none.
 const NOT_HERE: [&str; 0] = [];
 
 struct Exporter {
     process: Child,
+    _watcher: Watcher,
     port: u16,
 }
 
 impl Exporter {
     fn start(redis_port: u16) -> Self {
         let port = free_port();
-        let process = tool("prometheus-redis-exporter")
-            .arg(format!("-redis.addr=redis://127.0.0.1:{redis_port}"))
-            .arg(format!("-web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus-redis-exporter starts");
-        let exporter = Self { process, port };
+        let (process, _watcher) = Watcher::start(
+            tool("prometheus-redis-exporter")
+                .arg(format!("-redis.addr=redis://127.0.0.1:{redis_port}"))
+                .arg(format!("-web.listen-address=127.0.0.1:{port}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
+        let exporter = Self {
+            process,
+            _watcher,
+            port,
+        };
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "the exporter does not answer");

@@ -8,12 +8,14 @@ use crate::support::guest::{Guest, free_port, scratch};
 use crate::support::http::get;
 use crate::support::resp::{Reply, encode};
 use crate::support::tools::tool;
+use crate::support::watcher::Watcher;
 
 /// How long it scrapes.
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Prometheus {
     process: Child,
+    _watcher: Watcher,
     port: u16,
 }
 
@@ -30,18 +32,22 @@ impl Prometheus {
         );
         std::fs::write(&config, text).expect("a file can be written");
         let log = std::fs::File::create(directory.join("log")).expect("a file can be written");
-        let process = tool("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                directory.join("data").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("prometheus starts");
-        Self { process, port }
+        let (process, _watcher) = Watcher::start(
+            tool("prometheus")
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!(
+                    "--storage.tsdb.path={}",
+                    directory.join("data").display()
+                ))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .stdout(Stdio::null())
+                .stderr(log),
+        );
+        Self {
+            process,
+            _watcher,
+            port,
+        }
     }
 
     /// The value of an expression with one series; `None` while there is none.

@@ -1,6 +1,7 @@
 //! A guest under QEMU, booted by `scripts/run.sh` as `make run` does, on free ports of 127.0.0.1.
 //!
-//! It is killed when dropped. Its serial line is kept, and shown when a test fails.
+//! It is killed when dropped, and ends when the test process does. Its serial line is kept, and shown when a test
+//! fails.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::resp::{Client, Reply};
+use super::watcher::Watcher;
 
 /// What the image says on the serial line when both ports answer.
 pub(crate) const READY: &str = "nos: ready";
@@ -22,6 +24,7 @@ pub(crate) type Setting = (&'static str, String);
 
 pub(crate) struct Guest {
     qemu: Child,
+    _watcher: Watcher,
     serial: Arc<Mutex<Vec<u8>>>,
     pub(crate) redis_port: u16,
     pub(crate) http_port: u16,
@@ -63,7 +66,7 @@ impl Guest {
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut qemu = command.spawn().expect("it can be started");
+        let (mut qemu, watcher) = Watcher::start(&mut command);
         let serial = Arc::new(Mutex::new(Vec::new()));
         collect(
             qemu.stdout.take().expect("piped above"),
@@ -75,6 +78,7 @@ impl Guest {
         );
         Self {
             qemu,
+            _watcher: watcher,
             serial,
             redis_port,
             http_port,

@@ -7,4 +7,5 @@ pub(crate) mod http;
 pub(crate) mod random;
 pub(crate) mod resp;
 pub(crate) mod tools;
+pub(crate) mod watcher;
 pub(crate) mod wire;

@@ -15,6 +15,7 @@ use crate::support::guest::{Guest, free_port, scratch};
 use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
 use crate::support::tools::tool;
+use crate::support::watcher::Watcher;
 
 /// Commands of a run; the nightly run takes ten times as many.
 const COMMANDS: usize = 100_000;
@@ -73,6 +74,7 @@ fn sorted(replies: &[Reply]) -> Vec<String> {
 /// The real thing, on a port of its own; ended when dropped.
 pub(crate) struct RedisServer {
     process: Child,
+    _watcher: Watcher,
     pub(crate) port: u16,
 }
 
@@ -80,17 +82,21 @@ impl RedisServer {
     /// With the image's own bound for a value: Redis's is larger than the image.
     pub(crate) fn start(bulk_len_max: &str) -> Self {
         let port = free_port();
-        let process = tool("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .args(["--proto-max-bulk-len", bulk_len_max])
-            .arg("--dir")
-            .arg(scratch(""))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server starts");
-        let server = Self { process, port };
+        let (process, _watcher) = Watcher::start(
+            tool("redis-server")
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--save", "", "--appendonly", "no"])
+                .args(["--proto-max-bulk-len", bulk_len_max])
+                .arg("--dir")
+                .arg(scratch(""))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
+        let server = Self {
+            process,
+            _watcher,
+            port,
+        };
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "redis-server does not answer");
