@@ -23,6 +23,8 @@ mod hold_tests;
 mod inline;
 mod number;
 mod parameters;
+#[cfg(test)]
+mod policy_tests;
 mod recent;
 mod reply;
 #[cfg(test)]
