@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::debugger::Debugger;
-use crate::support::guest::{Guest, free_port, image};
+use crate::support::guest::{Guest, free_port, image, scratch};
 use crate::support::random::Random;
 
 /// How long QEMU gets to end after what causes it.
@@ -31,23 +31,76 @@ pub(crate) fn a_crash_is_reported_and_ends_as_asked() {
         ] {
             guest.await_serial(told, 1);
         }
-        match ending {
-            "exit" => {
-                let status = guest
-                    .wait_for_end(LIMIT)
-                    .expect("the panic device ends QEMU");
-                assert!(!status.success(), "a crash passed for success");
-            }
-            "halt" => {
-                let ended = guest.wait_for_end(Duration::from_secs(1));
-                assert_eq!(ended, None, "the machine was to stay");
-            }
-            _ => {
-                guest.await_serial("nos: ready", 2);
-                let status = guest.wait_for_end(Duration::ZERO);
-                assert_eq!(status, None, "the machine was to start again");
-            }
+        assert_ends(&mut guest, ending);
+    }
+}
+
+/// Panics unless a crashed image ends as `nos.on-panic=` asked.
+#[track_caller]
+fn assert_ends(guest: &mut Guest, ending: &str) {
+    match ending {
+        "exit" => {
+            let status = guest
+                .wait_for_end(LIMIT)
+                .expect("the panic device ends QEMU");
+            assert!(!status.success(), "a crash passed for success");
         }
+        "halt" => {
+            let ended = guest.wait_for_end(Duration::from_secs(1));
+            assert_eq!(ended, None, "the machine was to stay");
+        }
+        _ => {
+            guest.await_serial("nos: ready", 2);
+            let status = guest.wait_for_end(Duration::ZERO);
+            assert_eq!(status, None, "the machine was to start again");
+        }
+    }
+}
+
+/// No device of the machine raises an SError under TCG, but EL2 can make one pending at EL1. The image left EL2 with
+/// its vectors at 0, in the empty flash: there stand instructions that do it, and the debugger has the image call them.
+pub(crate) fn a_system_error_is_reported_and_ends_as_asked() {
+    const MAKE_PENDING: [u32; 5] = [
+        0xd2b0_0000, // mov  x0, #0x80000000     RW: EL1 is AArch64
+        0xf280_2400, // movk x0, #0x120          AMO and VSE: a virtual SError
+        0xd51c_1100, // msr  hcr_el2, x0
+        0xd503_3fdf, // isb
+        0xd69f_03e0, // eret
+    ];
+    const HVC: u32 = 0xd400_0002;
+    let file = scratch("make-system-error-pending.bin");
+    let code: Vec<u8> = MAKE_PENDING
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    std::fs::write(&file, code).expect("a file can be written");
+    for ending in ["exit", "halt", "reset"] {
+        let port = free_port();
+        let mut guest = Guest::boot(&[
+            ("APPEND", format!("nos.on-panic={ending}")),
+            (
+                "QEMU_EXTRA",
+                // 0x400: the vector of synchronous exceptions from EL1.
+                format!(
+                    "-machine virtualization=on -gdb tcp:127.0.0.1:{port} \
+                     -device loader,file={},addr=0x400,force-raw=on",
+                    file.display()
+                ),
+            ),
+        ]);
+        Debugger::connect(port).replace_next_instruction(HVC);
+        // It slept: a frame wakes it.
+        let _woken = guest.redis();
+        for told in [
+            "nos: crashed: SystemError exception: system error, esr 0xbe000000",
+            // What the interrupted code had, and not the handler.
+            "  x0  0000000080000120    x1  ",
+            "  pc  ",
+            "backtrace",
+        ] {
+            guest.await_serial(told, 1);
+        }
+        assert_ends(&mut guest, ending);
     }
 }
 

@@ -147,6 +147,7 @@ fn main() {
             machines::every_cpu_is_started_and_shown,
             machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
             crashes::a_crash_is_reported_and_ends_as_asked,
+            crashes::a_system_error_is_reported_and_ends_as_asked,
             crashes::shutdown_turns_the_machine_off,
             crashes::a_bad_device_tree_is_told_on_the_emergency_console,
             crashes::a_device_tree_that_is_nowhere_is_told,

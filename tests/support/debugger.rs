@@ -41,13 +41,19 @@ impl Debugger {
         assert_eq!(self.ask("D"), "OK");
     }
 
+    /// Lets the machine go on, the first CPU by `instruction` in place of what it would run next.
+    pub(crate) fn replace_next_instruction(mut self, instruction: u32) {
+        let reply = self.ask(&format!("p{PROGRAM_COUNTER:x}"));
+        let address = u64::from_str_radix(&reply, 16).map(u64::swap_bytes);
+        let address = address.expect("a register is 16 digits");
+        let bytes = hex(&instruction.to_le_bytes());
+        assert_eq!(self.ask(&format!("M{address:x},4:{bytes}")), "OK");
+        assert_eq!(self.ask("D"), "OK");
+    }
+
     fn set(&mut self, register: u32, value: u64) {
-        let hex: String = value
-            .to_le_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        assert_eq!(self.ask(&format!("P{register:x}={hex}")), "OK");
+        let value = hex(&value.to_le_bytes());
+        assert_eq!(self.ask(&format!("P{register:x}={value}")), "OK");
     }
 
     fn ask(&mut self, body: &str) -> String {
@@ -76,4 +82,8 @@ impl Debugger {
         let start = start.expect("a packet begins so") + 1;
         String::from_utf8_lossy(&bytes[start..bytes.len() - 3]).into_owned()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
