@@ -20,7 +20,7 @@ use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, PageCachePolicy};
 use crate::platform::clock::{CounterClock, read_rtc};
 use crate::platform::console::{self, Console, print_dying};
-use crate::platform::device_tree::{Gic, Machine, PsciMethod, validate};
+use crate::platform::device_tree::{Gic, Machine, PsciMethod, nops, validate};
 use crate::platform::memory_map::{Ranges, inwards, merge, outwards, subtract};
 use crate::platform::pci;
 use alloc::boxed::Box;
@@ -68,7 +68,7 @@ pub unsafe fn bring_up(boot: &BootInfo) -> Ground {
     cpu::unmask_system_errors();
     // SAFETY: the arena is a static that nothing else names, and this runs once.
     unsafe { HEAP.init_boot((&raw mut BOOT_ARENA) as usize, BOOT_ARENA_BYTES) };
-    // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there.
+    // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there, and nobody else is there yet.
     let tree = unsafe { map_tree(boot.device_tree) };
     let tree = tree.unwrap_or_else(|error| stop(error, None));
     let machine = Machine::read(tree).unwrap_or_else(|error| stop(error, None));
@@ -89,15 +89,16 @@ pub fn stop(error: Error, conduit: Option<Conduit>) -> ! {
 }
 
 /// # Safety
-/// 2 MiB from `address` are mapped, readable and not written as long as the image runs.
+/// 2 MiB from `address` are mapped, can be written, and are nobody else's as long as the image runs.
 unsafe fn map_tree(address: usize) -> Result<&'static [u8]> {
     const HEADER_BYTES: usize = 40;
     // SAFETY: our caller promises that much memory.
     let header = unsafe { core::slice::from_raw_parts(address as *const u8, HEADER_BYTES) };
     let bytes = validate::total_size(header)?;
-    // SAFETY: `total_size` answers at most the 2 MiB our caller promises.
-    let tree = unsafe { core::slice::from_raw_parts(address as *const u8, bytes) };
+    // SAFETY: `total_size` answers at most the 2 MiB our caller promises; the header is not looked at again.
+    let tree = unsafe { core::slice::from_raw_parts_mut(address as *mut u8, bytes) };
     validate::validate(tree)?;
+    nops::remove(tree)?;
     Ok(tree)
 }
 

@@ -1,8 +1,10 @@
 //! What the machine is, as its device tree says: read once, into a [`Machine`] that cannot be malformed.
 //!
-//! The tree is validated whole ([`validate`]) before the `fdt` crate walks it, once, node by node.
+//! The tree is validated whole ([`validate`]) and freed of NOPs ([`nops`]) before the `fdt` crate walks it, once, node
+//! by node.
 
 mod interrupt;
+pub mod nops;
 mod pci_host;
 #[cfg(test)]
 pub(crate) mod test_tree;

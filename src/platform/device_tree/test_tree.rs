@@ -39,6 +39,11 @@ impl Tree {
         self
     }
 
+    pub(crate) fn nops(&mut self, count: usize) -> &mut Self {
+        (0..count).for_each(|_| self.word(4));
+        self
+    }
+
     pub(crate) fn end(&mut self) -> &mut Self {
         self.word(2);
         self
