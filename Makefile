@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA
+export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -35,7 +35,7 @@ bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json 
 bench-%: setup-test image ## one: bench-serve (settings at the head of scripts/bench-serve.sh)
 	@scripts/bench-$*.sh
 
-.PHONY: ci fmt lint loom floors
+.PHONY: ci fmt lint loom fuzz floors
 ci: setup-test fmt lint loom test ## what CI runs: format, clippy as errors, house rules, every test
 fmt: setup-run
 	cargo fmt --check
@@ -48,6 +48,8 @@ loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile
 loom: setup-run ## the model of the virtio ring: every order in which driver and device can meet
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" \
 		cargo test --quiet --lib $(loom_optimised) split_ring
+fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz
+	@scripts/fuzz.sh
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 
