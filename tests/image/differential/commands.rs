@@ -203,7 +203,7 @@ const ROWS: &[Row] = &[
     (
         1,
         "OBJECT",
-        &[OneOf(&["FREQ", "freq", "IDLETIME\0"]), Key],
+        &[OneOf(&["FREQ", "freq", "IDLE\0TIME"]), Key],
         Compare::Exactly,
     ),
     (
