@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
+export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -35,21 +35,20 @@ bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json 
 bench-%: setup-test image ## one: bench-serve (settings at the head of scripts/bench-serve.sh)
 	@scripts/bench-$*.sh
 
-.PHONY: ci fmt lint loom fuzz floors
+.PHONY: ci fmt lint loom miri floors
 ci: setup-test fmt lint loom test ## what CI runs: format, clippy as errors, house rules, every test
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty -- -D warnings
-# The model takes the time, not what it models.
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
 # Built apart: the cfg would have everything else built anew.
-loom: setup-run ## the model of the virtio ring: every order in which driver and device can meet
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" \
-		cargo test --quiet --lib $(loom_optimised) split_ring
-fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz
-	@scripts/fuzz.sh
+loom: setup-run ## models of the lock-free structures: every order in which their users can meet
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" LOOM_MAX_PREEMPTIONS=3 \
+		cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models
+miri: setup-run ## the bus's tests under Miri, with a nightly toolchain that has it
+	CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/miri" cargo +nightly miri test --quiet --lib bus::
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 
