@@ -1,9 +1,9 @@
 //! The composition root: builds each part once, hands it what it needs, and runs the data plane.
 //!
 //! [`run`] is what an image's entry calls. It prepares the ground (memory, clock), reads the boot arguments,
-//! takes the network device, starts the application and the HTTP server, and then loops: poll the stack
-//! while there is work, sleep until an interrupt or the next deadline when there is none. The data plane
-//! is this one loop on the boot CPU; interrupts only end its sleep.
+//! takes the network device, starts the application and the HTTP server, and gives every CPU to the scheduler.
+//! The data plane is one fiber, the highest on the boot CPU: it polls the stack while there is work, and parks
+//! until an interrupt or the next deadline when there is none.
 #![allow(
     unsafe_code,
     reason = "devices named by the device tree are handed to their drivers here"
@@ -14,12 +14,14 @@ mod data_plane;
 mod devices;
 pub mod ground;
 mod pages;
+pub mod scheduler;
 pub mod secondary_cpus;
 mod settings;
 mod system;
 mod this_cpu;
 
 use crate::app::{Application, Environment, Power};
+use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::psci::Conduit;
 use crate::arch::aarch64::{BootInfo, ImageLayout};
 use crate::bus::registry::Registry;
@@ -36,6 +38,7 @@ use alloc::sync::Arc;
 use data_plane::DataPlane;
 use ground::Ground;
 use pages::Pages;
+use scheduler::{FiberSpec, Fibers};
 use settings::Settings;
 use system::System;
 
@@ -47,6 +50,20 @@ const RESERVE_DIVISOR: u64 = 8;
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 /// and at most this (all connections that the stack allows take more: then the peer is refused).
 const RESERVE_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of the data plane's stack: the deepest calls (LCS, a page of metrics) with room to spare.
+const DATA_PLANE_STACK_BYTES: usize = 256 << 10;
+/// Stacks of all fibers, in bytes.
+const STACKS: [usize; 1] = [DATA_PLANE_STACK_BYTES];
+const DATA_PLANE: FiberSpec = FiberSpec {
+    name: "data plane",
+    cpu: 0,
+    priority: 0,
+    stack_bytes: DATA_PLANE_STACK_BYTES,
+    // Nobody supervises it yet: a command that takes long must not end the image.
+    hang_limit: None,
+    owner: 0,
+};
 
 /// Makes `$application`, a `Box<dyn Application>`, the application of this image.
 #[macro_export]
@@ -63,12 +80,19 @@ macro_rules! application {
 /// Runs the image with the application that `make` makes, once the heap is there.
 pub fn run(boot: &BootInfo, make: fn() -> Box<dyn Application>) -> ! {
     // SAFETY: the entry code calls the image's entry once, with what it handed over.
-    let ground = unsafe { ground::bring_up(boot) };
+    let ground = unsafe { ground::bring_up(boot, &STACKS) };
     let conduit = ground.conduit;
     match compose(boot, ground, make()) {
-        Ok(data_plane) => data_plane.run(),
+        Ok(fibers) => fibers.run(),
         Err(error) => ground::stop(error, conduit),
     }
+}
+
+/// What the data plane's fiber runs; `argument` is the address of a [`DataPlane`] that becomes its own.
+fn serve(argument: usize) {
+    // SAFETY: `compose` leaked a `DataPlane` from a box, for this one start of the fiber, which runs on the CPU
+    // that the data plane was made on.
+    unsafe { Box::from_raw(argument as *mut DataPlane) }.run()
 }
 
 /// Ends the machine at the application's wish.
@@ -84,11 +108,14 @@ fn compose(
     boot: &BootInfo,
     ground: Ground,
     mut application: Box<dyn Application>,
-) -> Result<DataPlane> {
+) -> Result<Fibers> {
     let clock = ground.clock;
+    let fibers = Fibers::new(ground.machine.cpus.len().max(1), clock)?;
+    devices::take_interrupts(&ground, fibers)?;
+    let attach = |block: &'static CpuBlock| fibers.attach(block);
     // SAFETY: this is the only call.
-    let cpus = unsafe { secondary_cpus::start_all(&ground) }?;
-    let system = Arc::new(System::new(clock, cpus));
+    let cpus = unsafe { secondary_cpus::start_all(&ground, attach, scheduler::run_this_cpu) }?;
+    let system = Arc::new(System::new(clock, cpus, fibers));
     system.stage_ended("loader", clock.at_ticks(boot.entry_ticks));
     system.stage_done("memory");
     let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
@@ -118,7 +145,8 @@ fn compose(
     );
 
     let mut entropy = devices::entropy(&ground, bus.as_mut());
-    let device = devices::take_network(&ground, bus.as_mut())?;
+    let data_plane = fibers.create(&ground.stacks, &DATA_PLANE)?;
+    let device = devices::take_network(&ground, bus.as_mut(), fibers, data_plane)?;
     system.stage_done("devices");
 
     let available = memory.free_frames() * PAGE_SIZE as u64;
@@ -141,6 +169,7 @@ fn compose(
 
     let mut registry = Registry::new();
     registry.register("system", system.clone())?;
+    registry.register("scheduler", Arc::new(fibers))?;
     registry.register("memory", Arc::new(ground.memory))?;
     registry.register("heap", Arc::new(ground.heap))?;
     for (name, source) in parts.sources {
@@ -175,12 +204,15 @@ fn compose(
         clock.now(),
     )?;
     system.stage_done("network");
-    Ok(DataPlane {
+    let serving = Box::new(DataPlane {
         stack,
         clock,
         system,
         detection: pages.detection,
         memory,
         ready: pages.ready,
-    })
+        fibers,
+    });
+    fibers.restart(data_plane, serve, Box::into_raw(serving) as usize)?;
+    Ok(fibers)
 }

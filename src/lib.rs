@@ -4,7 +4,7 @@
 //!
 //! | room | what it holds | what may enter it |
 //! | --- | --- | --- |
-//! | [`kernel`] | composition root: builds each part once, joins them, runs the data plane | everything |
+//! | [`kernel`] | composition root: builds each part once, joins them; the scheduler that runs them on fibers | everything |
 //! | [`app`] | the `Application` trait; `cache_server`, the default application | net and below |
 //! | [`diagnosis`], [`net`] | what is wrong, and why; sockets, flows, HTTP | bus and below |
 //! | [`bus`] | messages, requests, executors; what subsystems are found through and supervised by | memory and below |
@@ -13,7 +13,7 @@
 //! | [`cache`] | eviction policies and hit statistics, used by every cache in the image | metrics and below |
 //! | [`metrics`] | counter types, the `Source` trait, the encoder | platform and below |
 //! | [`platform`] | what the device tree says: memory map, CPUs, interrupt controller, console, clock, virtio | arch and below |
-//! | [`arch`] | entry, vectors, MMU, timer, PSCI: the only assembly | error |
+//! | [`arch`] | entry, vectors, stack switch, MMU, timer, PSCI: the only assembly | error |
 //! | [`error`] | the one error type of the image | nothing |
 //!
 //! Everything above `arch` and the register level of `platform` is plain Rust that builds and is tested on

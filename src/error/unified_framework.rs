@@ -72,6 +72,8 @@ pub enum Subsystem {
     Http,
     /// Detectors.
     Diagnosis,
+    /// Fibers.
+    Scheduler,
     /// The cache server: protocol, commands, store.
     Cache,
     /// An application other than the default one.
@@ -345,6 +347,7 @@ impl fmt::Display for Subsystem {
             Self::Network => "network",
             Self::Http => "http",
             Self::Diagnosis => "diagnosis",
+            Self::Scheduler => "scheduler",
             Self::Cache => "cache",
             Self::Application => "application",
         })

@@ -1,8 +1,10 @@
 //! How the image dies: the reason, registers and a backtrace on the console, then what was asked for.
 //!
-//! A panic and an unexpected exception end here. A second failure while the first is being reported
+//! A panic and an unexpected exception end here, unless a fiber that somebody supervises dies of it alone
+//! ([`super::scheduler::death`]). A second failure while the first is being reported
 //! prints one line and ends at once, so a crash can never turn into a silent hang.
 
+use super::scheduler::death::{bury_after_exception, die_after_panic};
 use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::exceptions::{self, Frame, Report, Vector};
@@ -148,6 +150,9 @@ fn print_backtrace(first: Option<u64>, frames: Backtrace) {
 }
 
 fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
+    if bury_after_exception(frame, vector, esr, far) {
+        return;
+    }
     if !first_death() {
         print_dying(format_args!(
             "nos: another exception while dying, esr {esr:#x} far {far:#x}\n"
@@ -172,6 +177,7 @@ fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    die_after_panic(info);
     if !first_death() {
         print_dying(format_args!(
             "nos: another panic while dying: {}\n",

@@ -1,16 +1,17 @@
-//! The data plane's loop: network, services and the detectors' samples, run to completion on one CPU.
+//! The data plane's loop: network, services and the detectors' samples, run to completion on one CPU, as the
+//! fiber that ranks highest there.
 
 use super::devices::NetworkDevice;
 use super::pages::sample;
+use super::scheduler::Fibers;
 use super::system::System;
 use super::this_cpu::ThisCpu;
-use crate::arch::aarch64::{cpu, timer};
+use crate::arch::aarch64::cpu;
 use crate::diagnosis::FaultDetection;
 use crate::memory::MemoryManager;
 use crate::net::stack::{Activity, Stack};
 use crate::platform::clock::CounterClock;
 use crate::platform::console::print;
-use crate::platform::interrupts;
 use crate::platform::network_device::{NetworkDevice as _, Receiver};
 use crate::platform::time::Clock;
 use alloc::rc::Rc;
@@ -25,13 +26,12 @@ pub(super) struct DataPlane {
     pub(super) memory: &'static MemoryManager<ThisCpu>,
     pub(super) detection: Rc<RefCell<FaultDetection>>,
     pub(super) ready: Rc<Cell<bool>>,
+    pub(super) fibers: Fibers,
 }
 
 impl DataPlane {
     /// Serves for good.
     pub(super) fn run(mut self) -> ! {
-        // Interrupts stay masked: they end the sleep below and are served there.
-        cpu::mask_interrupts();
         loop {
             let now = self.clock.now();
             let activity = self.stack.poll(now);
@@ -46,7 +46,9 @@ impl DataPlane {
                     .borrow_mut()
                     .observe(&sample(self.memory), now);
             }
-            if activity != Activity::More {
+            if activity == Activity::More {
+                self.fibers.beat();
+            } else {
                 self.sleep();
             }
         }
@@ -55,19 +57,14 @@ impl DataPlane {
     /// Sleeps until a frame, another interrupt or the stack's deadline; not at all if a frame is there.
     fn sleep(&mut self) {
         let deadline = self.stack.deadline();
+        // A frame that comes from here on ends the sleep: masked, its interrupt is served there and not taken.
+        cpu::mask_interrupts();
         let (receiver, _) = self.stack.device_mut().split();
-        if !receiver.await_interrupt() {
-            return;
+        if receiver.await_interrupt() {
+            self.fibers.park(deadline);
+        } else {
+            cpu::unmask_interrupts();
+            self.fibers.beat();
         }
-        let before = self.clock.now();
-        if let Some(deadline) = deadline {
-            if deadline <= before {
-                return;
-            }
-            timer::arm(self.clock.ticks_at(deadline));
-        }
-        interrupts::sleep();
-        timer::disarm();
-        self.system.slept(self.clock.now().since(before).as_nanos());
     }
 }

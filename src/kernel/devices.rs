@@ -6,7 +6,7 @@
 
 use super::crash::Ending;
 use super::ground::Ground;
-use crate::arch::aarch64::timer;
+use super::scheduler::{FiberId, Fibers};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
@@ -20,12 +20,10 @@ use virtio_drivers::transport::{DeviceType, SomeTransport};
 /// The network device, on whichever transport it was found.
 pub(super) type NetworkDevice = VirtioNetwork<SomeTransport<'static>>;
 
-/// Finds the first network device, on virtio-mmio or else on PCI, and binds its interrupt and the timer's.
-pub(super) fn take_network(ground: &Ground, bus: Option<&mut PciBus>) -> Result<NetworkDevice> {
+/// Sets the interrupt controller up, and gives the scheduler the interrupts that it needs.
+pub(super) fn take_interrupts(ground: &Ground, fibers: Fibers) -> Result<()> {
     let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
     let machine = ground.machine;
-    let found = find(ground, bus, DeviceType::Network)?;
-    let found = found.ok_or(missing("virtio network device"))?;
     let gic = machine
         .gic
         .as_ref()
@@ -33,21 +31,31 @@ pub(super) fn take_network(ground: &Ground, bus: Option<&mut PciBus>) -> Result<
     let timer = machine
         .timer_interrupt
         .ok_or(missing("timer in the device tree"))?;
-    let quiet = found.quiet;
-    let bindings = [
-        Binding {
-            interrupt: timer,
-            source: Source::Timer,
-            handler: Box::new(timer::disarm),
-        },
-        Binding {
-            interrupt: found.interrupt,
-            source: Source::Network,
-            handler: Box::new(move || quiet.acknowledge()),
-        },
-    ];
     // SAFETY: the tree's controller, mapped by `bring_up`; this is the only call.
-    unsafe { interrupts::set_up(gic, machine.cpus.len().max(1), bindings) }?;
+    unsafe { interrupts::set_up(gic, machine.cpus.len().max(1), []) }?;
+    fibers.install(timer)
+}
+
+/// Finds the first network device, on virtio-mmio or else on PCI; its interrupt wakes `served_by`.
+pub(super) fn take_network(
+    ground: &Ground,
+    bus: Option<&mut PciBus>,
+    fibers: Fibers,
+    served_by: FiberId,
+) -> Result<NetworkDevice> {
+    let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
+    let machine = ground.machine;
+    let found = find(ground, bus, DeviceType::Network)?;
+    let found = found.ok_or(missing("virtio network device"))?;
+    let quiet = found.quiet;
+    interrupts::bind(Binding {
+        interrupt: found.interrupt,
+        source: Source::Network,
+        handler: Box::new(move || {
+            quiet.acknowledge();
+            fibers.wake(served_by);
+        }),
+    })?;
     VirtioNetwork::new(found.transport)
 }
 

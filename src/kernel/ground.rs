@@ -9,6 +9,7 @@
 )]
 
 use super::crash::{self, power_off};
+use super::scheduler::stacks::FiberStacks;
 use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
 use crate::arch::aarch64::mmu::{ADDRESS_END, AddressSpace};
@@ -53,15 +54,18 @@ pub struct Ground {
     pub conduit: Option<Conduit>,
     /// Stacks for the secondary CPUs, where there are any.
     pub slots: Option<StackSlots>,
+    /// Stacks for fibers.
+    pub stacks: FiberStacks,
     /// What TTBR0_EL1 holds.
     pub translation_root: u64,
 }
 
-/// Prepares the ground, or tells in one line why it cannot be and turns the machine off.
+/// Prepares the ground, with stacks of `stack_bytes` for fibers, or tells in one line why it cannot be and turns
+/// the machine off.
 ///
 /// # Safety
 /// Called once, by the entry code's first call into Rust, with what that code handed over.
-pub unsafe fn bring_up(boot: &BootInfo) -> Ground {
+pub unsafe fn bring_up(boot: &BootInfo, stack_bytes: &[usize]) -> Ground {
     // SAFETY: the entry code mapped the emergency console; nothing else uses it yet.
     console::install(unsafe { Console::new(EMERGENCY_CONSOLE) });
     crash::install();
@@ -79,7 +83,8 @@ pub unsafe fn bring_up(boot: &BootInfo) -> Ground {
     });
     let tree = boot.device_tree..boot.device_tree + tree.len();
     // SAFETY: the machine was read from that tree.
-    unsafe { settle(tree, machine, conduit) }.unwrap_or_else(|error| stop(error, conduit))
+    unsafe { settle(tree, machine, conduit, stack_bytes) }
+        .unwrap_or_else(|error| stop(error, conduit))
 }
 
 /// Tells why the image cannot start, and ends it.
@@ -108,6 +113,7 @@ unsafe fn settle(
     tree: Range<usize>,
     machine: &'static Machine<'static>,
     conduit: Option<Conduit>,
+    stack_bytes: &[usize],
 ) -> Result<Ground> {
     let layout = ImageLayout::current();
     let tree = outwards(tree, PAGE_SIZE);
@@ -117,17 +123,22 @@ unsafe fn settle(
     }));
     let reserved = reserved(machine, [layout.start..layout.end, tree.clone()]);
     let slots = StackSlots::place(machine.cpus.len().saturating_sub(1), &ram, &reserved);
+    let slots_range = slots.as_ref().map(StackSlots::range);
+    let reserved = merge(reserved.into_iter().chain(slots_range.clone()));
+    let stacks = FiberStacks::place(stack_bytes, &ram, &reserved)?;
 
     let mut space = AddressSpace::for_image(&layout)?;
     space.map_constants(tree.clone())?;
     for stack in slots.iter().flat_map(StackSlots::stacks).flatten() {
         space.map_memory(stack)?;
     }
-    let slots_range = slots.as_ref().map(StackSlots::range);
+    for stack in stacks.free() {
+        space.map_memory(stack)?;
+    }
     let mapped_otherwise = merge(
-        [layout.start..layout.end, tree]
+        [layout.start..layout.end, tree, stacks.range()]
             .into_iter()
-            .chain(slots_range.clone()),
+            .chain(slots_range),
     );
     for bank in &ram {
         for part in subtract(bank.clone(), &mapped_otherwise) {
@@ -155,9 +166,9 @@ unsafe fn settle(
         // SAFETY: the tree says that a PL031 is there, and it is mapped.
         clock.set_wall(unsafe { read_rtc(address as usize) });
     }
-    let reserved = merge(reserved.into_iter().chain(slots_range));
+    let reserved = merge(reserved.into_iter().chain([stacks.range()]));
     // SAFETY: the banks are the machine's RAM, mapped; the image, the tree, the initrd, what the tree
-    // reserves and the CPUs' stacks are left out; the boot arena lies inside the image.
+    // reserves and all stacks are left out; the boot arena lies inside the image.
     let memory = unsafe {
         MemoryManager::new(
             &ram,
@@ -176,6 +187,7 @@ unsafe fn settle(
         clock,
         conduit,
         slots,
+        stacks,
         translation_root,
     })
 }

@@ -1,7 +1,7 @@
 //! The secondary CPUs: room for their stacks, found before memory is mapped, and their start.
 //!
 //! Each gets a stack for ordinary code and one for exceptions, with an unmapped page below each, at the end
-//! of the first bank of RAM that has the room. Started CPUs park at once. One that cannot be started is
+//! of the first bank of RAM that has the room. Started CPUs go to the scheduler. One that cannot be started is
 //! logged and left off; nothing depends on it yet. With one CPU nothing of this takes anything.
 #![allow(unsafe_code, reason = "stacks become those of CPUs here, once")]
 
@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Bytes of each of a CPU's two stacks: a parked CPU needs a fraction; the report of a crash takes 8 KiB.
+/// Bytes of each of a CPU's two stacks: no fiber runs on them; the report of a crash takes 8 KiB.
 const STACK_BYTES: usize = 16 << 10;
 /// Bytes of a CPU's slot: two stacks with their guards.
 const SLOT_BYTES: usize = 2 * (GUARD_BYTES + STACK_BYTES);
@@ -60,15 +60,19 @@ impl StackSlots {
     }
 }
 
-/// Starts every CPU of the machine but this one. Answers the blocks of all CPUs, this one's first; those
-/// that could not be started are never ready.
+/// Starts every CPU of the machine but this one: `prepare` is shown its block, then it goes to `main`. Answers
+/// the blocks of all CPUs, this one's first; those that could not be started are never ready.
 ///
 /// # Errors
 /// `OutOfMemory` if there is no room for a block.
 ///
 /// # Safety
 /// Called once.
-pub unsafe fn start_all(ground: &Ground) -> Result<Vec<&'static CpuBlock>> {
+pub unsafe fn start_all(
+    ground: &Ground,
+    prepare: impl Fn(&'static CpuBlock),
+    main: fn() -> !,
+) -> Result<Vec<&'static CpuBlock>> {
     let mut blocks = Vec::new();
     blocks.try_reserve_exact(ground.machine.cpus.len().max(1))?;
     blocks.push(CpuBlock::current());
@@ -79,10 +83,11 @@ pub unsafe fn start_all(ground: &Ground) -> Result<Vec<&'static CpuBlock>> {
         let block: &'static CpuBlock = Box::leak(Box::new(CpuBlock::new(
             blocks.len(),
             affinity,
-            Stack::new(stack),
-            Stack::new(fault_stack),
+            [Stack::new(stack), Stack::new(fault_stack)],
             ground.translation_root,
+            main,
         )));
+        prepare(block);
         // SAFETY: the CPU is off: this is called once and the loader starts one CPU; its stacks were mapped
         // and set aside by `bring_up`, a pair for each CPU; the root is that of the tables in use.
         let started = ground

@@ -1,12 +1,12 @@
 //! What the image as a whole tells of itself: version, uptime, boot stages, CPU time, interrupts.
 
+use super::scheduler::Fibers;
 use crate::arch::aarch64::cpu_block::CpuBlock;
-use crate::metrics::{Counter, Encoder, FamilyKind, Label, Source, Value};
+use crate::metrics::{Encoder, FamilyKind, Label, Source, Value};
 use crate::platform::clock::CounterClock;
-use crate::platform::interrupts::{NETWORK_TAKEN, TIMER_TAKEN, UNEXPECTED_TAKEN};
+use crate::platform::interrupts::{SOURCES, taken};
 use crate::platform::time::{Clock, Instant};
 use alloc::vec::Vec as HeapVec;
-use core::sync::atomic::Ordering::Relaxed;
 use heapless::Vec;
 use spin::Mutex;
 
@@ -19,18 +19,21 @@ pub(super) struct System {
     stages: Mutex<Vec<(&'static str, Instant), STAGES_MAX>>,
     /// The CPUs, the one that serves first.
     cpus: HeapVec<&'static CpuBlock>,
-    /// Nanoseconds asleep, waiting for work.
-    idle_nanos: Counter,
+    fibers: Fibers,
 }
 
 impl System {
-    /// A system on `clock` of those CPUs, of which the first serves and the others are parked.
-    pub(super) fn new(clock: &'static CounterClock, cpus: HeapVec<&'static CpuBlock>) -> Self {
+    /// A system on `clock` of those CPUs, which run those fibers.
+    pub(super) fn new(
+        clock: &'static CounterClock,
+        cpus: HeapVec<&'static CpuBlock>,
+        fibers: Fibers,
+    ) -> Self {
         Self {
             clock,
             stages: Mutex::new(Vec::new()),
             cpus,
-            idle_nanos: Counter::new(),
+            fibers,
         }
     }
 
@@ -47,18 +50,15 @@ impl System {
 
     /// How long the CPU has been awake and asleep, in nanoseconds; nothing of one that never was ready.
     fn busy_and_idle(&self, cpu: &CpuBlock, now: Instant) -> (u64, u64) {
-        if cpu.number() == 0 {
-            let idle = self.idle_nanos.get().min(now.as_nanos());
-            return (now.as_nanos() - idle, idle);
-        }
-        // The others sleep from when they were ready.
-        let parked = |ticks| now.since(self.clock.at_ticks(ticks)).as_nanos();
-        (0, cpu.ready_at().map_or(0, parked))
-    }
-
-    /// Counts time asleep.
-    pub(super) fn slept(&self, nanos: u64) {
-        self.idle_nanos.add(nanos);
+        // The boot CPU works from reset on.
+        let ready = match (cpu.number(), cpu.ready_at()) {
+            (0, _) => Instant::ZERO,
+            (_, Some(ticks)) => self.clock.at_ticks(ticks),
+            (_, None) => return (0, 0),
+        };
+        let all = now.since(ready).as_nanos();
+        let idle = self.fibers.idle_nanos(cpu, now).min(all);
+        (all - idle, idle)
     }
 }
 
@@ -108,7 +108,7 @@ impl Source for System {
         let mut seconds = page.family(
             "nos_cpu_seconds_total",
             FamilyKind::Counter,
-            "Time spent by mode; the data plane is app, interrupts are served in idle.",
+            "Time spent by mode; fibers are app, interrupts count where they came.",
         );
         for (number, cpu) in self.cpus.iter().enumerate() {
             let (busy, idle) = self.busy_and_idle(cpu, now);
@@ -138,16 +138,16 @@ impl Source for System {
             FamilyKind::Counter,
             "Interrupts taken by source.",
         );
-        let taken = [
-            ("timer", &TIMER_TAKEN),
-            ("network", &NETWORK_TAKEN),
-            ("unexpected", &UNEXPECTED_TAKEN),
-        ];
-        for (source, counter) in taken {
-            interrupts.sample(
-                &[("cpu", Label::Number(0)), ("source", Label::Word(source))],
-                Value::Whole(counter.load(Relaxed)),
-            );
+        for cpu in 0..self.cpus.len() {
+            for (source, word) in SOURCES {
+                interrupts.sample(
+                    &[
+                        ("cpu", Label::Number(cpu as u64)),
+                        ("source", Label::Word(word)),
+                    ],
+                    Value::Whole(taken(cpu, source)),
+                );
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! The CPU this runs on, as the memory manager asks for it.
+//!
+//! Sections are not masked: handlers neither allocate nor lock, so it is enough that no other fiber runs.
 
-use crate::arch::aarch64::{cpu, timer};
+use crate::arch::aarch64::{cpu, preemption, timer};
 use crate::memory::{InterruptState, LocalCpu};
 use crate::platform::time::NANOS_PER_SEC;
 
@@ -16,14 +18,13 @@ impl LocalCpu for ThisCpu {
 
     #[inline]
     fn mask_interrupts(&self) -> InterruptState {
-        InterruptState(usize::from(cpu::mask_interrupts()))
+        preemption::enter();
+        InterruptState(0)
     }
 
     #[inline]
-    fn restore_interrupts(&self, before: InterruptState) {
-        if before.0 != 0 {
-            cpu::unmask_interrupts();
-        }
+    fn restore_interrupts(&self, _: InterruptState) {
+        preemption::leave();
     }
 
     #[inline]

@@ -9,11 +9,13 @@
     reason = "device registers at an address from the device tree"
 )]
 
+use crate::arch::aarch64::preemption::PreemptionGuard;
 use crate::arch::aarch64::{cpu, timer};
 use crate::error::{Error, Kind, Result, ShortText, Subsystem};
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{LevelFilter, Metadata, Record};
 use spin::Mutex;
 
@@ -28,6 +30,8 @@ pub struct Console {
 // The `log` crate and the panic handler reach the console from anywhere: it has to be global.
 static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 static LOGGER: Logger = Logger;
+/// The number of the CPU that prints, and one more; 0 for none.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
 struct Logger;
 
@@ -66,7 +70,8 @@ impl Console {
 
 /// Makes `console` the one that logs and panics go to.
 pub fn install(console: Console) {
-    cpu::without_interrupts(|| *CONSOLE.lock() = Some(console));
+    let _guard = PreemptionGuard::new();
+    *CONSOLE.lock() = Some(console);
     // A second installation finds the logger set already: it is the same one.
     let _ = log::set_logger(&LOGGER);
 }
@@ -92,12 +97,24 @@ pub fn set_level(word: &str) -> Result<()> {
 
 /// Writes straight to the console, without time and level.
 pub fn print(arguments: fmt::Arguments<'_>) {
-    cpu::without_interrupts(|| {
-        if let Some(console) = CONSOLE.lock().as_mut() {
-            // The console never refuses text.
-            let _ = console.write_fmt(arguments);
-        }
-    });
+    let _guard = PreemptionGuard::new();
+    let mut console = CONSOLE.lock();
+    HOLDER.store(cpu::current() + 1, Relaxed);
+    if let Some(console) = console.as_mut() {
+        // The console never refuses text.
+        let _ = console.write_fmt(arguments);
+    }
+    HOLDER.store(0, Relaxed);
+}
+
+/// Takes the console from the fiber that died on this CPU, if it held it. There is nothing to verify: a line
+/// that was cut is the worst that can come of it.
+pub fn release_of_the_dead() {
+    if HOLDER.load(Relaxed) == cpu::current() + 1 {
+        HOLDER.store(0, Relaxed);
+        // SAFETY: what held the lock on this CPU is dead and never comes back to it.
+        unsafe { CONSOLE.force_unlock() };
+    }
 }
 
 /// Writes from a dying image: the console is taken from a holder that does not let go.

@@ -1,43 +1,27 @@
-//! The interrupt controller: GICv2 or GICv3 behind one type, and the table of who serves what.
+//! Interrupts: the table of who serves what, on which CPU how often.
 //!
-//! An interrupt is acknowledged, its handler runs on the exception stack with interrupts masked, and it
-//! is ended. Handlers do the least that quiets their device; the work is done by the loop that the
-//! interrupt woke. Spurious interrupts and those without a handler are counted; the latter are disabled.
-#![allow(
-    unsafe_code,
-    reason = "device registers at addresses from the device tree"
-)]
+//! An interrupt is acknowledged, its handler runs with interrupts masked, and it is ended. Handlers do the least
+//! that quiets their device and wake whoever has the work; they take no locks. Spurious interrupts and those
+//! without a handler are counted; the latter are disabled. Shared interrupts go to the boot CPU; one that is
+//! private to each CPU has one handler for all. The controller itself is in `gic`.
 
-use super::device_tree::{Gic, Interrupt, Trigger};
+use super::device_tree::{CPUS_MAX, Gic, Interrupt};
+use super::gic::{Controller, Lines};
 use crate::arch::aarch64::{cpu, exceptions};
 use crate::error::{Error, Kind, Result, Subsystem};
 use alloc::boxed::Box;
-use arm_gic::gicv2::GicV2;
-use arm_gic::gicv2::registers::Gicd;
-use arm_gic::gicv3::{GicCpuInterface, GicV3};
-use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
-use core::mem::offset_of;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use heapless::Vec;
-use safe_mmio::fields::ReadPureWrite;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use spin::{Mutex, Once};
 
 /// Handlers at most.
 const HANDLERS_MAX: usize = 16;
-/// Words of GICD_ITARGETSR written: the 32 private interrupts and the first 224 shared ones, virt's all.
-const TARGET_WORDS: usize = 64;
-type TargetRegisters = [ReadPureWrite<u32>; TARGET_WORDS];
-/// Priority of every interrupt so far.
-const PRIORITY: u8 = 0x80;
+/// The software-generated interrupt by which CPUs wake each other.
+const WAKE: u32 = 0;
+/// Private interrupts have numbers below this.
+const SHARED_FIRST: u32 = 32;
 
 /// Serves one interrupt: quiets its device.
 pub type Handler = Box<dyn Fn() + Send + Sync>;
-
-enum Controller {
-    V2(GicV2<'static>),
-    V3(GicV3<'static>),
-}
 
 /// What an interrupt is for; the label of its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,28 +30,19 @@ pub enum Source {
     Timer,
     /// The network device.
     Network,
+    /// Another CPU that has work for this one.
+    Wake,
+    /// Nobody serves it.
+    Unexpected,
 }
 
-struct Entry {
-    intid: u32,
-    handler: Handler,
-    taken: &'static AtomicU64,
-}
-
-struct Interrupts {
-    controller: Mutex<Controller>,
-    entries: Once<Vec<Entry, HANDLERS_MAX>>,
-}
-
-// The vector enters without arguments: what it serves has to be global.
-static INTERRUPTS: Once<Interrupts> = Once::new();
-
-/// Interrupts taken from the timer.
-pub static TIMER_TAKEN: AtomicU64 = AtomicU64::new(0);
-/// Interrupts taken from the network device.
-pub static NETWORK_TAKEN: AtomicU64 = AtomicU64::new(0);
-/// Interrupts taken that nobody serves.
-pub static UNEXPECTED_TAKEN: AtomicU64 = AtomicU64::new(0);
+/// All sources, with the words that metrics use.
+pub const SOURCES: [(Source, &str); 4] = [
+    (Source::Timer, "timer"),
+    (Source::Network, "network"),
+    (Source::Wake, "wake"),
+    (Source::Unexpected, "unexpected"),
+];
 
 /// An interrupt and who serves it.
 pub struct Binding {
@@ -79,7 +54,34 @@ pub struct Binding {
     pub handler: Handler,
 }
 
-/// Sets the controller up and enables the given interrupts for this CPU, still masked by the CPU.
+struct Interrupts {
+    controller: Mutex<Controller>,
+    lines: Lines,
+    cpu_count: usize,
+    bindings: [Once<Binding>; HANDLERS_MAX],
+    bound: AtomicUsize,
+    on_wake: Once<Handler>,
+    /// How each CPU is named as a target, by its number.
+    targets: [AtomicU64; CPUS_MAX],
+}
+
+// The vector enters without arguments: what it serves has to be global.
+static INTERRUPTS: Once<Interrupts> = Once::new();
+static TAKEN: [[AtomicU64; SOURCES.len()]; CPUS_MAX] =
+    [const { [const { AtomicU64::new(0) }; SOURCES.len()] }; CPUS_MAX];
+
+/// Interrupts of that source that CPU number `cpu` took.
+pub fn taken(cpu: usize, source: Source) -> u64 {
+    TAKEN[cpu][source as usize].load(Relaxed)
+}
+
+fn count(source: Source) {
+    let count = &TAKEN[cpu::current()][source as usize];
+    // Only this CPU writes it, one interrupt at a time.
+    count.store(count.load(Relaxed) + 1, Relaxed);
+}
+
+/// Sets the controller up, for `cpu_count` CPUs, all shared interrupts going to this one, and binds.
 ///
 /// # Errors
 /// `Device` if the controller refuses; `LimitReached` for too many handlers.
@@ -87,122 +89,99 @@ pub struct Binding {
 /// # Safety
 /// `gic` must name the machine's interrupt controller, mapped as device memory and used by nothing else.
 /// Called once.
+#[allow(unsafe_code, reason = "hands the caller's promise on")]
 pub unsafe fn set_up(
     gic: &Gic,
     cpu_count: usize,
     bindings: impl IntoIterator<Item = Binding>,
 ) -> Result<()> {
-    let mut controller = match gic {
-        Gic::V2 {
-            distributor,
-            cpu_interface,
-        } => {
-            // SAFETY: our caller promises a GICv2's distributor, used by nothing else; `gic` below is
-            // made after this has returned.
-            unsafe { target_this_cpu(distributor.start) };
-            // SAFETY: our caller promises a GICv2's registers and that they are ours alone.
-            let mut gic =
-                unsafe { GicV2::new(distributor.start as *mut _, cpu_interface.start as *mut _) };
-            gic.setup();
-            Controller::V2(gic)
-        }
-        Gic::V3 {
-            distributor,
-            redistributors,
-        } => {
-            let at = |address: u64| address as *mut _;
-            let distributor =
-                NonNull::new(at(distributor.start)).expect("a device is not at address 0");
-            let redistributors = NonNull::new(redistributors.start as *mut _);
-            let redistributors = redistributors.expect("a device is not at address 0");
-            // SAFETY: our caller promises a GICv3's registers and that they are ours alone.
-            let gic = unsafe {
-                GicV3::new(
-                    UniqueMmioPointer::new(distributor),
-                    redistributors,
-                    cpu_count,
-                )
-            };
-            let mut gic = gic.map_err(|_| refused("the GICv3"))?;
-            gic.setup(0);
-            GicCpuInterface::set_priority_mask(0xff);
-            Controller::V3(gic)
-        }
-    };
-    let mut entries = Vec::new();
-    for binding in bindings {
-        controller.enable(binding.interrupt)?;
-        let taken = match binding.source {
-            Source::Timer => &TIMER_TAKEN,
-            Source::Network => &NETWORK_TAKEN,
-        };
-        let entry = Entry {
-            intid: binding.interrupt.intid(),
-            handler: binding.handler,
-            taken,
-        };
-        let limit = Kind::LimitReached {
-            what: "interrupt handlers",
-            limit: HANDLERS_MAX as u64,
-        };
-        entries
-            .push(entry)
-            .map_err(|_| Error::new(Subsystem::Platform, limit))?;
-    }
+    // SAFETY: our caller's promise is the one asked for.
+    let (controller, lines) = unsafe { Controller::new(gic, cpu_count) }?;
     let interrupts = INTERRUPTS.call_once(|| Interrupts {
         controller: Mutex::new(controller),
-        entries: Once::new(),
+        lines,
+        cpu_count,
+        bindings: [const { Once::new() }; HANDLERS_MAX],
+        bound: AtomicUsize::new(0),
+        on_wake: Once::new(),
+        targets: [const { AtomicU64::new(0) }; CPUS_MAX],
     });
-    interrupts.entries.call_once(|| entries);
-    exceptions::set_interrupt_handler(serve);
+    interrupts.announce()?;
+    exceptions::set_interrupt_handler(|_| serve());
+    bindings.into_iter().try_for_each(bind)
+}
+
+/// Sets up what the controller has for the CPU this runs on, another one than called [`set_up`]; private
+/// interrupts that were bound are served here as well.
+///
+/// # Errors
+/// `Device` if the controller refuses, or was not set up.
+pub fn set_up_this_cpu() -> Result<()> {
+    let interrupts = the_interrupts()?;
+    let with_controller = || {
+        interrupts
+            .controller
+            .lock()
+            .set_up_this_cpu(interrupts.cpu_count)
+    };
+    cpu::without_interrupts(with_controller)?;
+    interrupts.announce()?;
+    for binding in interrupts.bindings.iter().filter_map(Once::get) {
+        if binding.interrupt.intid() < SHARED_FIRST {
+            interrupts.enable(binding.interrupt)?;
+        }
+    }
     Ok(())
 }
 
-/// Sends all shared interrupts of a GICv2 to the CPU this runs on.
+/// Enables an interrupt, served as `binding` says; a private one on this CPU and on all set up later.
 ///
-/// # Safety
-/// `distributor` must be a GICv2's distributor, mapped as device memory and used by nothing else now.
-unsafe fn target_this_cpu(distributor: u64) {
-    let targets = (distributor as usize + offset_of!(Gicd, itargetsr)) as *mut TargetRegisters;
-    let targets = NonNull::new(targets).expect("a device is not at address 0");
-    // SAFETY: GICD_ITARGETSR0 to 63 lie there in the distributor that our caller promises.
-    let mut targets = unsafe { UniqueMmioPointer::new(targets) };
-    // The first words are banked and read as the reader's own mask in each byte (IHI 0048B, 4.3.12).
-    let own = targets.get(0).expect("below TARGET_WORDS").read();
-    for word in 8..TARGET_WORDS {
-        targets.get(word).expect("below TARGET_WORDS").write(own);
-    }
+/// # Errors
+/// `Device` if the controller refuses, or was not set up; `LimitReached` for too many handlers.
+pub fn bind(binding: Binding) -> Result<()> {
+    let interrupts = the_interrupts()?;
+    let interrupt = binding.interrupt;
+    let place = interrupts.bound.fetch_add(1, Relaxed);
+    let limit = Kind::LimitReached {
+        what: "interrupt handlers",
+        limit: HANDLERS_MAX as u64,
+    };
+    interrupts
+        .bindings
+        .get(place)
+        .ok_or(Error::new(Subsystem::Platform, limit))?
+        .call_once(|| binding);
+    interrupts.enable(interrupt)
 }
 
-fn refused(what: &'static str) -> Error {
-    Error::new(Subsystem::Platform, Kind::Device { what })
+/// Has `handler` called on a CPU that [`wake`] interrupted.
+///
+/// # Errors
+/// `Device` if the controller was not set up.
+pub fn on_wake(handler: Handler) -> Result<()> {
+    the_interrupts()?.on_wake.call_once(|| handler);
+    Ok(())
 }
 
-fn serve() {
+/// Interrupts CPU number `cpu`, after all stores so far; nothing if that CPU is not set up.
+pub fn wake(cpu: usize) {
     let Some(interrupts) = INTERRUPTS.get() else {
         return;
     };
-    let mut controller = interrupts.controller.lock();
-    while let Some(intid) = controller.acknowledge() {
-        let entries = interrupts
-            .entries
-            .get()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        match entries
-            .iter()
-            .find(|entry| entry.intid == intid.raw_value())
-        {
-            Some(entry) => {
-                entry.taken.fetch_add(1, Relaxed);
-                (entry.handler)();
-            }
-            None => {
-                UNEXPECTED_TAKEN.fetch_add(1, Relaxed);
-                controller.disable(intid);
-            }
-        }
-        controller.end(intid);
+    match interrupts.targets[cpu].load(Relaxed) {
+        0 => {}
+        target => interrupts.lines.send(WAKE, target - 1),
+    }
+}
+
+/// Serves all interrupts that are pending on this CPU. Call with interrupts masked.
+pub fn serve() {
+    let Some(interrupts) = INTERRUPTS.get() else {
+        return;
+    };
+    while let Some(taken) = interrupts.lines.acknowledge() {
+        interrupts.serve_one(taken.number());
+        interrupts.lines.end(taken);
     }
 }
 
@@ -213,57 +192,52 @@ pub fn sleep() {
     serve();
 }
 
-impl Controller {
-    fn enable(&mut self, interrupt: Interrupt) -> Result<()> {
-        let intid = match interrupt.intid() {
-            number @ 0..32 => IntId::ppi(number - 16),
-            number => IntId::spi(number - 32),
-        };
-        let trigger = match interrupt.trigger() {
-            Trigger::Edge => arm_gic::Trigger::Edge,
-            Trigger::Level => arm_gic::Trigger::Level,
-        };
-        match self {
-            Self::V2(gic) => {
-                gic.set_interrupt_priority(intid, PRIORITY);
-                if !intid.is_private() {
-                    gic.set_trigger(intid, trigger);
+fn the_interrupts() -> Result<&'static Interrupts> {
+    let what = "an interrupt controller that is not set up";
+    INTERRUPTS
+        .get()
+        .ok_or(Error::new(Subsystem::Platform, Kind::Device { what }))
+}
+
+impl Interrupts {
+    /// Lets other CPUs interrupt this one.
+    fn announce(&self) -> Result<()> {
+        let target = cpu::without_interrupts(|| -> Result<u64> {
+            let mut controller = self.controller.lock();
+            controller.enable_software(WAKE, self.cpu_count)?;
+            Ok(controller.own_target())
+        })?;
+        // 0 is for a CPU that is not there; the affinity of the first is 0.
+        self.targets[cpu::current()].store(target + 1, Relaxed);
+        Ok(())
+    }
+
+    fn enable(&self, interrupt: Interrupt) -> Result<()> {
+        cpu::without_interrupts(|| self.controller.lock().enable(interrupt, self.cpu_count))
+    }
+
+    fn serve_one(&self, number: u32) {
+        if number == WAKE {
+            count(Source::Wake);
+            if let Some(handler) = self.on_wake.get() {
+                handler();
+            }
+            return;
+        }
+        let bindings = self.bindings.iter().map_while(Once::get);
+        match { bindings }.find(|binding| binding.interrupt.intid() == number) {
+            Some(binding) => {
+                count(binding.source);
+                (binding.handler)();
+            }
+            None => {
+                count(Source::Unexpected);
+                // Whoever holds the controller is on another CPU, as it masks interrupts: the interrupt comes
+                // again.
+                if let Some(mut controller) = self.controller.try_lock() {
+                    controller.disable(number, self.cpu_count);
                 }
-                gic.enable_interrupt(intid, true)
-                    .map_err(|_| refused("enabling an interrupt"))
             }
-            Self::V3(gic) => {
-                let cpu = Some(0);
-                let failed = |_| refused("enabling an interrupt");
-                gic.set_interrupt_priority(intid, cpu, PRIORITY)
-                    .map_err(failed)?;
-                gic.set_trigger(intid, cpu, trigger).map_err(failed)?;
-                gic.set_group(intid, cpu, arm_gic::gicv3::Group::Group1NS)
-                    .map_err(failed)?;
-                gic.enable_interrupt(intid, cpu, true).map_err(failed)
-            }
-        }
-    }
-
-    fn disable(&mut self, intid: IntId) {
-        // An interrupt that cannot be disabled was counted; nothing more can be done about it.
-        match self {
-            Self::V2(gic) => drop(gic.enable_interrupt(intid, false)),
-            Self::V3(gic) => drop(gic.enable_interrupt(intid, Some(0), false)),
-        }
-    }
-
-    fn acknowledge(&mut self) -> Option<IntId> {
-        match self {
-            Self::V2(gic) => gic.get_and_acknowledge_interrupt(InterruptGroup::Group0),
-            Self::V3(_) => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1),
-        }
-    }
-
-    fn end(&mut self, intid: IntId) {
-        match self {
-            Self::V2(gic) => gic.end_interrupt(intid, InterruptGroup::Group0),
-            Self::V3(_) => GicCpuInterface::end_interrupt(intid, InterruptGroup::Group1),
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod console;
 pub mod device_tree;
 pub mod entropy;
 #[cfg(target_os = "none")]
+mod gic;
+#[cfg(target_os = "none")]
 pub mod interrupts;
 pub mod memory_map;
 pub mod network_device;

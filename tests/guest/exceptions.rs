@@ -128,7 +128,7 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
                     }
                     cpu::mask_interrupts();
                     assert_eq!(TICKS.load(Relaxed), 2);
-                    assert_eq!(interrupts::TIMER_TAKEN.load(Relaxed), 2);
+                    assert_eq!(interrupts::taken(0, Source::Timer), 2);
                 },
             ),
             ("a deadline that has passed interrupts at once", |ground| {

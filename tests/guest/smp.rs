@@ -31,7 +31,8 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
         &[
             ("every CPU of the device tree becomes ready", |ground| {
                 // SAFETY: this is the only call.
-                let blocks = unsafe { start_all(ground) }.expect("there is memory");
+                let blocks =
+                    unsafe { start_all(ground, |_| {}, cpu::halt) }.expect("there is memory");
                 CPUS.call_once(|| blocks);
                 assert_eq!(cpus().len(), ground.machine.cpus.len());
                 let deadline = timer::ticks() + READY_SECONDS * timer::frequency();

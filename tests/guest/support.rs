@@ -15,7 +15,7 @@ pub(crate) type Test = (&'static str, fn(&Ground));
 pub(crate) fn run(boot: &BootInfo, tests: &[Test]) -> ! {
     crash::set_ending(Ending::TestFailure, None, None);
     // SAFETY: this is the first call into Rust, with what the entry code handed over.
-    let ground = unsafe { ground::bring_up(boot) };
+    let ground = unsafe { ground::bring_up(boot, &[]) };
     for (name, test) in tests {
         print(format_args!("test {name} ... "));
         test(&ground);

@@ -43,9 +43,8 @@ impl Iterator for Backtrace {
 
     fn next(&mut self) -> Option<usize> {
         let record = self.record;
-        let stacks = CpuBlock::current().stacks();
-        let on_a_stack = stacks
-            .iter()
+        let on_a_stack = CpuBlock::current()
+            .stacks_in_use()
             .any(|stack| stack.range().contains(&record) && record <= stack.range().end - 16);
         if !record.is_multiple_of(16) || !on_a_stack {
             return None;

@@ -18,9 +18,16 @@ pub fn halt() -> ! {
     }
 }
 
+/// True if interrupts are masked on this CPU.
+#[inline]
+pub fn are_interrupts_masked() -> bool {
+    DAIF.is_set(DAIF::I)
+}
+
 /// Masks interrupts on this CPU; answers whether they were unmasked before.
+#[inline]
 pub fn mask_interrupts() -> bool {
-    let were_unmasked = !DAIF.is_set(DAIF::I);
+    let were_unmasked = !are_interrupts_masked();
     // SAFETY: masking interrupts changes no memory; the compiler must not move accesses over it, and
     // the asm is a barrier to it by its implicit memory clobber.
     unsafe { core::arch::asm!("msr daifset, #2", options(nostack)) };
@@ -28,6 +35,7 @@ pub fn mask_interrupts() -> bool {
 }
 
 /// Unmasks interrupts on this CPU.
+#[inline]
 pub fn unmask_interrupts() {
     // SAFETY: as in `mask_interrupts`; the handlers installed expect to run at any time.
     unsafe { core::arch::asm!("msr daifclr, #2", options(nostack)) };
@@ -48,6 +56,11 @@ pub fn wait_for_interrupt() {
     // What was written before is visible to devices before the CPU sleeps on their answer.
     barrier::dsb(barrier::SY);
     asm::wfi();
+}
+
+/// Completes all stores so far, for other CPUs to see, before anything that follows.
+pub fn complete_stores() {
+    barrier::dsb(barrier::ISHST);
 }
 
 /// Unmasks SError, so that a bus error is reported where it happens.

@@ -1,4 +1,4 @@
-//! Exception vectors: interrupts go to the installed handler, everything else is reported and ends the image.
+//! Exception vectors: interrupts and everything else go to the handlers installed for them.
 //!
 //! Ordinary code runs on SP_EL0; every exception switches to SP_EL1, a stack of its own, so that an
 //! overflown stack can still be reported. All registers, floating point included, are saved: the
@@ -8,14 +8,14 @@
 //! Source: Arm ARM D1.10 (vectors), D24.2.40 (ESR_ELx).
 
 use super::cpu;
-use super::cpu_block::{FAULT_STACK_BOTTOM, FAULT_STACK_TOP};
+use super::cpu_block::{FAULT_STACK_BOTTOM, FAULT_STACK_TOP, Stack};
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable};
 use core::arch::global_asm;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// Everything an exception interrupted, as the vectors store it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Frame {
     /// x0 to x30.
@@ -34,10 +34,59 @@ pub struct Frame {
     pub q: [u128; 32],
 }
 
+/// SPSR_EL1: IRQ masked.
+const INTERRUPTS_MASKED: u64 = 1 << 7;
+/// SPSR_EL1: the condition flags.
+const CONDITIONS: u64 = 0b1111 << 28;
+
 const _: () = assert!(
     core::mem::size_of::<Frame>() == 800,
     "the vectors below lay it out"
 );
+
+unsafe extern "C" {
+    fn resume_diverted();
+}
+
+impl Frame {
+    /// True if the interrupted code had interrupts masked.
+    pub fn had_interrupts_masked(&self) -> bool {
+        self.spsr & INTERRUPTS_MASKED != 0
+    }
+
+    /// Has the CPU call `function`, with interrupts masked and on the interrupted code's own stack, before it
+    /// goes on where it was. Answers false, and changes nothing, if the stack has no room for this frame and
+    /// `spare_bytes` more.
+    #[must_use]
+    pub fn divert(&mut self, stack: Stack, spare_bytes: usize, function: extern "C" fn()) -> bool {
+        let sp = self.sp as usize;
+        let needed = size_of::<Self>() + spare_bytes;
+        let has_room = stack.range().contains(&(sp - 1)) && sp - stack.range().start >= needed;
+        if !has_room || !sp.is_multiple_of(16) {
+            return false;
+        }
+        let below = sp - size_of::<Self>();
+        // SAFETY: the frame's place lies below the interrupted code's stack pointer and above the lowest byte
+        // of its stack, as just checked: memory that only that code uses, and that it does not use now.
+        unsafe { core::ptr::copy_nonoverlapping(self, below as *mut Self, 1) };
+        self.sp = below as u64;
+        self.x[19] = function as *const () as u64;
+        self.go_to(resume_diverted as *const () as u64);
+        true
+    }
+
+    /// Has the CPU abandon what was interrupted and call `function` on `stack` instead, with interrupts masked.
+    pub fn abandon_for(&mut self, stack: Stack, function: extern "C" fn() -> !) {
+        self.sp = stack.range().end as u64;
+        (self.x[29], self.x[30]) = (0, 0);
+        self.go_to(function as *const () as u64);
+    }
+
+    fn go_to(&mut self, address: u64) {
+        self.elr = address;
+        self.spsr = self.spsr & !CONDITIONS | INTERRUPTS_MASKED;
+    }
+}
 
 /// Which of the vectors was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +116,8 @@ pub struct Report<'a> {
     pub frame: &'a Frame,
 }
 
-/// Handles an interrupt: acknowledges, serves and ends it.
-pub type InterruptHandler = fn();
+/// Handles an interrupt: acknowledges, serves and ends it. It may change what the frame resumes.
+pub type InterruptHandler = fn(&mut Frame);
 /// Ends the image, or this test, after an unexpected exception.
 pub type FaultHandler = fn(&mut Frame, Vector, u64, u64);
 
@@ -97,7 +146,7 @@ extern "C" fn interrupt_entry(frame: &mut Frame) {
     }
     // SAFETY: the only non-null value ever stored is an `InterruptHandler`.
     let handler: InterruptHandler = unsafe { core::mem::transmute(handler) };
-    handler();
+    handler(frame);
 }
 
 extern "C" fn fault_entry(frame: &mut Frame, vector: u64) {
@@ -242,6 +291,52 @@ global_asm!(
     mov     x0, sp
     .endm
 
+    // What is undone of `save` first: all but general registers and the stack pointer.
+    .macro  restore_state
+    ldp     x1, x2, [sp, #16 * 16]
+    msr     elr_el1, x1
+    msr     spsr_el1, x2
+    ldp     x1, x2, [sp, #16 * 17]
+    msr     fpcr, x1
+    msr     fpsr, x2
+    ldp     q0, q1, [sp, #16 * 18]
+    ldp     q2, q3, [sp, #16 * 20]
+    ldp     q4, q5, [sp, #16 * 22]
+    ldp     q6, q7, [sp, #16 * 24]
+    ldp     q8, q9, [sp, #16 * 26]
+    ldp     q10, q11, [sp, #16 * 28]
+    ldp     q12, q13, [sp, #16 * 30]
+    ldp     q14, q15, [sp, #16 * 32]
+    ldp     q16, q17, [sp, #16 * 34]
+    ldp     q18, q19, [sp, #16 * 36]
+    ldp     q20, q21, [sp, #16 * 38]
+    ldp     q22, q23, [sp, #16 * 40]
+    ldp     q24, q25, [sp, #16 * 42]
+    ldp     q26, q27, [sp, #16 * 44]
+    ldp     q28, q29, [sp, #16 * 46]
+    ldp     q30, q31, [sp, #16 * 48]
+    .endm
+
+    // The rest of it: all but x30 and the stack pointer of the interrupted code.
+    .macro  restore_registers
+    ldp     x2, x3, [sp, #16 * 1]
+    ldp     x4, x5, [sp, #16 * 2]
+    ldp     x6, x7, [sp, #16 * 3]
+    ldp     x8, x9, [sp, #16 * 4]
+    ldp     x10, x11, [sp, #16 * 5]
+    ldp     x12, x13, [sp, #16 * 6]
+    ldp     x14, x15, [sp, #16 * 7]
+    ldp     x16, x17, [sp, #16 * 8]
+    ldp     x18, x19, [sp, #16 * 9]
+    ldp     x20, x21, [sp, #16 * 10]
+    ldp     x22, x23, [sp, #16 * 11]
+    ldp     x24, x25, [sp, #16 * 12]
+    ldp     x26, x27, [sp, #16 * 13]
+    ldp     x28, x29, [sp, #16 * 14]
+    ldp     x0, x1, [sp]
+    add     sp, sp, #800
+    .endm
+
     // A vector has room for 32 instructions: it takes its number along and jumps to the full save.
     .macro  vector, target, number
     .balign 0x80
@@ -301,46 +396,20 @@ take_fault:
     bl      {fault_entry}
 
 resume:
-    ldp     x1, x2, [sp, #16 * 16]
-    msr     elr_el1, x1
-    msr     spsr_el1, x2
-    ldp     x1, x2, [sp, #16 * 17]
-    msr     fpcr, x1
-    msr     fpsr, x2
-    ldp     q0, q1, [sp, #16 * 18]
-    ldp     q2, q3, [sp, #16 * 20]
-    ldp     q4, q5, [sp, #16 * 22]
-    ldp     q6, q7, [sp, #16 * 24]
-    ldp     q8, q9, [sp, #16 * 26]
-    ldp     q10, q11, [sp, #16 * 28]
-    ldp     q12, q13, [sp, #16 * 30]
-    ldp     q14, q15, [sp, #16 * 32]
-    ldp     q16, q17, [sp, #16 * 34]
-    ldp     q18, q19, [sp, #16 * 36]
-    ldp     q20, q21, [sp, #16 * 38]
-    ldp     q22, q23, [sp, #16 * 40]
-    ldp     q24, q25, [sp, #16 * 42]
-    ldp     q26, q27, [sp, #16 * 44]
-    ldp     q28, q29, [sp, #16 * 46]
-    ldp     q30, q31, [sp, #16 * 48]
+    restore_state
     ldp     x30, x0, [sp, #16 * 15]
     msr     sp_el0, x0
-    ldp     x2, x3, [sp, #16 * 1]
-    ldp     x4, x5, [sp, #16 * 2]
-    ldp     x6, x7, [sp, #16 * 3]
-    ldp     x8, x9, [sp, #16 * 4]
-    ldp     x10, x11, [sp, #16 * 5]
-    ldp     x12, x13, [sp, #16 * 6]
-    ldp     x14, x15, [sp, #16 * 7]
-    ldp     x16, x17, [sp, #16 * 8]
-    ldp     x18, x19, [sp, #16 * 9]
-    ldp     x20, x21, [sp, #16 * 10]
-    ldp     x22, x23, [sp, #16 * 11]
-    ldp     x24, x25, [sp, #16 * 12]
-    ldp     x26, x27, [sp, #16 * 13]
-    ldp     x28, x29, [sp, #16 * 14]
-    ldp     x0, x1, [sp]
-    add     sp, sp, #800
+    restore_registers
+    eret
+
+    // Where a frame goes that `Frame::divert` moved to the stack of what it interrupted: x19 is to be called
+    // there, then the frame is resumed, with interrupts masked all the while.
+    .global resume_diverted
+resume_diverted:
+    blr     x19
+    restore_state
+    ldr     x30, [sp, #16 * 15]
+    restore_registers                   // leaves SP where it was: the frame lay right below
     eret
     .popsection
 "#,

@@ -1,4 +1,4 @@
-//! aarch64: entry, exception vectors, translation tables, generic timer, PSCI, semihosting.
+//! aarch64: entry, exception vectors, stack switch, translation tables, generic timer, PSCI, semihosting.
 //!
 //! Each register or barrier that another floor needs is behind a function with a name; no assembly and
 //! no `cfg(target_arch)` stands anywhere else. Runs at EL1 on an identity map; ordinary code uses SP_EL0,
@@ -14,8 +14,10 @@ pub mod cpu;
 pub mod cpu_block;
 mod entry;
 pub mod exceptions;
+pub mod fiber;
 mod memory_functions;
 pub mod mmu;
+pub mod preemption;
 pub mod psci;
 pub mod secondary;
 pub mod semihosting;

@@ -1,9 +1,9 @@
-//! Secondary CPUs: from PSCI's hand-over to parking, with MMU on and stacks of their own.
+//! Secondary CPUs: from PSCI's hand-over to Rust, with MMU on and stacks of their own.
 //!
 //! A started CPU is entered as the boot CPU was: MMU off, at EL2 or EL1. It takes the translation tables
 //! that the boot CPU runs on, and then everything is shared and coherent. Before that it reads one thing,
-//! its block, past the caches: so the block is cleaned to memory first. It parks in WFI with interrupts
-//! masked and costs nothing there; nothing wakes it yet.
+//! its block, past the caches: so the block is cleaned to memory first. Then it goes to the block's `main`,
+//! with interrupts masked.
 
 use super::cpu;
 use super::cpu_block::{CpuBlock, FAULT_STACK_TOP, ROOT, STACK_TOP};
@@ -28,14 +28,14 @@ pub unsafe fn start(block: &'static CpuBlock, conduit: Conduit) -> Result<()> {
     cache::clean(block);
     let entry = secondary_entry as *const () as u64;
     let context = (&raw const *block).addr() as u64;
-    // SAFETY: `secondary_entry` takes a CPU from reset to `park` with what our caller promises of the block.
+    // SAFETY: `secondary_entry` takes a CPU from reset to `begin` with what our caller promises of the block.
     unsafe { conduit.cpu_on(block.affinity(), entry, context) }
 }
 
-extern "C" fn park(block: &'static CpuBlock) -> ! {
+extern "C" fn begin(block: &'static CpuBlock) -> ! {
     cpu::unmask_system_errors();
     block.set_ready();
-    cpu::halt()
+    block.main()()
 }
 
 global_asm!(
@@ -66,7 +66,7 @@ secondary_entry:
     mov     x29, xzr
     mov     x30, xzr
     mov     x0, x19
-    bl      {park}
+    bl      {begin}
     b       .
     .ltorg
     .popsection
@@ -75,5 +75,5 @@ secondary_entry:
     fault_stack_top = const FAULT_STACK_TOP,
     stack_top = const STACK_TOP,
     system_control = const entry::SYSTEM_CONTROL | entry::WRITABLE_NEVER_EXECUTED,
-    park = sym park,
+    begin = sym begin,
 );

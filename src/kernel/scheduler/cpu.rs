@@ -1,0 +1,483 @@
+//! One CPU's fibers: which are ready, which one runs, and the switch between them.
+//!
+//! The ready word has a bit a fiber, the lowest bit ranking highest. Whoever wakes a fiber sets its bit, and
+//! interrupts this CPU only if the fiber ranks above what `running` says. Both words are written and read in one
+//! order that all CPUs agree on (SeqCst): the waker sets the bit and then reads `running`; this CPU writes `running`
+//! and then looks at the bits again. So either the waker sees that it has to interrupt, or this CPU sees the bit.
+//!
+//! Everything but that is this CPU's own, and touched with interrupts masked. A fiber that parks with nothing
+//! else ready sleeps on its own stack: the wake that comes for it then costs no switch. Only when the fiber that
+//! ran is dead does the CPU come back to its own stack ([`Cpu::base`]).
+#![allow(unsafe_code, reason = "what the CPU's block points at, and the switch")]
+
+use super::Common;
+use super::death::Cause;
+use super::fiber::{Fiber, Own};
+use super::{FIBERS_MAX, NEVER};
+use crate::arch::aarch64::cpu_block::CpuBlock;
+use crate::arch::aarch64::fiber::{Context, switch};
+use crate::arch::aarch64::{cpu, preemption, timer};
+use crate::platform::interrupts;
+use core::ptr;
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{self, Relaxed, SeqCst},
+};
+
+/// What `running` says of a CPU that is about to look for work: no need to interrupt it.
+const AWAKE: u32 = 0;
+/// Of one that sleeps: anything ranks above that.
+const ASLEEP: u32 = 64;
+
+#[repr(align(64))]
+pub(super) struct Cpu {
+    /// Fibers that were woken.
+    ready: AtomicU64,
+    /// The rank of what runs, [`AWAKE`] or [`ASLEEP`].
+    running: AtomicU32,
+    /// An interrupt to this CPU is under way.
+    rung: AtomicBool,
+    /// Fibers to be stopped.
+    doomed: AtomicU64,
+    /// Fibers that may run.
+    alive: AtomicU64,
+    /// Fibers that were preempted: they go on without being woken. This CPU's own, as all that follow.
+    preempted: Own,
+    /// Fibers that are parked with a deadline, and the nearest of their deadlines (or an earlier time).
+    timed: Own,
+    pub(super) nearest: Own,
+    /// What the timer is set to, and whether that is for the watchdog's look alone.
+    armed: Own,
+    armed_for_look: AtomicBool,
+    /// The timer interrupted.
+    pub(super) ticked: AtomicBool,
+    /// Since when what runs runs.
+    pub(super) slice_start: Own,
+    /// Ticks asleep, and since when it sleeps; 0 if it does not.
+    pub(super) idle_ticks: Own,
+    slept_at: Own,
+    pub(super) switches: Own,
+    current: AtomicPtr<Fiber>,
+    /// Of the CPU's own stack: written when it is left, and never read, as it always begins anew.
+    base: Context,
+    fibers: [AtomicPtr<Fiber>; FIBERS_MAX],
+    pub(super) number: usize,
+    common: &'static Common,
+}
+
+/// The bit of a rank.
+#[inline]
+fn mask(rank: u32) -> u64 {
+    1 << rank
+}
+
+impl Cpu {
+    pub(super) fn new(number: usize, common: &'static Common) -> Self {
+        let [stack, _] = CpuBlock::current().stacks();
+        Self {
+            ready: AtomicU64::new(0),
+            running: AtomicU32::new(AWAKE),
+            rung: AtomicBool::new(false),
+            doomed: AtomicU64::new(0),
+            alive: AtomicU64::new(0),
+            preempted: Own::default(),
+            timed: Own::default(),
+            nearest: Own::new(NEVER),
+            armed: Own::new(NEVER),
+            armed_for_look: AtomicBool::new(false),
+            ticked: AtomicBool::new(false),
+            slice_start: Own::default(),
+            idle_ticks: Own::default(),
+            slept_at: Own::default(),
+            switches: Own::default(),
+            current: AtomicPtr::new(ptr::null_mut()),
+            base: Context::new(stack),
+            fibers: [const { AtomicPtr::new(ptr::null_mut()) }; FIBERS_MAX],
+            number,
+            common,
+        }
+    }
+
+    /// That of the CPU this runs on; none before there is a scheduler.
+    #[inline]
+    pub(super) fn this() -> Option<&'static Self> {
+        // SAFETY: null or what `Fibers::attach` put there, which lives for ever.
+        unsafe { CpuBlock::current().attachment().cast::<Self>().as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn common(&self) -> &'static Common {
+        self.common
+    }
+
+    /// The fiber that runs here, asked by this CPU.
+    #[inline]
+    pub(super) fn current(&self) -> Option<&'static Fiber> {
+        // SAFETY: null or a fiber, and fibers live for ever.
+        unsafe { self.current.load(Relaxed).as_ref() }
+    }
+
+    pub(super) fn current_name(&self) -> &'static str {
+        self.current().map_or("no fiber", |fiber| fiber.name)
+    }
+
+    /// The fiber of that rank.
+    #[inline]
+    pub(super) fn fiber(&self, rank: u32) -> Option<&'static Fiber> {
+        // Acquire: pairs with the Release in `add`. SAFETY: as in `current`.
+        unsafe { self.fibers[rank as usize].load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Adds a fiber of a rank that is free.
+    pub(super) fn add(&self, fiber: &'static Fiber) {
+        // Release: pairs with the Acquire in `fiber`.
+        self.fibers[usize::from(fiber.id.rank)]
+            .store(ptr::from_ref(fiber).cast_mut(), Ordering::Release);
+    }
+
+    /// Lets a fiber that was set up run.
+    pub(super) fn revive(&self, fiber: &'static Fiber) {
+        let bit = mask(fiber.id.rank.into());
+        // Wakes that its predecessor left are not its own.
+        self.ready.fetch_and(!bit, SeqCst);
+        self.alive.fetch_or(bit, SeqCst);
+        self.wake(fiber);
+    }
+
+    /// Takes a dead fiber out of everything that would run it.
+    pub(super) fn forget(&self, fiber: &Fiber) {
+        let bit = mask(fiber.id.rank.into());
+        self.alive.fetch_and(!bit, SeqCst);
+        self.preempted.set(self.preempted.get() & !bit);
+        self.timed.set(self.timed.get() & !bit);
+    }
+
+    /// Notes that nothing runs here after `fiber` did.
+    pub(super) fn take_off(&self, fiber: &Fiber) {
+        let now = timer::ticks();
+        fiber.cpu_ticks.add(now - self.slice_start.get());
+        self.slice_start.set(now);
+        self.running.store(AWAKE, SeqCst);
+        self.current.store(ptr::null_mut(), Relaxed);
+        CpuBlock::current().set_fiber(None, 0);
+    }
+
+    /// Fibers that can run.
+    #[inline]
+    fn candidates(&self) -> u64 {
+        self.ready.load(SeqCst) & self.alive.load(Relaxed) | self.preempted.get()
+    }
+
+    /// How many fibers can run or do.
+    pub(super) fn runnable(&self) -> u32 {
+        self.candidates().count_ones() + u32::from(self.is_busy())
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.current.load(Relaxed).is_null() && self.running.load(Relaxed) != ASLEEP
+    }
+
+    /// Makes a fiber of this CPU ready, called on any CPU; it runs at once if it ranks highest.
+    #[inline]
+    pub(super) fn wake(&self, fiber: &Fiber) {
+        let rank = u32::from(fiber.id.rank);
+        if self.ready.load(Relaxed) & mask(rank) == 0 {
+            fiber.ready_at.set(timer::ticks());
+        }
+        if self.ready.fetch_or(mask(rank), SeqCst) & mask(rank) == 0
+            && rank < self.running.load(SeqCst)
+        {
+            self.ring();
+        }
+    }
+
+    /// Has this CPU look at its fibers.
+    fn ring(&self) {
+        if !ptr::eq(self, CpuBlock::current().attachment().cast()) {
+            if !self.rung.swap(true, SeqCst) {
+                interrupts::wake(self.number);
+            }
+        } else if preemption::depth() > 0 {
+            preemption::request_switch();
+        } else if !cpu::are_interrupts_masked() {
+            self.give_way();
+        }
+        // With interrupts masked it is the scheduler that woke it, or a handler: it looks afterwards.
+    }
+
+    /// The other CPU's interrupt has come: the next wake sends another.
+    pub(super) fn answer(&self) {
+        self.rung.store(false, SeqCst);
+    }
+
+    /// Has this CPU stop that fiber.
+    pub(super) fn doom(&self, rank: u32) {
+        self.doomed.fetch_or(mask(rank), SeqCst);
+        if !ptr::eq(self, CpuBlock::current().attachment().cast()) {
+            interrupts::wake(self.number);
+        }
+    }
+
+    /// The fibers to be stopped, each once.
+    pub(super) fn take_doomed(&self) -> impl Iterator<Item = &'static Fiber> {
+        let mut doomed = match self.doomed.load(Relaxed) {
+            0 => 0,
+            _ => self.doomed.swap(0, SeqCst),
+        };
+        core::iter::from_fn(move || {
+            (doomed != 0).then(|| {
+                let rank = doomed.trailing_zeros();
+                doomed &= doomed - 1;
+                self.fiber(rank)
+            })
+        })
+        .flatten()
+    }
+
+    /// Waits until the running fiber is woken, or till `deadline` ticks. Interrupts are unmasked after it.
+    #[inline]
+    pub(super) fn park(&self, deadline: u64) {
+        let fiber = self.current().expect("only fibers park");
+        debug_assert!(preemption::depth() == 0, "parked inside a critical section");
+        self.check_stack(fiber);
+        cpu::mask_interrupts();
+        fiber.beats.add(1);
+        let rank = u32::from(fiber.id.rank);
+        if deadline != NEVER {
+            fiber.deadline.set(deadline);
+            self.timed.set(self.timed.get() | mask(rank));
+            self.nearest.set(self.nearest.get().min(deadline));
+        }
+        loop {
+            match self.pick() {
+                None => self.sleep_on(fiber),
+                Some(next) if next == rank => {
+                    self.ready.fetch_and(!mask(rank), SeqCst);
+                    break;
+                }
+                Some(next) => {
+                    self.switch_to(&fiber.context, next);
+                    break;
+                }
+            }
+        }
+        if deadline != NEVER {
+            self.timed.set(self.timed.get() & !mask(rank));
+        }
+        cpu::unmask_interrupts();
+    }
+
+    /// Lets those that rank above the running fiber run first, if any are ready. Interrupts are unmasked before
+    /// and after it.
+    pub(super) fn give_way(&self) {
+        let Some(fiber) = self.current() else {
+            return;
+        };
+        self.check_stack(fiber);
+        cpu::mask_interrupts();
+        if let Some(cause) = fiber.doom() {
+            self.die(cause, |_| {});
+        }
+        self.let_higher_run(fiber);
+        cpu::unmask_interrupts();
+    }
+
+    /// As [`Cpu::give_way`], with interrupts masked.
+    pub(super) fn let_higher_run(&self, fiber: &'static Fiber) {
+        let rank = u32::from(fiber.id.rank);
+        if self.higher_than(rank) {
+            self.preempted.set(self.preempted.get() | mask(rank));
+            // It is itself a candidate now: there is one.
+            if let Some(next) = self.pick().filter(|&next| next != rank) {
+                self.switch_to(&fiber.context, next);
+            } else {
+                self.preempted.set(self.preempted.get() & !mask(rank));
+            }
+        }
+    }
+
+    /// True if a fiber that can run ranks above `rank`.
+    #[inline]
+    pub(super) fn higher_than(&self, rank: u32) -> bool {
+        self.candidates() & (mask(rank) - 1) != 0
+    }
+
+    /// The highest rank that can run. It counts as running from now on, so that other CPUs interrupt for what
+    /// ranks above it.
+    #[inline]
+    fn pick(&self) -> Option<u32> {
+        let mut candidates = self.candidates();
+        while candidates != 0 {
+            let rank = candidates.trailing_zeros();
+            self.running.store(rank, SeqCst);
+            candidates = self.candidates();
+            if candidates.trailing_zeros() == rank {
+                return Some(rank);
+            }
+        }
+        None
+    }
+
+    /// Runs the fiber of that rank, which [`Cpu::pick`] picked; returns when `from` is run again. Interrupts are
+    /// masked.
+    #[inline]
+    fn switch_to(&self, from: &'static Context, rank: u32) {
+        let Some(next) = self.fiber(rank) else {
+            unreachable!("a bit without a fiber");
+        };
+        let now = timer::ticks();
+        if let Some(fiber) = self.current() {
+            fiber.cpu_ticks.add(now - self.slice_start.get());
+        }
+        self.slice_start.set(now);
+        let preempted = self.preempted.get();
+        if preempted & mask(rank) != 0 {
+            self.preempted.set(preempted & !mask(rank));
+        } else {
+            self.ready.fetch_and(!mask(rank), SeqCst);
+            self.common.observe_latency(now, next.ready_at.get());
+        }
+        self.switches.add(1);
+        self.current.store(ptr::from_ref(next).cast_mut(), Relaxed);
+        CpuBlock::current().set_fiber(Some(&next.context), next.owner);
+        self.arm_for(next, now);
+        // SAFETY: interrupts are masked; `from` is what runs, or the CPU's own stack, which begins anew each
+        // time; a candidate is alive, on this CPU, set up or switched away from, and not what runs.
+        unsafe { switch(from, &next.context) };
+    }
+
+    /// Sets the timer for the nearest deadline and the watchdog's next look at `fiber`, unless it comes before.
+    #[inline]
+    pub(super) fn arm_for(&self, fiber: &Fiber, now: u64) {
+        let look = match fiber.hang_ticks {
+            NEVER => NEVER,
+            limit => now + limit / 2,
+        };
+        let nearest = self.nearest.get();
+        if nearest.min(look) < self.armed.get() {
+            self.arm(nearest.min(look));
+            self.armed_for_look.store(look < nearest, Relaxed);
+        }
+    }
+
+    /// Sets the timer for the nearest deadline, as the CPU is to sleep. A look of the watchdog that comes before
+    /// is left to come: that costs less than to set the timer at each sleep and after it.
+    fn arm_for_sleep(&self) {
+        let nearest = self.nearest.get();
+        let armed = self.armed.get();
+        let is_look = self.armed_for_look.load(Relaxed);
+        if nearest < armed || nearest > armed && !is_look {
+            self.arm(nearest);
+            self.armed_for_look.store(false, Relaxed);
+        }
+    }
+
+    fn arm(&self, ticks: u64) {
+        self.armed.set(ticks);
+        if ticks == NEVER {
+            timer::disarm();
+        } else {
+            timer::arm(ticks);
+        }
+    }
+
+    /// The timer interrupted: it is off until it is armed again.
+    pub(super) fn timer_fired(&self) {
+        timer::disarm();
+        self.armed.set(NEVER);
+        self.ticked.store(true, Relaxed);
+    }
+
+    /// Sleeps on the stack of `fiber`, which is parked.
+    #[cold]
+    fn sleep_on(&self, fiber: &'static Fiber) {
+        let now = self.sleep();
+        if self.reap() {
+            self.die(Cause::Stopped, |_| {});
+        }
+        if self.ready.load(Relaxed) & mask(fiber.id.rank.into()) != 0 {
+            self.common.observe_latency(now, fiber.ready_at.get());
+        }
+        self.arm_for(fiber, now);
+    }
+
+    /// Sleeps till an interrupt or the nearest deadline, not at all if that has passed; answers the ticks when it
+    /// woke. Interrupts are masked, and served.
+    fn sleep(&self) -> u64 {
+        let now = timer::ticks();
+        self.expire(now);
+        self.arm_for_sleep();
+        self.running.store(ASLEEP, SeqCst);
+        if self.candidates() == 0 && self.doomed.load(SeqCst) == 0 {
+            self.slept_at.set(now);
+            interrupts::sleep();
+            self.slept_at.set(0);
+        }
+        self.running.store(AWAKE, SeqCst);
+        let woken = timer::ticks();
+        self.idle_ticks.add(woken - now);
+        self.slice_start.add(woken - now);
+        if self.ticked.load(Relaxed) {
+            self.ticked.store(false, Relaxed);
+            self.expire(woken);
+        }
+        woken
+    }
+
+    /// Makes the fibers ready whose deadlines have passed, and finds the nearest of the others.
+    pub(super) fn expire(&self, now: u64) {
+        let mut left = self.timed.get();
+        let mut nearest = NEVER;
+        while left != 0 {
+            let rank = left.trailing_zeros();
+            left &= left - 1;
+            let Some(fiber) = self.fiber(rank) else {
+                continue;
+            };
+            let deadline = fiber.deadline.get();
+            if deadline <= now {
+                self.timed.set(self.timed.get() & !mask(rank));
+                if self.ready.load(Relaxed) & mask(rank) == 0 {
+                    fiber.ready_at.set(deadline);
+                }
+                self.ready.fetch_or(mask(rank), SeqCst);
+            } else {
+                nearest = nearest.min(deadline);
+            }
+        }
+        self.nearest.set(nearest);
+    }
+
+    /// The CPU's own loop, on its own stack, when no fiber runs. Interrupts are masked.
+    pub(super) extern "C" fn base() -> ! {
+        let cpu = Self::this().expect("the CPU was attached to the scheduler");
+        loop {
+            match cpu.pick() {
+                Some(rank) => cpu.switch_to(&cpu.base, rank),
+                None => {
+                    cpu.sleep();
+                }
+            }
+            cpu.reap();
+        }
+    }
+
+    /// What a fiber calls first.
+    pub(super) extern "C" fn begin() -> ! {
+        let cpu = Self::this().expect("fibers run under the scheduler");
+        let fiber = cpu.current().expect("it runs");
+        fiber.call_entry();
+        cpu::mask_interrupts();
+        cpu.die(Cause::Returned, |_| {})
+    }
+
+    /// Since when it sleeps, in ticks; none if it does not.
+    pub(super) fn asleep_since(&self) -> Option<u64> {
+        Some(self.slept_at.get()).filter(|&ticks| ticks != 0)
+    }
+
+    /// Every fiber of this CPU.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'static Fiber> {
+        (0..FIBERS_MAX as u32).filter_map(|rank| self.fiber(rank))
+    }
+}
