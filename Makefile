@@ -41,7 +41,7 @@ fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
-	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty -- -D warnings
+	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost -- -D warnings
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
 # Built apart: the cfg would have everything else built anew.
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet
