@@ -2,8 +2,10 @@
 //!
 //! Sections are not masked: handlers neither allocate nor lock, so it is enough that no other fiber runs.
 
+use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::{cpu, preemption, timer};
-use crate::memory::{InterruptState, LocalCpu};
+use crate::memory::accounts::Owner;
+use crate::memory::{LocalCpu, PreemptionState};
 use crate::platform::time::NANOS_PER_SEC;
 
 /// The CPU this runs on.
@@ -17,13 +19,18 @@ impl LocalCpu for ThisCpu {
     }
 
     #[inline]
-    fn mask_interrupts(&self) -> InterruptState {
-        preemption::enter();
-        InterruptState(0)
+    fn owner(&self) -> Owner {
+        Owner::from_low_bits(CpuBlock::current().owner())
     }
 
     #[inline]
-    fn restore_interrupts(&self, _: InterruptState) {
+    fn disable_preemption(&self) -> PreemptionState {
+        preemption::enter();
+        PreemptionState(0)
+    }
+
+    #[inline]
+    fn restore_preemption(&self, _: PreemptionState) {
         preemption::leave();
     }
 

@@ -81,7 +81,7 @@ impl Order {
     }
 }
 
-/// Gives out blocks of frames and takes them back. Safe to call from any CPU, and with interrupts masked.
+/// Gives out blocks of frames and takes them back. Safe to call from any CPU, but not from interrupt handlers.
 ///
 /// # Safety
 /// A block given out is memory that nothing else reads or writes until it is given back: readable and

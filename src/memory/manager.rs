@@ -2,28 +2,38 @@
 //!
 //! Flow: an owner's request for a small block is met from the page cache of its CPU, a larger one from the
 //! zone. When neither has a block, all caches are drained, so that their pages merge, and the zone is asked once
-//! more. A block that comes back is looked up in the owner map first: a bad free changes nothing.
+//! more; a request beyond the owner's quota is refused at once. A block that comes back is looked up in the owner map
+//! first: a bad free changes nothing.
 //!
 //! Always true: blocks in owners' hands are exactly those marked in the owner map; every lock is taken with
-//! interrupts masked, a cache's before the zone's, and no visit moves more than one batch.
+//! preemption disabled, a cache's before the zone's, and no visit moves more than one batch. A block, its mark and
+//! its charge change hands within one visit: with all locks held they agree.
 //!
 //! Limits: [`FrameSource::free_frames`] adds up the caches one after another, so pages that move meanwhile may
 //! be missed or counted twice; a request made just before another CPU's free may be refused.
 #![allow(unsafe_code, reason = "carves its metadata from the memory it manages")]
 
+mod charges;
+mod recovery;
+
+pub use charges::Account;
+pub(super) use charges::ChargedFrames;
+
+use super::accounts::{Accounts, Owner};
 use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
+use super::lock::Lock;
 use super::page_cache::{CACHED_ORDERS, CacheStats, CpuCache, PageCachePolicy};
 use super::zone::geometry::Geometry;
-use super::zone::owners::OwnerMap;
+use super::zone::owners::{OwnerMap, OwnerStorage, Use};
 use super::zone::spans::FreeSpans;
 use super::zone::{Zone, ZoneStats};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::metrics::{Counter, Histogram};
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
-use spin::Mutex;
+use core::sync::atomic::{AtomicU8, AtomicU32};
+use spin::Once;
 
 /// One allocation in about so many is timed: one that begins when the tick count is a multiple of it. The clock
 /// has no part in when frames are asked for, so these are as long as the others; that saves the rest of them
@@ -31,10 +41,13 @@ use spin::Mutex;
 pub(super) const TIMED_ONE_IN: u64 = 64;
 
 /// All frames of the machine, with a page cache for each CPU.
-pub struct MemoryManager<C> {
-    zone: Mutex<Zone>,
+pub struct MemoryManager<C: 'static> {
+    zone: Lock<Zone>,
     owners: OwnerMap,
-    caches: Vec<Mutex<CpuCache>>,
+    accounts: Accounts,
+    caches: Vec<Lock<CpuCache>>,
+    /// A view for each owner, made when one is first asked for.
+    views: Once<[Account<C>; Owner::COUNT]>,
     cpu: C,
     refusals: [Counter; Order::COUNT],
     duration: Histogram,
@@ -42,12 +55,21 @@ pub struct MemoryManager<C> {
     reserved_bytes: u64,
 }
 
+/// What came of a request.
+enum Taken {
+    Block(Pfn),
+    /// There is none.
+    Nothing,
+    /// The owner may not have it.
+    BeyondQuota,
+}
+
 impl<C: LocalCpu> MemoryManager<C> {
     /// Takes charge of the RAM in `ram` (byte addresses) but for what `reserved` touches, on a machine with
     /// `cpus` CPUs, numbered from 0 by `cpu`.
     ///
     /// The ranges may come in any order, unaligned and overlapping: RAM is rounded inwards to frames,
-    /// reservations outwards. The metadata (0.0125 % of memory) is carved from the lowest run of free
+    /// reservations outwards. The metadata (0.031 % of memory) is carved from the lowest run of free
     /// frames that holds it, and the page caches' stacks come from the heap: at most 3 KiB a CPU.
     ///
     /// # Errors
@@ -67,8 +89,9 @@ impl<C: LocalCpu> MemoryManager<C> {
         let free = FreeSpans::new(ram, reserved, 0..0);
         let geometry = Geometry::covering(free.clone())?;
         let zone_words = Zone::storage_words(&geometry);
-        let owner_words = OwnerMap::storage_words(&geometry);
-        let metadata = find_room(free, (zone_words + owner_words) * size_of::<u64>())?;
+        let (marks, frames) = OwnerMap::storage_counts(&geometry);
+        let zone_bytes = zone_words * size_of::<u64>();
+        let metadata = find_room(free, zone_bytes + marks * size_of::<u32>() + frames)?;
 
         // SAFETY: `find_room` chose whole frames of `ram` outside `reserved`, so by this function's contract
         // they are memory that nobody else uses; `free` below leaves them out, so nobody ever will. They are
@@ -76,10 +99,14 @@ impl<C: LocalCpu> MemoryManager<C> {
         let storage = unsafe {
             core::slice::from_raw_parts_mut(Pfn(metadata.start).address() as *mut u64, zone_words)
         };
-        // SAFETY: as above; these words follow those of `storage` and end before `metadata` does.
+        // SAFETY: as above; the marks follow the words of `storage`, the bytes the marks, and they end before
+        // `metadata` does.
         let owner_storage = unsafe {
-            let start = Pfn(metadata.start).address() as *const AtomicU64;
-            core::slice::from_raw_parts(start.add(zone_words), owner_words)
+            let start = (Pfn(metadata.start).address() + zone_bytes) as *const AtomicU32;
+            OwnerStorage {
+                marks: core::slice::from_raw_parts(start, marks),
+                frames: core::slice::from_raw_parts(start.add(marks).cast::<AtomicU8>(), frames),
+            }
         };
 
         let free = FreeSpans::new(ram, reserved, metadata);
@@ -90,8 +117,10 @@ impl<C: LocalCpu> MemoryManager<C> {
             .map(|span| span.end - span.start)
             .sum();
         Ok(Self {
-            zone: Mutex::new(zone),
+            zone: Lock::new(zone),
             owners,
+            accounts: Accounts::new(),
+            views: Once::new(),
             caches: caches(cpus, policy.capacity_pages(total_frames, cpus))?,
             cpu,
             refusals: Default::default(),
@@ -105,8 +134,13 @@ impl<C: LocalCpu> MemoryManager<C> {
     pub fn drain_all(&self) {
         for cache in &self.caches {
             for order in Order::all().take(CACHED_ORDERS) {
-                let drain = || cache.lock().drain_batch(order, &mut self.zone.lock());
-                while self.cpu.masked(drain) {}
+                let drain = |runner| {
+                    cache.with(runner, |cache| {
+                        self.zone
+                            .with(runner, |zone| cache.drain_batch(order, zone))
+                    })
+                };
+                while self.pinned(drain) {}
             }
         }
     }
@@ -141,33 +175,123 @@ impl<C: LocalCpu> MemoryManager<C> {
 
     /// The zone's counters and free blocks now.
     pub(super) fn zone_stats(&self) -> ZoneStats {
-        self.cpu.masked(|| self.zone.lock().stats())
+        self.pinned(|runner| self.zone.with(runner, |zone| zone.stats()))
     }
 
     /// The counters and contents of each CPU's cache now, in the order of the CPUs.
     pub(super) fn cache_stats(&self) -> impl Iterator<Item = CacheStats> {
         self.caches
             .iter()
-            .map(|cache| self.cpu.masked(|| cache.lock().stats()))
+            .map(|cache| self.pinned(|runner| cache.with(runner, |cache| cache.stats())))
     }
 
-    /// A block from the CPU's cache or the zone.
-    fn take(&self, order: Order) -> Option<Pfn> {
-        self.cpu.masked(|| {
-            if usize::from(order.get()) >= CACHED_ORDERS {
-                return self.zone.lock().take(order);
-            }
-            let mut cache = self.caches[self.cpu.current()].lock();
-            cache
-                .take(order)
-                .or_else(|| cache.refill(order, &mut self.zone.lock()))
-        })
+    /// Runs `section` with preemption disabled, and the owner that runs.
+    #[inline(always)]
+    fn pinned<R>(&self, section: impl FnOnce(Owner) -> R) -> R {
+        self.cpu.pinned(|| section(self.cpu.owner()))
+    }
+
+    /// Gives out a block at the expense of `owner`.
+    #[inline]
+    fn allocate_for(&self, owner: Owner, order: Order, of: Use) -> Result<Pfn> {
+        match self.take(owner, order, of) {
+            Taken::Block(first) => Ok(first),
+            Taken::Nothing => self.allocate_after_drain(owner, order, of),
+            Taken::BeyondQuota => Err(out_of_memory(order)),
+        }
     }
 
     /// A block that is there only once the caches have given theirs back.
-    fn take_after_drain(&self, order: Order) -> Option<Pfn> {
+    #[cold]
+    fn allocate_after_drain(&self, owner: Owner, order: Order, of: Use) -> Result<Pfn> {
         self.drain_all();
-        self.cpu.masked(|| self.zone.lock().take(order))
+        match self.pinned(|runner| self.take_from_zone(runner, owner, order, of)) {
+            Taken::Block(first) => Ok(first),
+            Taken::BeyondQuota => Err(out_of_memory(order)),
+            Taken::Nothing => {
+                self.refusals[usize::from(order.get())].increment();
+                Err(out_of_memory(order))
+            }
+        }
+    }
+
+    /// A block from the CPU's cache or the zone.
+    #[inline]
+    fn take(&self, owner: Owner, order: Order, of: Use) -> Taken {
+        self.pinned(|runner| {
+            if usize::from(order.get()) >= CACHED_ORDERS {
+                return self.take_from_zone(runner, owner, order, of);
+            }
+            self.caches[self.cpu.current()].with(runner, |cache| {
+                self.charged(owner, order, of, || {
+                    cache
+                        .take(order)
+                        .or_else(|| self.zone.with(runner, |zone| cache.refill(order, zone)))
+                })
+            })
+        })
+    }
+
+    fn take_from_zone(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
+        self.zone.with(runner, |zone| {
+            self.charged(owner, order, of, || zone.take(order))
+        })
+    }
+
+    /// Charges `owner` for the block that `take` finds, and marks it. The caller holds the lock it comes from.
+    #[inline]
+    fn charged(
+        &self,
+        owner: Owner,
+        order: Order,
+        of: Use,
+        take: impl FnOnce() -> Option<Pfn>,
+    ) -> Taken {
+        if !self.accounts.charge(owner, order.frames()) {
+            return Taken::BeyondQuota;
+        }
+        match take() {
+            Some(first) => {
+                self.owners.claim(first, order, of, owner);
+                self.accounts.note_peak(owner);
+                Taken::Block(first)
+            }
+            None => {
+                self.accounts.discharge(owner, order.frames());
+                Taken::Nothing
+            }
+        }
+    }
+
+    /// Takes a block back; answers who was charged for it.
+    fn free_of(&self, first: Pfn, order: Order, of: Use) -> Result<Owner> {
+        let discharge = || -> Result<Owner> {
+            let owner = self.owners.release(first, order, of)?;
+            self.accounts.discharge(owner, order.frames());
+            Ok(owner)
+        };
+        self.pinned(|runner| {
+            if usize::from(order.get()) >= CACHED_ORDERS {
+                return self.zone.with(runner, |zone| {
+                    let owner = discharge()?;
+                    zone.give_back(first, order);
+                    Ok(owner)
+                });
+            }
+            self.caches[self.cpu.current()].with(runner, |cache| {
+                let owner = discharge()?;
+                if !cache.put(first, order) {
+                    self.zone.with(runner, |zone| {
+                        cache.drain_batch(order, zone);
+                        if !cache.put(first, order) {
+                            // A policy so small that this order has no stack.
+                            zone.give_back(first, order);
+                        }
+                    });
+                }
+                Ok(owner)
+            })
+        })
     }
 }
 
@@ -177,43 +301,15 @@ impl<C: LocalCpu> MemoryManager<C> {
 unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
     fn allocate(&self, order: Order) -> Result<Pfn> {
         let began = self.cpu.ticks();
-        match self.take(order).or_else(|| self.take_after_drain(order)) {
-            Some(first) => {
-                self.owners.claim(first, order);
-                if began.is_multiple_of(TIMED_ONE_IN) {
-                    self.observe_duration(began);
-                }
-                Ok(first)
-            }
-            None => {
-                self.refusals[usize::from(order.get())].increment();
-                let requested_bytes = order.bytes();
-                Err(Error::new(
-                    Subsystem::Memory,
-                    Kind::OutOfMemory { requested_bytes },
-                ))
-            }
+        let taken = self.allocate_for(self.cpu.owner(), order, Use::Block);
+        if began.is_multiple_of(TIMED_ONE_IN) {
+            self.observe_duration(began);
         }
+        taken
     }
 
     fn free(&self, first: Pfn, order: Order) -> Result<()> {
-        self.owners.release(first, order)?;
-        self.cpu.masked(|| {
-            if usize::from(order.get()) >= CACHED_ORDERS {
-                self.zone.lock().give_back(first, order);
-                return;
-            }
-            let mut cache = self.caches[self.cpu.current()].lock();
-            if !cache.put(first, order) {
-                let zone = &mut self.zone.lock();
-                cache.drain_batch(order, zone);
-                if !cache.put(first, order) {
-                    // A policy so small that this order has no stack.
-                    zone.give_back(first, order);
-                }
-            }
-        });
-        Ok(())
+        self.free_of(first, order, Use::Block).map(drop)
     }
 
     fn free_frames(&self) -> u64 {
@@ -242,12 +338,17 @@ fn find_room(free: FreeSpans<'_>, bytes: usize) -> Result<Range<u64>> {
     }
 }
 
-fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<Mutex<CpuCache>>> {
+fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<Lock<CpuCache>>> {
     assert!(cpus > 0, "a machine has a CPU");
     let mut caches = Vec::new();
     caches.try_reserve_exact(cpus)?;
     for _ in 0..cpus {
-        caches.push(Mutex::new(CpuCache::new(capacity_pages)?));
+        caches.push(Lock::new(CpuCache::new(capacity_pages)?));
     }
     Ok(caches)
+}
+
+fn out_of_memory(order: Order) -> Error {
+    let requested_bytes = order.bytes();
+    Error::new(Subsystem::Memory, Kind::OutOfMemory { requested_bytes })
 }

@@ -2,15 +2,19 @@
 //!
 //! From the bottom up: `zone` is the buddy system over all of RAM, `page_cache` keeps a few blocks a CPU,
 //! `manager` joins them into the image's [`frames::FrameSource`], and [`heap`] is the global allocator, which takes
-//! its memory from there. Boot calls [`heap::KernelHeap::init_boot`] first, since building a
+//! its memory from there. [`accounts`] says which owner is charged for what, and [`reclaim()`] takes from a dead owner
+//! what it still has. Boot calls [`heap::KernelHeap::init_boot`] first, since building a
 //! [`MemoryManager`] allocates, then [`MemoryManager::new`], then [`heap::KernelHeap::install`].
 
+pub mod accounts;
 mod copy;
 pub mod frames;
 pub mod heap;
 mod local_cpu;
+mod lock;
 mod manager;
 mod page_cache;
+mod reclaim;
 mod report;
 mod status;
 #[cfg(test)]
@@ -20,6 +24,8 @@ mod tests;
 mod zone;
 
 pub use copy::copy_short;
-pub use local_cpu::{InterruptState, LocalCpu};
-pub use manager::MemoryManager;
+pub use local_cpu::{LocalCpu, PreemptionState};
+pub use lock::Verdict;
+pub use manager::{Account, MemoryManager};
 pub use page_cache::PageCachePolicy;
+pub use reclaim::{Reclaimed, reclaim};

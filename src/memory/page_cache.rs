@@ -8,9 +8,10 @@
 //! block is handed out, to the owner map it is not. No stack holds more than its limit, and none ever grows.
 //!
 //! Flow: [`super::manager`] asks here first; a miss refills a batch from the zone, a full stack drains one to it.
-//! Each cache has a lock, taken with interrupts masked and nearly always by its own CPU; the zone's comes after it.
+//! Each cache has a lock, taken with preemption disabled and nearly always by its own CPU; the zone's comes after it.
 
 use super::frames::{Order, Pfn};
+use super::lock::Verdict;
 use super::zone::Zone;
 use crate::error::Result;
 use alloc::vec::Vec;
@@ -159,6 +160,30 @@ impl CpuCache {
         self.stats.pages -= batch as u64 * order.frames();
         self.stats.drains += 1;
         true
+    }
+
+    /// Drops what cannot be here after a holder died in the middle of an operation, and counts anew; `mark` notes a
+    /// block as cached and says no if that cannot be. What the cache has lost is found when the zone is verified.
+    pub(super) fn verify(&mut self, mut mark: impl FnMut(Pfn, Order) -> bool) -> Verdict {
+        let listed: usize = self.stacks.iter().map(|stack| stack.blocks.len()).sum();
+        let mut kept = 0;
+        let mut pages = 0;
+        for (order, stack) in Order::all().zip(&mut self.stacks) {
+            stack.blocks.retain(|&first| mark(first, order));
+            kept += stack.blocks.len();
+            pages += stack.blocks.len() as u64 * order.frames();
+        }
+        if kept == listed && pages == self.stats.pages {
+            return Verdict::Intact;
+        }
+        self.stats.pages = pages;
+        Verdict::Rebuilt
+    }
+
+    /// The blocks held.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (Pfn, Order)> {
+        let stacks = Order::all().zip(&self.stacks);
+        stacks.flat_map(|(order, stack)| stack.blocks.iter().map(move |&first| (first, order)))
     }
 
     /// Counters and contents.

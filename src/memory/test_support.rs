@@ -4,8 +4,9 @@
     reason = "the tests' memory is a raw allocation of the host's"
 )]
 
+use super::accounts::Owner;
 use super::frames::Order;
-use super::local_cpu::{InterruptState, LocalCpu};
+use super::local_cpu::{LocalCpu, PreemptionState};
 use super::manager::MemoryManager;
 use super::page_cache::PageCachePolicy;
 use core::cell::Cell;
@@ -60,15 +61,26 @@ impl Drop for Random {
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static CLOCK: Cell<(u64, u64)> = const { Cell::new((1, 0)) };
+    static OWNER: Cell<Owner> = const { Cell::new(Owner::KERNEL) };
 }
 
-/// The calling thread's CPU: 0, or what [`HostCpu::run_as`] said. There are no interrupts to mask.
+/// The owner of that number.
+pub(super) fn owner(number: u8) -> Owner {
+    Owner::new(number).expect("an owner")
+}
+
+/// The calling thread's CPU: 0, or what [`HostCpu::run_as`] said. Nothing preempts it.
 pub(super) struct HostCpu;
 
 impl HostCpu {
     /// Makes the calling thread CPU number `cpu`.
     pub(super) fn run_as(cpu: usize) {
         CPU.set(cpu);
+    }
+
+    /// Makes the calling thread run for `owner`.
+    pub(super) fn run_for(owner: Owner) {
+        OWNER.set(owner);
     }
 
     /// Sets the calling thread's clock, which advances by `step_ticks` each time it is read; it stands at 1
@@ -83,11 +95,15 @@ impl LocalCpu for HostCpu {
         CPU.get()
     }
 
-    fn mask_interrupts(&self) -> InterruptState {
-        InterruptState(0)
+    fn owner(&self) -> Owner {
+        OWNER.get()
     }
 
-    fn restore_interrupts(&self, _: InterruptState) {}
+    fn disable_preemption(&self) -> PreemptionState {
+        PreemptionState(0)
+    }
+
+    fn restore_preemption(&self, _: PreemptionState) {}
 
     fn ticks(&self) -> u64 {
         let (now, step) = CLOCK.get();

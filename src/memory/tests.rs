@@ -5,6 +5,9 @@
     reason = "a list of one range is what is meant"
 )]
 
+mod owners;
+mod recovery;
+
 use super::frames::{Block, FrameSource, Order, PAGE_SIZE, Pfn};
 use super::manager::MemoryManager;
 use super::page_cache::PageCachePolicy;

@@ -183,9 +183,10 @@ impl CpuBlock {
         self.main
     }
 
-    /// The account that memory is charged to.
+    /// The account that memory is charged to: 0, the kernel's, where no fiber runs.
     #[inline]
     pub fn owner(&self) -> u8 {
+        // Relaxed: only the CPU itself writes it, when it switches from one fiber to another.
         self.owner.load(Relaxed)
     }
 

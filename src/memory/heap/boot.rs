@@ -5,18 +5,19 @@
 //! size, which is short: only boot allocates here.
 #![allow(unsafe_code, reason = "hands raw memory to the crate and back")]
 
+use super::super::accounts::Owner;
+use super::super::lock::{Lock, Verdict};
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use spin::Mutex;
 
 /// Orders of the crate's heap: blocks up to 2^30 bytes, more than any boot arena.
 const ORDERS: usize = 31;
 
 /// The arena, empty and at no address until [`BootArena::init`].
 pub(super) struct BootArena {
-    heap: Mutex<(Heap<ORDERS>, BootStats)>,
+    heap: Lock<(Heap<ORDERS>, BootStats)>,
     start: AtomicUsize,
     len: AtomicUsize,
 }
@@ -37,7 +38,7 @@ impl BootArena {
             allocations: 0,
         };
         Self {
-            heap: Mutex::new((Heap::new(), stats)),
+            heap: Lock::new((Heap::new(), stats)),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
         }
@@ -50,15 +51,16 @@ impl BootArena {
     ///
     /// # Safety
     /// The memory is readable and writable, and nothing else uses it from now on.
-    pub(super) unsafe fn init(&self, start: usize, len: usize) {
-        let mut heap = self.heap.lock();
-        assert_eq!(
-            self.len.load(Relaxed),
-            0,
-            "the boot arena is handed over once"
-        );
-        // SAFETY: this function's contract is what the crate asks, and nothing was added before.
-        unsafe { heap.0.init(start, len) };
+    pub(super) unsafe fn init(&self, runner: Owner, start: usize, len: usize) {
+        self.heap.with(runner, |heap| {
+            assert_eq!(
+                self.len.load(Relaxed),
+                0,
+                "the boot arena is handed over once"
+            );
+            // SAFETY: this function's contract is what the crate asks, and nothing was added before.
+            unsafe { heap.0.init(start, len) };
+        });
         // Relaxed: other CPUs start after this, and see objects only through what hands them over.
         self.start.store(start, Relaxed);
         self.len.store(len, Relaxed);
@@ -70,30 +72,45 @@ impl BootArena {
     }
 
     /// An object of `layout`, if there is room.
-    pub(super) fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+    pub(super) fn allocate(&self, runner: Owner, layout: Layout) -> Option<NonNull<u8>> {
         let layout = taken_by(layout)?;
-        let mut heap = self.heap.lock();
-        let object = heap.0.alloc(layout).ok()?;
-        heap.1.used_bytes += layout.size() as u64;
-        heap.1.allocations += 1;
-        Some(object)
+        self.heap.with(runner, |heap| {
+            let object = heap.0.alloc(layout).ok()?;
+            heap.1.used_bytes += layout.size() as u64;
+            heap.1.allocations += 1;
+            Some(object)
+        })
     }
 
     /// Takes an object back.
     ///
     /// # Safety
     /// It came from [`BootArena::allocate`] with a layout that takes the same, and is not used any more.
-    pub(super) unsafe fn free(&self, object: *mut u8, layout: Layout) {
+    pub(super) unsafe fn free(&self, runner: Owner, object: *mut u8, layout: Layout) {
         let layout = taken_by(layout).expect("an object of this layout was handed out");
         let object = NonNull::new(object).expect("an object in the arena");
-        let mut heap = self.heap.lock();
-        // SAFETY: by this function's contract the crate gave the object out, with this rounded layout.
-        unsafe { heap.0.dealloc(object, layout) };
-        heap.1.used_bytes -= layout.size() as u64;
+        self.heap.with(runner, |heap| {
+            // SAFETY: by this function's contract the crate gave the object out, with this rounded layout.
+            unsafe { heap.0.dealloc(object, layout) };
+            heap.1.used_bytes -= layout.size() as u64;
+        });
     }
 
-    pub(super) fn stats(&self) -> BootStats {
-        self.heap.lock().1
+    /// Lost if `dead` died inside: nobody but the crate knows its lists.
+    pub(super) fn verify(&self, dead: Owner) -> Verdict {
+        if self.heap.is_held_by(dead) {
+            return Verdict::Lost;
+        }
+        Verdict::Intact
+    }
+
+    #[cfg(test)]
+    pub(super) fn die_inside(&self, runner: Owner) {
+        self.heap.with(runner, |_| panic!("dies here"));
+    }
+
+    pub(super) fn stats(&self, runner: Owner) -> BootStats {
+        self.heap.with(runner, |heap| heap.1)
     }
 }
 

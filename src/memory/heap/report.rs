@@ -1,10 +1,12 @@
-//! The heap families of METRICS.md, in its order.
+//! The heap families of METRICS.md, in its order: sums over the arenas.
 //!
 //! The label `class` is the size of a slab's objects in bytes, `large` for blocks of frames, `boot` for the boot
 //! arena: twelve groups.
 
 use super::KernelHeap;
+use super::arena::Arena;
 use super::slab::{CLASS_BYTES, Class};
+use crate::memory::accounts::Owner;
 use crate::memory::local_cpu::LocalCpu;
 use crate::metrics::FamilyKind::{self, Counter, Gauge};
 use crate::metrics::{Encoder, Label, Source, Value};
@@ -25,7 +27,10 @@ impl<C: LocalCpu> Source for KernelHeap<C> {
                 "Live bytes by size class, objects rounded up to their class.",
             ),
             Class::used_bytes,
-            [self.large_bytes.get(), boot.used_bytes],
+            [
+                self.sum_of_large(|arena| arena.large_bytes.get()),
+                boot.used_bytes,
+            ],
         );
         page.gauge(
             "nos_heap_committed_bytes",
@@ -40,7 +45,10 @@ impl<C: LocalCpu> Source for KernelHeap<C> {
                 "Objects handed out by size class.",
             ),
             Class::allocations,
-            [self.large_allocations.get(), boot.allocations],
+            [
+                self.sum_of_large(|arena| arena.large_allocations.get()),
+                boot.allocations,
+            ],
         );
         page.counter(
             "nos_heap_failures_total",
@@ -51,6 +59,10 @@ impl<C: LocalCpu> Source for KernelHeap<C> {
 }
 
 impl<C: LocalCpu> KernelHeap<C> {
+    fn sum_of_large(&self, value: fn(&Arena) -> u64) -> u64 {
+        self.arenas.iter().map(value).sum()
+    }
+
     fn collect_by_class(
         &self,
         page: &mut Encoder<'_>,
@@ -59,8 +71,9 @@ impl<C: LocalCpu> KernelHeap<C> {
         large_and_boot: [u64; 2],
     ) {
         let mut family = page.family(name, kind, help);
-        for (bytes, class) in CLASS_BYTES.iter().zip(&self.classes) {
-            let value = self.cpu.masked(|| value(&class.lock()));
+        for (class, bytes) in CLASS_BYTES.iter().enumerate() {
+            let in_use = Owner::all().filter(|&owner| self.is_in_use(owner));
+            let value = in_use.map(|owner| self.value_of(owner, class, value)).sum();
             family.sample(
                 &[("class", Label::Number(*bytes as u64))],
                 Value::Whole(value),

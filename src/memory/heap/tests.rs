@@ -1,7 +1,9 @@
 //! Tests of the heap over memory of their own; the host's allocator stays out of it.
 
+mod cuts;
+
 use super::*;
-use crate::memory::frames::PAGE_SIZE;
+use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::memory::manager::MemoryManager;
 use crate::memory::page_cache::PageCachePolicy;
 use crate::memory::test_support::{HostCpu, Random, manager, memory, steps};
@@ -219,7 +221,7 @@ fn objects_do_not_overlap_and_fill_their_slab() {
             .filter_map(|i| Object::new(heap, bytes, 8, i as u8))
             .collect();
         assert_eq!(objects.len(), 300);
-        let committed = heap.classes[class].lock().committed_bytes();
+        let committed = heap.value_of(Owner::KERNEL, class, Class::committed_bytes);
         let most_per_object = bytes as u64 * 8 / 7 + 4;
         assert!(
             committed <= 300 * most_per_object + 16_384,

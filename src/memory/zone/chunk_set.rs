@@ -51,7 +51,25 @@ impl ChunkSet {
         Some(j * 64 + self.chunks[j].trailing_zeros() as usize)
     }
 
+    /// Takes all members out.
+    pub(super) fn clear(&mut self) {
+        self.chunks.fill(0);
+        self.words.fill(0);
+    }
+
+    /// True if the second level agrees with the first.
+    pub(super) fn is_consistent(&self) -> bool {
+        let has_member = |word: usize| self.words[word / 64] & 1 << (word % 64) != 0;
+        let mut first_level = self.chunks.iter().enumerate();
+        first_level.all(|(word, &bits)| has_member(word) == (bits != 0))
+    }
+
+    /// All words, to damage.
     #[cfg(test)]
+    pub(super) fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.chunks.iter_mut().chain(self.words.iter_mut())
+    }
+
     pub(super) fn contains(&self, chunk: usize) -> bool {
         self.chunks[chunk / 64] & (1 << (chunk % 64)) != 0
     }

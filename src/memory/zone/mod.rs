@@ -1,7 +1,7 @@
 //! The zone: all frames the image manages, as a buddy system over bitmaps.
 //!
 //! Blocks of 2^0 to 2^10 frames are split on demand and merged as soon as both halves are free. All metadata
-//! is out of line, 0.0125 % of memory: free frames are never touched, so they can be unmapped, reported to the
+//! is out of line, 0.031 % of memory: free frames are never touched, so they can be unmapped, reported to the
 //! host or left cold, and a stray write cannot damage the allocator.
 //!
 //! Memory is cut into chunks of 4 MiB ([`geometry`]). Each has a tree of bits ([`tree`]) and stands in one of
@@ -13,7 +13,7 @@
 //! buddies are merged; the counts agree with the bits. The trees of untouched chunks are not written at boot
 //! but for three words ("closed"): a chunk is opened when its first block is split off or handed out.
 //!
-//! Flow: [`super::manager`] calls with the zone locked and interrupts masked, and keeps the [`owners`] map,
+//! Flow: [`super::manager`] calls with the zone locked and preemption disabled, and keeps the [`owners`] map,
 //! so a block that comes to [`Zone::give_back`] is known to have been taken. Limits: 16 separate banks; the
 //! time of an allocation is not measured (`nos_buddy_allocation_seconds` would read a clock on every call).
 
@@ -22,6 +22,7 @@ pub(super) mod geometry;
 pub(super) mod owners;
 pub(super) mod spans;
 pub(super) mod tree;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use core::ops::Range;
 use geometry::{Geometry, Place};
 use owners::OwnerMap;
 use tree::{ROOT, TREE_WORDS, Tree, order_of};
+use verify::blocks_of;
 
 /// A number for each order.
 pub(super) type PerOrder = [u64; Order::COUNT];
@@ -177,24 +179,35 @@ impl Zone {
 
     /// Adds a run of frames as the largest blocks it is made of; whole chunks stay closed.
     fn add(&mut self, span: Range<u64>) {
-        let mut first = span.start;
-        while first < span.end {
-            let alignment = first.trailing_zeros().min(Order::MAX.get().into());
-            let order = alignment.min((span.end - first).ilog2());
-            let order = Order::new(order as u8).expect("at most the largest order");
-            let place = self.geometry.place(Pfn(first), order);
-            let place = place.expect("the geometry covers the spans");
-            if order == Order::MAX {
-                // A span lies within one bank, where the chunks are numbered without gaps.
-                let whole = (span.end - first) / order.frames();
-                self.add_whole(place.chunk..place.chunk + whole as usize);
-                first += whole * order.frames();
-            } else {
-                self.open(place.chunk);
-                self.insert(place);
-                first += order.frames();
-            }
+        let whole_chunks = span.start.next_multiple_of(Order::MAX.frames())
+            ..span.end / Order::MAX.frames() * Order::MAX.frames();
+        if whole_chunks.is_empty() {
+            return self.add_partial(span);
         }
+        self.add_partial(span.start..whole_chunks.start);
+        let first = self.place(whole_chunks.start, Order::MAX).chunk;
+        // A span lies within one bank, where the chunks are numbered without gaps.
+        let whole = (whole_chunks.end - whole_chunks.start) / Order::MAX.frames();
+        self.add_whole(first..first + whole as usize);
+        self.add_partial(whole_chunks.end..span.end);
+    }
+
+    /// Adds frames that make up no whole chunk.
+    fn add_partial(&mut self, span: Range<u64>) {
+        for (first, order) in blocks_of(span.start, span.end) {
+            let place = self.place(first, order);
+            if !self.owners.is_open(place.chunk) {
+                Tree(&mut self.trees[place.chunk]).open();
+                self.owners.open_as_hole(place.chunk);
+            }
+            self.owners.manage(Pfn(first), order);
+            self.insert(place);
+        }
+    }
+
+    fn place(&self, first: u64, order: Order) -> Place {
+        let place = self.geometry.place(Pfn(first), order);
+        place.expect("the geometry covers the spans")
     }
 
     /// Makes each of these closed chunks one free block; boot does this for nearly all of memory.

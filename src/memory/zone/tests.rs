@@ -5,9 +5,13 @@
     reason = "a list of one range is what is meant"
 )]
 
+mod cuts;
+
 use super::*;
+use crate::memory::accounts::Owner;
 use crate::memory::test_support::{Random, order, steps};
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU8, AtomicU32};
+use owners::{OwnerStorage, Use};
 use std::vec;
 use std::vec::Vec;
 
@@ -27,8 +31,14 @@ impl Bare {
     /// Metadata starts as garbage, as RAM does.
     fn new(spans: &[Range<u64>]) -> Self {
         let geometry = Geometry::covering(spans.iter().cloned()).expect("few banks");
-        let garbage = || (0..OwnerMap::storage_words(&geometry)).map(|_| AtomicU64::new(u64::MAX));
-        let owners = OwnerMap::new(geometry.clone(), garbage().collect::<Vec<_>>().leak());
+        let (marks, frames) = OwnerMap::storage_counts(&geometry);
+        let marks = (0..marks).map(|_| AtomicU32::new(u32::MAX));
+        let frames = (0..frames).map(|_| AtomicU8::new(0x5a));
+        let owner_storage = OwnerStorage {
+            marks: marks.collect::<Vec<_>>().leak(),
+            frames: frames.collect::<Vec<_>>().leak(),
+        };
+        let owners = OwnerMap::new(geometry.clone(), owner_storage);
         let storage = vec![u64::MAX; Zone::storage_words(&geometry)].leak();
         let zone = Zone::new(geometry, owners.clone(), storage, spans.iter().cloned());
         Self {
@@ -40,12 +50,12 @@ impl Bare {
 
     fn allocate(&mut self, order: Order) -> Option<Pfn> {
         let first = self.zone.take(order)?;
-        self.owners.claim(first, order);
+        self.owners.claim(first, order, Use::Block, Owner::KERNEL);
         Some(first)
     }
 
     fn free(&mut self, first: Pfn, order: Order) -> crate::error::Result<()> {
-        self.owners.release(first, order)?;
+        self.owners.release(first, order, Use::Block)?;
         self.zone.give_back(first, order);
         Ok(())
     }
@@ -370,15 +380,16 @@ fn fragmentation_is_the_share_of_free_memory_in_smaller_blocks() {
 }
 
 #[test]
-fn sixteen_gibibytes_are_managed_and_the_metadata_is_an_eight_thousandth() {
+fn sixteen_gibibytes_are_managed_and_the_metadata_is_a_three_thousandth() {
     if cfg!(miri) {
         return;
     }
     let frames = 4 << 20;
     let mut bare = Bare::new(&[CHUNK..CHUNK + frames]);
     let geometry = &bare.zone.geometry;
-    let words = Zone::storage_words(geometry) + OwnerMap::storage_words(geometry);
-    assert!(words as u64 * 8 <= frames * 4096 / 8_000, "{words} words");
+    let (marks, bytes) = OwnerMap::storage_counts(geometry);
+    let bytes = Zone::storage_words(geometry) * 8 + marks * 4 + bytes;
+    assert!(bytes as u64 <= frames * 4096 / 3_000, "{bytes} bytes");
     assert_eq!(bare.zone.stats.free_blocks[10], 4096);
     assert_eq!(bare.allocate_all(Order::MAX).len(), 4096);
     assert_eq!(bare.check(), 0);

@@ -1,0 +1,170 @@
+//! Charging owners that are named: their accounts as frame sources, changes of who is charged, quotas, and what
+//! the heap asks beyond a [`FrameSource`].
+
+use super::super::accounts::{Owner, Usage};
+use super::super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
+use super::super::local_cpu::LocalCpu;
+use super::super::zone::owners::Use;
+use super::{MemoryManager, out_of_memory};
+use crate::error::Result;
+use core::array;
+
+/// Frames at the expense of one owner, whoever runs.
+pub struct Account<C: 'static> {
+    manager: &'static MemoryManager<C>,
+    owner: Owner,
+}
+
+/// Frames with what the heap must know of who is charged for them.
+pub(in crate::memory) trait ChargedFrames: FrameSource {
+    /// As [`FrameSource::allocate`], for a slab of order 0, 1 or 2.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no block of that order, or the running owner may not have it.
+    fn allocate_slab(&self, order: Order) -> Result<Pfn>;
+
+    /// Takes a slab back.
+    ///
+    /// # Errors
+    /// `BadFree` if this block was not given out as a slab of that order.
+    fn free_slab(&self, first: Pfn, order: Order) -> Result<()>;
+
+    /// Takes a block back; answers who was charged for it.
+    ///
+    /// # Errors
+    /// As [`FrameSource::free`].
+    fn free_block(&self, first: Pfn, order: Order) -> Result<Owner>;
+
+    /// Charges the running owner for a slab, whatever its quota: it is about to free it.
+    ///
+    /// # Errors
+    /// `BadFree` if this block was not given out as a slab of that order.
+    fn take_over_slab(&self, first: Pfn, order: Order) -> Result<()>;
+
+    /// False if `owner` never was charged for anything.
+    fn was_ever_charged(&self, owner: Owner) -> bool;
+
+    /// True if this is a slab of that order, charged to `owner`.
+    fn is_slab_of(&self, owner: Owner, first: Pfn, order: Order) -> bool;
+
+    /// Shows every slab of that order charged to `owner`, as they are met.
+    fn for_each_slab_of(&self, owner: Owner, order: Order, show: &mut dyn FnMut(Pfn));
+}
+
+impl<C: LocalCpu> MemoryManager<C> {
+    /// Frames at the expense of `owner`, whoever runs.
+    pub fn account(&'static self, owner: Owner) -> &'static Account<C> {
+        let view = |number| Account {
+            manager: self,
+            owner: Owner::new(number as u8).unwrap_or(Owner::KERNEL),
+        };
+        &self.views.call_once(|| array::from_fn(view))[owner.index()]
+    }
+
+    /// Charges `to` for a block from now on, instead of whoever was charged.
+    ///
+    /// # Errors
+    /// `BadFree` if nobody holds this block; `OutOfMemory` if it is beyond the quota of `to`. Nothing changes then.
+    pub fn recharge(&self, first: Pfn, order: Order, to: Owner) -> Result<()> {
+        self.pinned(|runner| {
+            // The zone's lock keeps a verification from counting in between.
+            self.zone.with(runner, |_| {
+                if self.owners.charged(first, order, Use::Block) == Some(to) {
+                    return Ok(());
+                }
+                if !self.accounts.charge(to, order.frames()) {
+                    return Err(out_of_memory(order));
+                }
+                let from = self
+                    .owners
+                    .recharge(first, order, Use::Block, to)
+                    .inspect_err(|_| self.accounts.discharge(to, order.frames()))?;
+                self.accounts.discharge(from, order.frames());
+                self.accounts.note_peak(to);
+                Ok(())
+            })
+        })
+    }
+
+    /// Limits what `owner` may have to `bytes`, in whole frames; `None` lifts the limit. What it has it keeps.
+    pub fn set_quota(&self, owner: Owner, bytes: Option<u64>) {
+        self.accounts.set_quota(owner, bytes);
+    }
+
+    /// What `owner` is charged with.
+    pub fn usage(&self, owner: Owner) -> Usage {
+        self.accounts.usage(owner)
+    }
+}
+
+// SAFETY: blocks come from the manager, which is a frame source.
+unsafe impl<C: LocalCpu> FrameSource for Account<C>
+where
+    C: Send + Sync,
+{
+    fn allocate(&self, order: Order) -> Result<Pfn> {
+        self.manager.allocate_for(self.owner, order, Use::Block)
+    }
+
+    fn free(&self, first: Pfn, order: Order) -> Result<()> {
+        self.manager.free(first, order)
+    }
+
+    /// Frames that the owner may still have, at most those that are free.
+    fn free_frames(&self) -> u64 {
+        let usage = self.manager.usage(self.owner);
+        let allowed = usage.quota_bytes.map_or(u64::MAX, |quota| {
+            quota.saturating_sub(usage.used_bytes) / PAGE_SIZE as u64
+        });
+        self.manager.free_frames().min(allowed)
+    }
+
+    /// Frames that the owner may have in all.
+    fn total_frames(&self) -> u64 {
+        let quota = self.manager.usage(self.owner).quota_bytes;
+        let allowed = quota.map_or(u64::MAX, |quota| quota / PAGE_SIZE as u64);
+        self.manager.total_frames().min(allowed)
+    }
+}
+
+impl<C: LocalCpu> ChargedFrames for MemoryManager<C> {
+    fn allocate_slab(&self, order: Order) -> Result<Pfn> {
+        self.allocate_for(self.cpu.owner(), order, Use::Slab)
+    }
+
+    fn free_slab(&self, first: Pfn, order: Order) -> Result<()> {
+        self.free_of(first, order, Use::Slab).map(drop)
+    }
+
+    fn free_block(&self, first: Pfn, order: Order) -> Result<Owner> {
+        self.free_of(first, order, Use::Block)
+    }
+
+    fn take_over_slab(&self, first: Pfn, order: Order) -> Result<()> {
+        self.pinned(|runner| {
+            // As in `recharge`.
+            self.zone.with(runner, |_| {
+                let from = self.owners.recharge(first, order, Use::Slab, runner)?;
+                self.accounts.charge_beyond_quota(runner, order.frames());
+                self.accounts.discharge(from, order.frames());
+                Ok(())
+            })
+        })
+    }
+
+    fn was_ever_charged(&self, owner: Owner) -> bool {
+        self.accounts.usage(owner).peak_bytes > 0
+    }
+
+    fn is_slab_of(&self, owner: Owner, first: Pfn, order: Order) -> bool {
+        self.owners.charged(first, order, Use::Slab) == Some(owner)
+    }
+
+    fn for_each_slab_of(&self, owner: Owner, order: Order, show: &mut dyn FnMut(Pfn)) {
+        for holding in self.owners.charged_to(owner) {
+            if holding.of == Use::Slab && holding.order == order {
+                show(holding.first);
+            }
+        }
+    }
+}
