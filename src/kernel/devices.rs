@@ -7,6 +7,7 @@
 use super::crash::Ending;
 use super::ground::Ground;
 use super::scheduler::{FiberId, Fibers};
+use crate::arch::aarch64::timer;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
@@ -44,7 +45,6 @@ pub(super) fn take_network(
     served_by: FiberId,
 ) -> Result<NetworkDevice> {
     let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
-    let machine = ground.machine;
     let found = find(ground, bus, DeviceType::Network)?;
     let found = found.ok_or(missing("virtio network device"))?;
     let quiet = found.quiet;
