@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA
+export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -28,20 +28,21 @@ test-host test-harness test-guest test-image: setup-test
 .PHONY: nightly
 nightly: setup-test ## make test, with the long runs: every machine, more random input
 	@NOS_NIGHTLY=1 scripts/test.sh
+	@$(MAKE) miri
 
 .PHONY: bench
 bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
 	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || $$bench || exit 1; done
-bench-%: setup-test image ## one: bench-serve (settings at the head of scripts/bench-serve.sh)
+bench-%: setup-test image ## one: bench-serve, bench-bus (settings at the heads of scripts/bench-*.sh)
 	@scripts/bench-$*.sh
 
-.PHONY: ci fmt lint loom miri floors
-ci: setup-test fmt lint loom miri test ## what CI runs: format, clippy, models, Miri, house rules, every test
+.PHONY: ci fmt lint loom miri fuzz floors
+ci: setup-test fmt lint loom test ## what CI runs: format, clippy, models, house rules, every test
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
-	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost -- -D warnings
+	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus -- -D warnings
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
 # Built apart: the cfg would have everything else built anew.
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet
@@ -53,6 +54,8 @@ miri: setup-run ## the bus's tests under Miri; installs a nightly toolchain if t
 		rustup toolchain install nightly --profile minimal --component miri --component rust-src
 	MIRIFLAGS=-Zmiri-ignore-leaks CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/miri" \
 		cargo +nightly miri test --quiet --lib bus::
+fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz
+	@scripts/fuzz.sh
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 

@@ -16,7 +16,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::RefCell;
-use nos::app::{Application, Environment, Page, Parts};
+use nos::app::{Application, Page, Parts};
 use nos::error::{Error, HttpFault::BadRequest, Kind, Result, Subsystem};
 use nos::metrics::{Counter, Encoder, Source};
 use nos::net::http::{Handler, Method, Methods, Request, Response, Route};
@@ -65,14 +65,14 @@ impl Application for Hello {
         None
     }
 
-    fn start(self: Box<Self>, _: Environment) -> Result<Parts> {
+    fn parts(&self) -> Result<Parts> {
         let mut parts = Parts::default();
         parts.sources.try_reserve(1)?;
         parts.sources.push(("hello", self.greeted.clone()));
         let word = Word::new(RefCell::new("hello".into()));
         let greeting = Greeting {
             word: word.clone(),
-            greeted: self.greeted,
+            greeted: self.greeted.clone(),
         };
         parts.pages.try_reserve(2)?;
         parts.pages.push(Page {

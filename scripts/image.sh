@@ -14,6 +14,11 @@ case $app in
     nos) set -- --bin nos && elf=$target/$guest/release/nos ;;
     *) set -- --example "$app" && elf=$target/$guest/release/examples/$app ;;
 esac
+# FEATURES=a,b: the image with those features as well, as target/APP+a,b.img.
+if [ -n "${FEATURES:-}" ]; then
+    set -- "$@" --features "$FEATURES"
+    app=$app+$FEATURES
+fi
 
 say "cargo build --release --target $guest $*"
 cargo build --quiet --release --target "$guest" "$@"

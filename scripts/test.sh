@@ -39,6 +39,7 @@ stage() {
 
 host() {
     cargo test --quiet --lib &&
+        { [ -z "${NOS_NIGHTLY:-}" ] || cargo test --quiet --lib -- --ignored cut_tests; } &&
         # Thousands of seeds of the spine; what they did is shown.
         cargo test --quiet --test simulation -- --nocapture &&
         # Shown in full: file sizes and duplicated logic are there to be read.
@@ -48,9 +49,11 @@ host() {
 guest() {
     # Binaries of tests/guest, one a topic; each ends by semihosting with its own exit code.
     cargo test --quiet --target aarch64-unknown-none --test 'guest_*' &&
-        # Instructions of a switch: counted where that is exact, of the code as it ships.
+        # Instructions of switches and messages: counted where that is exact, of the code as it ships.
         NOS_QEMU_SMP=1 NOS_QEMU_ARGS="-icount shift=0" \
-            cargo test --quiet --release --target aarch64-unknown-none --test switch_cost
+            cargo test --quiet --release --target aarch64-unknown-none --test switch_cost --test bench_bus &&
+        NOS_QEMU_SMP=2 NOS_QEMU_ARGS="-icount shift=0" \
+            cargo test --quiet --release --target aarch64-unknown-none --test bench_bus
 }
 
 # A thousand connections at once are a thousand files, for a client and for QEMU.
@@ -63,8 +66,9 @@ for stage; do
         harness) stage harness "the runner of the guest tests" cargo test --quiet --test harness ;;
         guest) stage guest "inside QEMU, one binary a topic" guest ;;
         image)
-            # Both images before any test: a test waits for a boot, not for a build.
-            scripts/image.sh && APP=hello scripts/image.sh &&
+            # All images before any test: a test waits for a boot, not for a build.
+            # The last one built is the one that is shipped: cargo keeps one image of each name.
+            FEATURES=kill-switch scripts/image.sh && APP=hello scripts/image.sh && scripts/image.sh &&
                 stage image "the whole image, with real clients" cargo test --quiet --test image ;;
         *) die "no stage $stage: host, harness, guest, image" ;;
     esac

@@ -1,22 +1,26 @@
-//! The composition root: builds each part once, hands it what it needs, and runs the data plane.
+//! The composition root: builds each part once, hands it what it needs, and gives every CPU to the scheduler.
 //!
-//! [`run`] is what an image's entry calls. It prepares the ground (memory, clock), reads the boot arguments,
-//! takes the network device, starts the application and the HTTP server, and gives every CPU to the scheduler.
-//! The data plane is one fiber, the highest on the boot CPU: it polls the stack while there is work, and parks
-//! until an interrupt or the next deadline when there is none.
+//! [`run`] is what an image's entry calls. It prepares the ground (memory, clock), reads the boot arguments, finds the
+//! devices, starts the application, and makes what outlives every restart: ports, mailboxes, counters, the registry,
+//! and for each subsystem ([`subsystems`]) its fiber and its body. The supervisor ([`supervision`]) starts them.
 #![allow(
     unsafe_code,
     reason = "devices named by the device tree are handed to their drivers here"
 )]
 
+pub mod bell;
 pub mod crash;
-mod data_plane;
+pub mod crash_area;
 mod devices;
 pub mod ground;
+#[cfg(feature = "kill-switch")]
+mod kill_switch;
 mod pages;
 pub mod scheduler;
 pub mod secondary_cpus;
 mod settings;
+mod subsystems;
+mod supervision;
 mod system;
 mod this_cpu;
 
@@ -24,23 +28,37 @@ use crate::app::{Application, Environment, Power};
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::psci::Conduit;
 use crate::arch::aarch64::{BootInfo, ImageLayout};
-use crate::bus::registry::Registry;
+use crate::bus::metrics::{BusMetrics, SubsystemMetrics};
+use crate::bus::registry::{Registry, SharedSource};
+use crate::bus::subsystem::Controls;
+use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port};
+use crate::diagnosis::{DetectionPolicy, FaultDetection};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
+use crate::memory::{MemoryManager, Verdict};
 use crate::net::counters::NetworkCounters;
-use crate::net::http::{HttpServer, Limits};
-use crate::net::stack::{Secrets, Stack};
+use crate::net::http::HttpCounters;
+use crate::net::http::relay::{Parcels, Wires};
 use crate::platform::entropy::Entropy;
 use crate::platform::pci::PciBus;
-use crate::platform::time::Clock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use data_plane::DataPlane;
+use alloc::vec::Vec;
+use bell::FiberBell;
+use core::sync::atomic::AtomicBool;
+use devices::NetworkFinder;
 use ground::Ground;
-use pages::Pages;
-use scheduler::{FiberSpec, Fibers};
+use pages::PageMaker;
+use scheduler::{FiberId, Fibers, Locked};
 use settings::Settings;
+use spin::Once;
+use subsystems::data_plane::{self, DataPlaneBody};
+use subsystems::diagnosis::{self, DiagnosisBody};
+use subsystems::http::{self, HttpBody};
+use subsystems::{DATA_PLANE, DIAGNOSIS, Entry, HTTP, STACKS, STORE, SUPERVISOR};
+use supervision::{Group, Supervision, Ward};
 use system::System;
+use this_cpu::ThisCpu;
 
 /// Bytes that must be free once all parts are built: a few connections and the keys of a small test.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
@@ -51,19 +69,18 @@ const RESERVE_BYTES_MIN: u64 = 1 << 20;
 /// and at most this (all connections that the stack allows take more: then the peer is refused).
 const RESERVE_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of the data plane's stack: the deepest calls (LCS, a page of metrics) with room to spare.
-const DATA_PLANE_STACK_BYTES: usize = 256 << 10;
-/// Stacks of all fibers, in bytes.
-const STACKS: [usize; 1] = [DATA_PLANE_STACK_BYTES];
-const DATA_PLANE: FiberSpec = FiberSpec {
-    name: "data plane",
-    cpu: 0,
-    priority: 0,
-    stack_bytes: DATA_PLANE_STACK_BYTES,
-    // Nobody supervises it yet: a command that takes long must not end the image.
-    hang_limit: None,
-    owner: 0,
-};
+/// The share of all memory that HTTP may have: one part in so many,
+const HTTP_QUOTA_DIVISOR: u64 = 8;
+/// but at least this: a page of metrics on each of a few connections.
+const HTTP_QUOTA_BYTES_MIN: u64 = 1 << 20;
+/// What the diagnosis may have: its tasks.
+const DIAGNOSIS_QUOTA_BYTES: u64 = 256 << 10;
+/// What the data plane must leave to the others.
+const LEFT_BYTES: u64 = 512 << 10;
+/// Questions of the supervisor that a subsystem may have unanswered.
+const CONTROLS_OPEN: usize = 4;
+/// Words that work was done which wait for the diagnosis: one says as much as many.
+const WORK_DONE_SLOTS: usize = 2;
 
 /// Makes `$application`, a `Box<dyn Application>`, the application of this image.
 #[macro_export]
@@ -86,13 +103,6 @@ pub fn run(boot: &BootInfo, make: fn() -> Box<dyn Application>) -> ! {
         Ok(fibers) => fibers.run(),
         Err(error) => ground::stop(error, conduit),
     }
-}
-
-/// What the data plane's fiber runs; `argument` is the address of a [`DataPlane`] that becomes its own.
-fn serve(argument: usize) {
-    // SAFETY: `compose` leaked a `DataPlane` from a box, for this one start of the fiber, which runs on the CPU
-    // that the data plane was made on.
-    unsafe { Box::from_raw(argument as *mut DataPlane) }.run()
 }
 
 /// Ends the machine at the application's wish.
@@ -127,6 +137,7 @@ fn compose(
         .and_then(|host| unsafe { PciBus::new(host) });
     let panic_device = devices::panic_device(settings.ending, bus.as_mut());
     crash::set_ending(settings.ending, ground.conduit, panic_device);
+    crash::tell_last_life();
     if let Some(seconds) = settings.unix_seconds {
         clock.set_wall(seconds);
     }
@@ -144,9 +155,20 @@ fn compose(
         boot.device_tree
     );
 
-    let mut entropy = devices::entropy(&ground, bus.as_mut());
-    let data_plane = fibers.create(&ground.stacks, &DATA_PLANE)?;
-    let device = devices::take_network(&ground, bus.as_mut(), fibers, data_plane)?;
+    let entropy = devices::entropy(&ground, bus.as_mut());
+    let entropy: &'static _ = leak(Locked::new(entropy, |_| Verdict::Intact));
+    // Whoever died while it looked a device up changed nothing there.
+    let bus: &'static _ = leak(Locked::new(bus, |_| Verdict::Intact));
+    let makings = Makings {
+        ground: &ground,
+        fibers,
+        settings: &settings,
+    };
+    let [own, data_plane, http, diagnosis] =
+        [SUPERVISOR, DATA_PLANE, HTTP, DIAGNOSIS].map(|entry| makings.fiber(&entry));
+    let (own, data_plane, http, diagnosis) = (own?, data_plane?, http?, diagnosis?);
+    let device = NetworkFinder::new(ground.machine, bus);
+    device.bind(fibers, data_plane)?;
     system.stage_done("devices");
 
     let available = memory.free_frames() * PAGE_SIZE as u64;
@@ -158,15 +180,59 @@ fn compose(
         return Err(Error::new(Subsystem::Memory, kind));
     }
     let reserve = (available / RESERVE_DIVISOR).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
-    let mut parts = application.start(Environment {
-        frames: memory,
+    let environment = Environment {
+        frames: memory.account(STORE),
         memory_budget_bytes: available.saturating_sub(reserve),
         clock,
-        seed: entropy.next(),
-        power: Box::leak(Box::new(MachinePower(ground.conduit))),
-    })?;
+        seed: entropy.lock().next(),
+        power: leak(MachinePower(ground.conduit)),
+    };
+    application.prepare(environment)?;
+    let application: &'static dyn Application = Box::leak(application);
+    let parts = application.parts()?;
     system.stage_done("application");
+    let quota = (available / HTTP_QUOTA_DIVISOR).max(HTTP_QUOTA_BYTES_MIN);
+    memory.set_quota(HTTP.owner, Some(quota));
+    memory.set_quota(DIAGNOSIS.owner, Some(DIAGNOSIS_QUOTA_BYTES));
+    memory.set_quota(DATA_PLANE.owner, Some(available.saturating_sub(LEFT_BYTES)));
 
+    let exchange = Arc::new(Exchange::new());
+    let port = |entry: &Entry, fiber| {
+        exchange.add(
+            entry.name,
+            entry.owner,
+            Arc::new(FiberBell::new(fibers, fiber)),
+        )
+    };
+    let supervisor_port = port(&SUPERVISOR, own)?;
+    let data_plane_port = port(&DATA_PLANE, data_plane)?;
+    let http_port = port(&HTTP, http)?;
+    let diagnosis_port = port(&DIAGNOSIS, diagnosis)?;
+    let plan = |topic, reader: &Arc<Port>, capacity, policy| Plan {
+        topic,
+        address: Address::Receiver(reader.id()),
+        reader: reader.clone(),
+        exchange: exchange.clone(),
+        capacity,
+        policy,
+    };
+    let controls = |topic, reader: &Arc<Port>| -> Result<Arc<Controls>> {
+        let plan = plan(topic, reader, CONTROLS_OPEN, Policy::Refuse);
+        Ok(Arc::new(Controls::new(plan, CONTROLS_OPEN)?))
+    };
+    let work_done = plan(
+        "diagnosis",
+        &diagnosis_port,
+        WORK_DONE_SLOTS,
+        Policy::DropOldest,
+    );
+    let work_done = Arc::new(Mailbox::new(work_done)?);
+    let wires = Wires::new(&exchange, &data_plane_port, &http_port)?;
+    let diagnosis_controls = controls("diagnosis.control", &diagnosis_port)?;
+
+    let network = Arc::new(NetworkCounters::new());
+    let paths = pages::paths(&parts.pages)?;
+    let http_counters = Arc::new(HttpCounters::new(&paths)?);
     let mut registry = Registry::new();
     registry.register("system", system.clone())?;
     registry.register("scheduler", Arc::new(fibers))?;
@@ -175,44 +241,174 @@ fn compose(
     for (name, source) in parts.sources {
         registry.register(name, source)?;
     }
-    let network = Arc::new(NetworkCounters::new());
-    registry.register("network", network.clone())?;
-    let pages = Pages::new(registry, memory, ground.heap, parts.pages)?;
-    let http = HttpServer::new(
-        clock,
-        settings.http_port,
-        Limits::DEFAULT,
-        pages.routes,
-        pages.counters,
-    )?
-    .with_admin_token(settings.admin_token);
-    parts.services.try_reserve(1)?;
-    parts.services.push(Box::new(http));
-
-    let secrets = Secrets {
-        sequence_key: [entropy.next(), entropy.next()],
-        hash_seed: entropy.next(),
-        interface_seed: entropy.next(),
-    };
-    settings.network.fit(available);
-    let stack = Stack::new(
-        device,
-        settings.network,
-        parts.services,
-        secrets,
-        network,
-        clock.now(),
+    let subsystem =
+        |registry: &mut Registry,
+         profile,
+         port: &Arc<Port>,
+         source: Option<SharedSource>,
+         queues| { registry.register_subsystem(profile, port.clone(), source, queues) };
+    let mut bus_metrics = BusMetrics::new();
+    bus_metrics.add(wires.to_network().clone())?;
+    bus_metrics.add(wires.to_http().clone())?;
+    bus_metrics.add(work_done.clone())?;
+    let source: SharedSource = network.clone();
+    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(wires.to_network().clone())?;
+    subsystem(
+        &mut registry,
+        data_plane::PROFILE,
+        &data_plane_port,
+        Some(source),
+        queues,
     )?;
-    system.stage_done("network");
-    let serving = Box::new(DataPlane {
-        stack,
-        clock,
-        system,
-        detection: pages.detection,
-        memory,
-        ready: pages.ready,
+    let source: SharedSource = http_counters.clone();
+    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(wires.to_http().clone())?;
+    subsystem(
+        &mut registry,
+        http::PROFILE,
+        &http_port,
+        Some(source),
+        queues,
+    )?;
+    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(work_done.clone())?;
+    subsystem(
+        &mut registry,
+        diagnosis::PROFILE,
+        &diagnosis_port,
+        None,
+        queues,
+    )?;
+    registry.register("bus", Arc::new(bus_metrics))?;
+    let subsystem_metrics = SubsystemMetrics::of(&registry)?;
+    registry.register("subsystems", Arc::new(subsystem_metrics))?;
+    // A cycle or a missing dependency is a mistake of this file: the image does not start with it.
+    registry.start_order()?;
+    let registry: &'static Arc<Registry> = leak(Arc::new(registry));
+
+    let policy = DetectionPolicy::DEFAULT;
+    let detection: &'static _ = leak(Locked::new(FaultDetection::new(policy), |detection| {
+        *detection = FaultDetection::new(DetectionPolicy::DEFAULT);
+        Verdict::Rebuilt
+    }));
+    let is_ready: &'static AtomicBool = leak(AtomicBool::new(false));
+    let wards: &'static Once<Vec<&'static Ward>> = leak(Once::new());
+    settings.network.fit(available);
+    let data_plane_body = leak(DataPlaneBody {
         fibers,
+        clock,
+        system: system.clone(),
+        device,
+        application,
+        environment,
+        network: settings.network,
+        counters: network,
+        entropy,
+        http_port: settings.http_port,
+        http,
+        wires: wires.clone(),
+        parcels: parcels(memory, &DATA_PLANE),
+        diagnosis: work_done.clone(),
+        sample_interval: policy.sample_interval,
+        is_ready,
     });
-    fibers.restart(data_plane, serve, Box::into_raw(serving) as usize)?;
+    let http_body = leak(HttpBody {
+        fibers,
+        clock,
+        application,
+        pages: PageMaker {
+            registry: registry.clone(),
+            memory,
+            heap: ground.heap,
+            fibers,
+            detection,
+            is_ready,
+            wards,
+            counters: http_counters,
+        },
+        port: settings.http_port,
+        admin_token: settings.admin_token,
+        data_plane,
+        wires,
+        parcels: parcels(memory, &HTTP),
+    });
+    let diagnosis_body = leak(DiagnosisBody {
+        fibers,
+        clock,
+        memory,
+        detection,
+        mailbox: work_done,
+        controls: diagnosis_controls,
+    });
+    let mut supervision = Supervision::new(
+        fibers,
+        memory,
+        ground.heap,
+        clock,
+        registry,
+        supervisor_port,
+    )?;
+    let ward = |profile, fiber, port, body| Ward::new(profile, fiber, port, body, registry);
+    supervision.add(
+        ward(
+            data_plane::PROFILE,
+            data_plane,
+            data_plane_port,
+            data_plane_body,
+        ),
+        Group::Serving,
+    )?;
+    supervision.add(
+        ward(http::PROFILE, http, http_port, http_body),
+        Group::Watching,
+    )?;
+    supervision.add(
+        ward(
+            diagnosis::PROFILE,
+            diagnosis,
+            diagnosis_port,
+            diagnosis_body,
+        ),
+        Group::Watching,
+    )?;
+    wards.call_once(|| supervision.wards().collect());
+    supervision.begin(own)?;
     Ok(fibers)
+}
+
+/// Makes a part that lives as long as the image.
+fn leak<T>(part: T) -> &'static T {
+    Box::leak(Box::new(part))
+}
+
+/// One queue, as the registry takes them.
+fn one<Q: crate::bus::Queue + 'static>(queue: Arc<Q>) -> Result<Vec<Arc<dyn crate::bus::Queue>>> {
+    let mut queues: Vec<Arc<dyn crate::bus::Queue>> = Vec::new();
+    queues.try_reserve_exact(1)?;
+    queues.push(queue);
+    Ok(queues)
+}
+
+/// Where that subsystem's long messages come from.
+fn parcels(memory: &'static MemoryManager<ThisCpu>, of: &Entry) -> Parcels {
+    Parcels {
+        frames: memory,
+        charge: memory,
+        owner: of.owner,
+    }
+}
+
+/// What a fiber is made from.
+struct Makings<'a> {
+    ground: &'a Ground,
+    fibers: Fibers,
+    settings: &'a Settings,
+}
+
+impl Makings<'_> {
+    fn fiber(&self, entry: &Entry) -> Result<FiberId> {
+        let cpus = self.ground.machine.cpus.len().max(1);
+        let cpu = self.settings.placement.cpu_of(entry.name, cpus);
+        let limit = (entry.name != SUPERVISOR.name).then_some(self.settings.hang_limit);
+        self.fibers
+            .create(&self.ground.stacks, &entry.fiber(cpu, limit))
+    }
 }

@@ -1,11 +1,16 @@
 //! Applications: what the image runs on top of the kernel, and the one trait they implement.
 //!
 //! The kernel makes the application, hands it its boot arguments one by one ([`Application::configure`]),
-//! and starts it once ([`Application::start`]). What comes back is what the kernel drives: services for
-//! TCP ports, sources for `/metrics`, and pages of port 9100. [`cache_server`] is the default application
-//! and is built on nothing but this; `examples/hello.rs` is a small one.
+//! lets it make what outlives the data plane ([`Application::prepare`]), and takes its sources for
+//! `/metrics` and its pages of port 9100 ([`Application::parts`]). Each incarnation of the data plane then
+//! has services of its own made for it ([`Application::serve`]), which borrow what is to survive them
+//! ([`Survivor`]). [`cache_server`] is the default application and is built on nothing but this;
+//! `examples/hello.rs` is a small one.
 
 pub mod cache_server;
+mod survivor;
+
+pub use survivor::{Incarnation, Survivor};
 
 use crate::error::Result;
 use crate::memory::frames::FrameSource;
@@ -17,8 +22,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// An application of the image.
-pub trait Application {
+/// An application of the image. It lives as long as the image; what works for it in the data plane does not.
+pub trait Application: Send + Sync {
     /// Its name, as the log shows it.
     fn name(&self) -> &'static str;
 
@@ -26,11 +31,36 @@ pub trait Application {
     /// application.
     fn configure(&mut self, key: &str, value: &str) -> Option<Result<()>>;
 
-    /// Starts it.
+    /// Makes what outlives the data plane, once, after the last boot argument. By default nothing does.
     ///
     /// # Errors
     /// Whatever keeps it from starting; the image then stops with that error.
-    fn start(self: Box<Self>, environment: Environment) -> Result<Parts>;
+    fn prepare(&mut self, environment: Environment) -> Result<()> {
+        let _ = environment;
+        Ok(())
+    }
+
+    /// What it shows, once it is prepared.
+    ///
+    /// # Errors
+    /// As `prepare`.
+    fn parts(&self) -> Result<Parts> {
+        Ok(Parts::default())
+    }
+
+    /// Makes what answers on TCP ports for one incarnation of the data plane, and dies with it: without
+    /// being dropped, and its heap with it. By default nothing does.
+    ///
+    /// # Errors
+    /// Whatever keeps it from serving; the data plane then dies of that error.
+    fn serve(
+        &'static self,
+        environment: Environment,
+        incarnation: &Incarnation,
+    ) -> Result<Vec<Box<dyn Service>>> {
+        let _ = (environment, incarnation);
+        Ok(Vec::new())
+    }
 }
 
 /// What the kernel hands to an application.
@@ -54,11 +84,9 @@ pub trait Power: Sync {
     fn off(&self);
 }
 
-/// What a started application consists of.
+/// What an application shows.
 #[derive(Default)]
 pub struct Parts {
-    /// What answers on TCP ports.
-    pub services: Vec<Box<dyn Service>>,
     /// What it shows on `/metrics`, by name, in this order.
     pub sources: Vec<(&'static str, Arc<dyn Source + Send + Sync>)>,
     /// Its pages on port 9100, beside the image's own.

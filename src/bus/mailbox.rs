@@ -13,7 +13,8 @@
 use super::envelope::{Address, Envelope, Message, NEVER, Priority, SubsystemId};
 use super::parcel::Owner;
 use super::port::{Door, Exchange, Port};
-use super::ring::{Pushed, Ring};
+use super::ready::Knock;
+use super::ring::{Claim, Ring};
 use super::sync::{self, AcqRel};
 use super::tally::{Drops, Queue, Reason, Tally};
 use crate::error::{Error, Kind, Result, Subsystem};
@@ -66,6 +67,13 @@ impl<M> Sent<M> {
     }
 }
 
+/// What became of a message at the queue.
+enum Enqueued<M> {
+    Done,
+    Full(Envelope<M>),
+    Closed(Envelope<M>),
+}
+
 /// What a mailbox is made from.
 #[derive(Clone)]
 pub struct Plan {
@@ -89,6 +97,7 @@ pub struct Mailbox<M> {
     urgent: Ring<Envelope<M>>,
     reader: Arc<Port>,
     door: Door,
+    knock: Knock,
     policy: Policy,
     address: Address,
     topic: &'static str,
@@ -106,10 +115,13 @@ impl<M: Message> Mailbox<M> {
     /// # Errors
     /// `OutOfMemory`; `LimitReached` if the reader has too many mailboxes.
     pub fn new(plan: Plan) -> Result<Self> {
+        let (normal, urgent) = (Ring::new(plan.capacity)?, Ring::new(URGENT_SLOTS)?);
+        let door = plan.reader.take_door()?;
         Ok(Self {
-            normal: Ring::new(plan.capacity)?,
-            urgent: Ring::new(URGENT_SLOTS)?,
-            door: plan.reader.take_door()?,
+            normal,
+            urgent,
+            knock: door.knock(),
+            door,
             reader: plan.reader,
             policy: plan.policy,
             address: plan.address,
@@ -138,7 +150,8 @@ impl<M: Message> Mailbox<M> {
     /// Sends `body` from `port`.
     #[inline(always)]
     pub fn send(&self, port: &Port, body: M) -> Sent<M> {
-        self.post(port, self.envelope(port, body))
+        // Without a deadline there is none to look at.
+        self.deliver(port, self.envelope(port, body), drop)
     }
 
     /// Sends a message that was made before; one that was refused keeps its number.
@@ -158,26 +171,38 @@ impl<M: Message> Mailbox<M> {
         if envelope.deadline <= port.now() {
             return self.refuse(envelope, Reason::Expired);
         }
+        self.deliver(port, envelope, displaced)
+    }
+
+    #[inline(always)]
+    fn deliver(
+        &self,
+        port: &Port,
+        envelope: Envelope<M>,
+        displaced: impl FnMut(Envelope<M>),
+    ) -> Sent<M> {
         match self.enqueue(port, envelope) {
-            Pushed::Done => Sent::Queued,
-            Pushed::Full(envelope) => self.overfull(port, envelope, displaced),
-            Pushed::Closed(envelope) => self.refuse(envelope, Reason::NoReader),
+            Enqueued::Done => Sent::Queued,
+            Enqueued::Full(envelope) => self.overfull(port, envelope, displaced),
+            Enqueued::Closed(envelope) => self.refuse(envelope, Reason::NoReader),
         }
     }
 
-    /// Queues a message and rings, if there is room.
+    /// Queues a message and rings, if there is room; if not, it is the sender's as before.
     #[inline(always)]
-    fn enqueue(&self, port: &Port, mut envelope: Envelope<M>) -> Pushed<Envelope<M>> {
-        let _section = port.section();
-        envelope.body.recharge(Owner::KERNEL);
-        let mut pushed = self.lane(envelope.priority).push(envelope);
-        match &mut pushed {
-            Pushed::Done => self.reader.ready.knock(self.door.0),
-            Pushed::Full(envelope) | Pushed::Closed(envelope) => {
-                envelope.body.recharge(port.owner());
+    fn enqueue(&self, port: &Port, mut envelope: Envelope<M>) -> Enqueued<M> {
+        let section = port.section();
+        match self.lane(envelope.priority).claim() {
+            Claim::Place(place) => {
+                envelope.body.recharge(Owner::KERNEL);
+                place.fill(envelope);
+                self.reader.ready.knock(self.knock);
+                drop(section);
+                Enqueued::Done
             }
+            Claim::Full => Enqueued::Full(envelope),
+            Claim::Closed => Enqueued::Closed(envelope),
         }
-        pushed
     }
 
     #[inline(always)]
@@ -209,11 +234,11 @@ impl<M: Message> Mailbox<M> {
                 displaced(oldest);
             }
             envelope = match self.enqueue(port, envelope) {
-                Pushed::Done => return Sent::Queued,
-                Pushed::Closed(envelope) => return self.refuse(envelope, Reason::NoReader),
+                Enqueued::Done => return Sent::Queued,
+                Enqueued::Closed(envelope) => return self.refuse(envelope, Reason::NoReader),
                 // Others took the room, or the oldest is still being written by one that is preempted.
-                Pushed::Full(envelope) if found_one => envelope,
-                Pushed::Full(envelope) => return self.refuse(envelope, Reason::Full),
+                Enqueued::Full(envelope) if found_one => envelope,
+                Enqueued::Full(envelope) => return self.refuse(envelope, Reason::Full),
             };
         }
     }
@@ -249,38 +274,57 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// The next message, if one waits. For the reader alone.
+    ///
+    /// What is common is inline, and moves the message once; what is not is a call.
     #[inline(always)]
     pub fn try_receive(&self) -> Option<Envelope<M>> {
+        // A push that the reader was rung for has moved the tail by then; a look at it costs less than a pop.
+        if self.policy == Policy::Wait || !self.urgent.is_surely_empty() {
+            return self.receive_from_both();
+        }
+        let reader = &*self.reader;
+        let section = reader.section();
+        let found = self.normal.find()?;
+        if found.look(|envelope| envelope.deadline) <= reader.now() {
+            let expired = found.take();
+            drop(section);
+            self.lose(&expired, Reason::Expired);
+            return self.receive_from_both();
+        }
+        self.count_received();
+        let mut envelope = found.take();
+        envelope.body.recharge(reader.owner());
+        drop(section);
+        Some(envelope)
+    }
+
+    /// The next message of the urgent lane, or else of the normal one.
+    #[inline(never)]
+    fn receive_from_both(&self) -> Option<Envelope<M>> {
         loop {
-            let envelope = self.dequeue()?;
+            let section = self.reader.section();
+            let found = match self.urgent.find() {
+                Some(urgent) => urgent,
+                None => self.normal.find()?,
+            };
+            let mut envelope = found.take();
+            if self.policy == Policy::Wait {
+                self.tell_room();
+            }
             if envelope.deadline > self.reader.now() {
-                let received = self.received.load(Relaxed);
-                self.received.store(received + 1, Relaxed);
+                self.count_received();
+                envelope.body.recharge(self.reader.owner());
                 return Some(envelope);
             }
+            drop(section);
             self.lose(&envelope, Reason::Expired);
         }
     }
 
     #[inline(always)]
-    fn dequeue(&self) -> Option<Envelope<M>> {
-        let section = self.reader.section();
-        // A push that the reader was rung for is in `len` by then; a look at it costs less than a pop.
-        let urgent = if self.urgent.len() == 0 {
-            None
-        } else {
-            self.urgent.pop()
-        };
-        let mut envelope = match urgent {
-            Some(envelope) => envelope,
-            None => self.normal.pop()?,
-        };
-        envelope.body.recharge(self.reader.owner());
-        if self.policy == Policy::Wait {
-            self.tell_room();
-        }
-        drop(section);
-        Some(envelope)
+    fn count_received(&self) {
+        let received = self.received.load(Relaxed);
+        self.received.store(received + 1, Relaxed);
     }
 
     /// The next message, once there is one. For the reader alone.
@@ -359,7 +403,7 @@ impl<M: Message> Mailbox<M> {
         while waiting != 0 {
             let id = SubsystemId::new(waiting.trailing_zeros() as usize);
             if let Some(port) = id.and_then(|id| self.exchange.port(id)) {
-                port.ready.knock(Door::ROOM.0);
+                port.ready.knock(Door::ROOM.knock());
             }
             waiting &= waiting - 1;
         }
@@ -424,9 +468,9 @@ impl<M: Message> Future for SendWithin<'_, M> {
             return Poll::Ready(mailbox.post(port, envelope));
         }
         let envelope = match mailbox.enqueue(port, envelope) {
-            Pushed::Full(envelope) => envelope,
-            Pushed::Done => return Poll::Ready(Sent::Queued),
-            Pushed::Closed(envelope) => {
+            Enqueued::Full(envelope) => envelope,
+            Enqueued::Done => return Poll::Ready(Sent::Queued),
+            Enqueued::Closed(envelope) => {
                 return Poll::Ready(mailbox.refuse(envelope, Reason::NoReader));
             }
         };
@@ -436,9 +480,9 @@ impl<M: Message> Future for SendWithin<'_, M> {
         mailbox.wait_for_room(port);
         // Once more: the reader may have made room before it could see that somebody waits.
         match mailbox.enqueue(port, envelope) {
-            Pushed::Done => Poll::Ready(Sent::Queued),
-            Pushed::Closed(envelope) => Poll::Ready(mailbox.refuse(envelope, Reason::NoReader)),
-            Pushed::Full(envelope) => {
+            Enqueued::Done => Poll::Ready(Sent::Queued),
+            Enqueued::Closed(envelope) => Poll::Ready(mailbox.refuse(envelope, Reason::NoReader)),
+            Enqueued::Full(envelope) => {
                 let until = self.deadline.min(envelope.deadline);
                 self.envelope = Some(envelope);
                 port.local.watch(Door::ROOM);

@@ -7,7 +7,7 @@ use super::envelope::Correlation;
 use super::executor::Token;
 use super::ready::{Bell, ReadyWord};
 use super::replies::{Answer, Filled, ReplyTable};
-use super::ring::{Pushed, Ring};
+use super::ring::{Claim, Ring};
 use super::sync::{UnsafeCell, Weaken, weakened};
 use crate::bus::{Address, Exchange, Mailbox, Message, Owner, Plan, Policy, Sent};
 use loom::sync::Notify;
@@ -53,7 +53,13 @@ models!(
 );
 
 fn push(ring: &Ring<u64>, value: u64) -> bool {
-    matches!(ring.push(value), Pushed::Done)
+    match ring.claim() {
+        Claim::Place(place) => {
+            place.fill(value);
+            true
+        }
+        _ => false,
+    }
 }
 
 fn pop(ring: &Ring<u64>) -> u64 {

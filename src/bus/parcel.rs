@@ -5,22 +5,24 @@
 //! it is charged. A charge that arrives may take the receiver over its quota; its next own request is refused.
 
 use crate::error::Result;
+pub use crate::memory::accounts::Owner;
+use crate::memory::frames::Pfn;
 use crate::memory::frames::{Block, FrameSource, Order};
+use crate::memory::{LocalCpu, MemoryManager};
 use core::ops::{Deref, DerefMut};
-
-/// Whom memory is charged to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner(pub u8);
-
-impl Owner {
-    /// The image itself, and what it holds for all.
-    pub const KERNEL: Self = Self(0);
-}
 
 /// Moves charges for memory; the memory manager's accounts implement it.
 pub trait Charge: Send + Sync {
     /// Charges the block to `to`, whoever was charged before. Never refuses.
     fn recharge(&self, block: &Block, to: Owner);
+}
+
+impl<C: LocalCpu + Send> Charge for MemoryManager<C> {
+    fn recharge(&self, block: &Block, to: Owner) {
+        let first = Pfn::containing(block.as_ptr().addr());
+        Self::recharge(self, first, block.order(), to)
+            .expect("a block that somebody holds can be charged to another");
+    }
 }
 
 /// Frames with a length, owned by whoever holds it.

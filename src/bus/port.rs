@@ -8,10 +8,11 @@
 use super::envelope::{MessageId, SubsystemId};
 use super::executor::Local;
 use super::parcel::Owner;
-use super::ready::{Bell, DOORS_MAX, ReadyWord};
+use super::ready::{Bell, DOORS_MAX, Knock, ReadyWord};
 use super::tally::{Drops, Reason};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::time::Instant;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -28,6 +29,11 @@ impl Door {
     /// A message that it sent was lost after it had been queued.
     pub(super) const LOST: Self = Self(1);
     const FIRST_FREE: u8 = 2;
+
+    /// What a knock on it sets.
+    pub(super) const fn knock(self) -> Knock {
+        Knock::on(self.0)
+    }
 }
 
 /// A subsystem's place on the bus.
@@ -35,7 +41,7 @@ impl Door {
 /// Aligned so that a waker can keep a task's number in the low bits of its address.
 #[repr(align(64))]
 pub struct Port {
-    pub(super) ready: ReadyWord<Arc<dyn Bell>>,
+    pub(super) ready: ReadyWord<&'static dyn Bell>,
     /// Messages sent so far; written by the subsystem alone.
     sent: AtomicU64,
     /// How deep it is in sections; written by the subsystem alone.
@@ -50,7 +56,7 @@ pub struct Port {
 }
 
 impl Port {
-    fn new(id: SubsystemId, name: &'static str, owner: Owner, bell: Arc<dyn Bell>) -> Self {
+    fn new(id: SubsystemId, name: &'static str, owner: Owner, bell: &'static dyn Bell) -> Self {
         Self {
             ready: ReadyWord::new(bell),
             sent: AtomicU64::new(0),
@@ -105,9 +111,12 @@ impl Port {
     #[inline(always)]
     pub(super) fn section(&self) -> Section<'_> {
         // One writer, so a load and a store do; who kills reads it on the same CPU, or with the fiber stopped.
-        self.sections
-            .store(self.sections.load(Relaxed) + 1, Relaxed);
-        Section(self)
+        let outside = self.sections.load(Relaxed);
+        self.sections.store(outside + 1, Relaxed);
+        Section {
+            port: self,
+            outside,
+        }
     }
 
     /// The time at which its executor began this step.
@@ -152,7 +161,7 @@ impl Port {
     fn tell_lost(&self, id: MessageId, reason: Reason) {
         self.last_lost.store(id.as_u64(), Relaxed);
         self.lost.count(reason);
-        self.ready.knock(Door::LOST.0);
+        self.ready.knock(Door::LOST.knock());
     }
 
     pub(super) fn take_door(&self) -> Result<Door> {
@@ -171,13 +180,16 @@ fn limit(what: &'static str, limit: usize) -> Error {
 }
 
 /// While it lasts the subsystem must not be killed: a queue or a reply is half written.
-pub(super) struct Section<'p>(&'p Port);
+pub(super) struct Section<'p> {
+    port: &'p Port,
+    /// How deep the subsystem was before.
+    outside: u32,
+}
 
 impl Drop for Section<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        let sections = &self.0.sections;
-        sections.store(sections.load(Relaxed) - 1, Relaxed);
+        self.port.sections.store(self.outside, Relaxed);
     }
 }
 
@@ -204,14 +216,22 @@ impl Exchange {
 
     /// Adds a subsystem, with the next number. For the composition root, and no other at the same time.
     ///
+    /// The bell is leaked: as ports live as long as anything may send to them, it is reached without a count.
+    ///
     /// # Errors
     /// `Duplicate` if one has that name; `LimitReached` beyond [`SubsystemId::MAX`].
-    pub fn add(&self, name: &'static str, owner: Owner, bell: Arc<dyn Bell>) -> Result<Arc<Port>> {
+    pub fn add(
+        &self,
+        name: &'static str,
+        owner: Owner,
+        bell: impl Bell + 'static,
+    ) -> Result<Arc<Port>> {
         if self.ports().any(|port| port.name == name) {
             return Err(Error::new(Subsystem::Bus, Kind::Duplicate { name }));
         }
         let number = usize::from(self.count.load(Relaxed));
         let id = SubsystemId::new(number).ok_or(limit("subsystems", SubsystemId::MAX))?;
+        let bell = Box::leak(Box::new(bell));
         let port = self.ports[number].call_once(|| Arc::new(Port::new(id, name, owner, bell)));
         self.count.store(number as u8 + 1, Relaxed);
         Ok(port.clone())

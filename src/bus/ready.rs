@@ -27,6 +27,13 @@ pub trait Bell: Send + Sync {
     fn ring(&self);
 }
 
+impl<B: Bell + ?Sized> Bell for &B {
+    #[inline(always)]
+    fn ring(&self) {
+        (**self).ring();
+    }
+}
+
 impl<B: Bell + ?Sized> Bell for Arc<B> {
     fn ring(&self) {
         (**self).ring();
@@ -39,6 +46,17 @@ pub struct Mute;
 
 impl Bell for Mute {
     fn ring(&self) {}
+}
+
+/// The bit of a door, so that a sender need not make it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Knock(u64);
+
+impl Knock {
+    /// A knock on the door of that number.
+    pub(super) const fn on(door: u8) -> Self {
+        Self(1 << TASKS_MAX << door)
+    }
 }
 
 /// Which executor's bits became ready: tasks in the low part, doors in the high part.
@@ -99,8 +117,8 @@ impl<B: Bell> ReadyWord<B> {
 
     /// Tells the subsystem to look behind a door.
     #[inline(always)]
-    pub(super) fn knock(&self, door: u8) {
-        self.raise(1 << TASKS_MAX << door);
+    pub(super) fn knock(&self, door: Knock) {
+        self.raise(door.0);
     }
 
     #[inline(always)]

@@ -1,9 +1,10 @@
 //! A bounded ring that any number of senders push into, from any CPU, without a lock.
 //!
 //! Each slot carries a sequence number that says whose turn it is (Vyukov's bounded queue): equal to a
-//! position, the slot is free for the push of that position; one more, it holds what was pushed there. A push
+//! position, the slot is free for the push of that position; one more, it holds what was pushed there. A sender
 //! claims its position by one compare-and-exchange of the tail, writes, and publishes by the sequence number.
-//! The tail's lowest bit says that the ring is closed, so a push after `close` fails by the same exchange.
+//! The tail's highest bit says that the ring is closed: no slot's sequence number is equal to such a tail, so a
+//! push after `close` fails by the same comparison and exchange, and an open ring pays nothing for it.
 //!
 //! Pops claim the head in the same way, because a sender that makes room by dropping the oldest pops as well.
 //!
@@ -28,30 +29,87 @@ use core::mem::MaybeUninit;
 #[repr(align(64))]
 struct Padded<T>(T);
 
-#[repr(align(64))]
+/// The sequence number first: exclusive and ordered accesses of aarch64 take no offset.
+#[repr(C, align(64))]
 struct Slot<T> {
     sequence: AtomicUsize,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// What became of a push.
-pub(super) enum Pushed<T> {
-    Done,
-    Full(T),
-    Closed(T),
+/// What a sender gets when it asks for a place.
+pub(super) enum Claim<'r, T> {
+    Place(Place<'r, T>),
+    Full,
+    Closed,
+}
+
+/// A slot that is its holder's alone; pops stop there until it is filled.
+#[must_use = "a place that is not filled stops the ring"]
+pub(super) struct Place<'r, T> {
+    slot: &'r Slot<T>,
+    /// What says that the slot is filled.
+    next: usize,
+}
+
+impl<T> Place<'_, T> {
+    /// Fills the place: the value may be popped from now on.
+    #[inline(always)]
+    pub(super) fn fill(self, value: T) {
+        // SAFETY: `claim` made this place by the one exchange that gave out its position, after it saw by the
+        // sequence number that the slot's last value was taken out; filling consumes it.
+        self.slot
+            .value
+            .with_mut(|place| unsafe { (*place).write(value) });
+        // Release: pairs with the Acquire in `find`.
+        self.slot.sequence.store(self.next, Release);
+    }
+}
+
+/// A value that is its finder's alone; its slot is not free until it is taken out.
+#[must_use = "a value that is not taken out stops the ring"]
+pub(super) struct Find<'r, T> {
+    slot: &'r Slot<T>,
+    /// Whose turn the slot is then: the push one round later.
+    next: usize,
+}
+
+impl<T> Find<'_, T> {
+    /// Looks at the value where it is.
+    #[inline(always)]
+    pub(super) fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: as in `take`, which has not been: that consumes this.
+        self.slot
+            .value
+            .with_mut(|place| look(unsafe { (*place).assume_init_ref() }))
+    }
+
+    /// Takes the value out: the slot is free from now on.
+    #[inline(always)]
+    pub(super) fn take(self) -> T {
+        // SAFETY: `find` made this by the one exchange that gave out its position, after it saw by the sequence
+        // number that the value was written; taking consumes it.
+        let value = self
+            .slot
+            .value
+            .with_mut(|place| unsafe { (*place).assume_init_read() });
+        // Release: pairs with the Acquire in `claim`, one round later.
+        self.slot.sequence.store(self.next, Release);
+        value
+    }
 }
 
 /// The ring.
 pub(super) struct Ring<T> {
     slots: Box<[Slot<T>]>,
     mask: usize,
-    /// Twice the next position to push to, plus [`CLOSED`].
+    /// The next position to push to, and [`CLOSED`].
     tail: Padded<AtomicUsize>,
     /// The next position to pop from.
     head: Padded<AtomicUsize>,
 }
 
-const CLOSED: usize = 1;
+/// Above all positions: at one message a nanosecond they get there in 292 years.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 // SAFETY: a value goes from the pushing to the popping thread once (its slot's sequence number hands it over by
 // Release and Acquire), so it need only be `Send`; everything else in the ring is atomic or never written.
@@ -90,76 +148,60 @@ impl<T> Ring<T> {
         unsafe { self.slots.get_unchecked(position & self.mask) }
     }
 
+    /// Takes the next position for one value, which must be put there at once.
+    ///
+    /// Apart from the writing, so that a value that is not taken is never moved.
     #[inline(always)]
-    pub(super) fn push(&self, value: T) -> Pushed<T> {
+    pub(super) fn claim(&self) -> Claim<'_, T> {
         let mut tail = self.tail.0.load(Relaxed);
         loop {
-            if tail & CLOSED != 0 {
-                return Pushed::Closed(value);
-            }
-            let position = tail >> 1;
-            let slot = self.slot(position);
-            // Acquire: pairs with the Release in `pop` that freed the slot, so its reading is over.
+            let slot = self.slot(tail);
+            // Acquire: pairs with the Release in `take` that freed the slot, so its reading is over.
             let sequence = slot.sequence.load(Acquire);
-            let turn = sequence.wrapping_sub(position) as isize;
-            if turn == 0 {
+            if sequence == tail {
                 // Relaxed: the tail only says who may write; the value is handed over by the sequence number.
-                match self
-                    .tail
-                    .0
-                    .compare_exchange_weak(tail, tail + 2, Relaxed, Relaxed)
-                {
-                    Ok(_) => {
-                        // SAFETY: the exchange gave `position` to this push alone, and the sequence number
-                        // says that the slot's last value was taken out.
-                        slot.value
-                            .with_mut(|place| unsafe { (*place).write(value) });
-                        // Release: pairs with the Acquire in `pop`.
-                        slot.sequence.store(position + 1, Release);
-                        return Pushed::Done;
-                    }
-                    Err(now) => tail = now,
+                // The value that it found instead is not used: with it this compiles to four instructions more.
+                let next = tail + 1;
+                let exchanged = self.tail.0.compare_exchange(tail, next, Relaxed, Relaxed);
+                if exchanged.is_ok() {
+                    return Claim::Place(Place { slot, next });
                 }
-            } else if turn < 0 {
-                return Pushed::Full(value);
-            } else {
-                tail = self.tail.0.load(Relaxed);
+            } else if tail & CLOSED != 0 {
+                return Claim::Closed;
+            } else if sequence < tail {
+                return Claim::Full;
             }
+            tail = self.tail.0.load(Relaxed);
         }
     }
 
     /// The oldest value; none if the ring is empty, or its oldest push is not finished.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<T> {
+        self.find().map(Find::take)
+    }
+
+    /// The place of the oldest value, which must be taken out at once.
+    ///
+    /// Apart from the reading, so that the value is moved once.
+    #[inline(always)]
+    pub(super) fn find(&self) -> Option<Find<'_, T>> {
         let mut position = self.head.0.load(Relaxed);
         loop {
             let slot = self.slot(position);
-            // Acquire: pairs with the Release in `push`.
+            // Acquire: pairs with the Release in `fill`.
             let sequence = slot.sequence.load(Acquire);
-            let turn = sequence.wrapping_sub(position + 1) as isize;
-            if turn == 0 {
-                match self
-                    .head
-                    .0
-                    .compare_exchange_weak(position, position + 1, Relaxed, Relaxed)
-                {
-                    Ok(_) => {
-                        // SAFETY: the exchange gave `position` to this pop alone, and the sequence number says
-                        // that its push has written the value.
-                        let value = slot
-                            .value
-                            .with_mut(|place| unsafe { (*place).assume_init_read() });
-                        // Release: pairs with the Acquire in the push one round later.
-                        slot.sequence.store(position + self.mask + 1, Release);
-                        return Some(value);
-                    }
-                    Err(now) => position = now,
+            if sequence == position + 1 {
+                let next = sequence + self.mask;
+                let head = &self.head.0;
+                let exchanged = head.compare_exchange(position, sequence, Relaxed, Relaxed);
+                if exchanged.is_ok() {
+                    return Some(Find { slot, next });
                 }
-            } else if turn < 0 {
+            } else if sequence <= position {
                 return None;
-            } else {
-                position = self.head.0.load(Relaxed);
             }
+            position = self.head.0.load(Relaxed);
         }
     }
 
@@ -167,7 +209,13 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         let head = self.head.0.load(Relaxed);
-        (self.tail.0.load(Relaxed) >> 1).saturating_sub(head)
+        (self.tail.0.load(Relaxed) & !CLOSED).saturating_sub(head)
+    }
+
+    /// Whether there is surely nothing to pop: false of a closed ring. Cheaper than to try.
+    #[inline(always)]
+    pub(super) fn is_surely_empty(&self) -> bool {
+        self.head.0.load(Relaxed) == self.tail.0.load(Relaxed)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -197,8 +245,14 @@ mod tests {
     use std::thread;
     use std::vec::Vec;
 
-    fn pushed(ring: &Ring<u64>, value: u64) -> bool {
-        matches!(ring.push(value), Pushed::Done)
+    fn pushed<T>(ring: &Ring<T>, value: T) -> bool {
+        match ring.claim() {
+            Claim::Place(place) => {
+                place.fill(value);
+                true
+            }
+            _ => false,
+        }
     }
 
     #[test]
@@ -209,7 +263,7 @@ mod tests {
             for i in 0..4 {
                 assert!(pushed(&ring, round * 4 + i));
             }
-            assert!(matches!(ring.push(99), Pushed::Full(99)));
+            assert!(matches!(ring.claim(), Claim::Full));
             assert_eq!(ring.len(), 4);
             for i in 0..4 {
                 assert_eq!(ring.pop(), Some(round * 4 + i));
@@ -224,7 +278,7 @@ mod tests {
         assert!(pushed(&ring, 1));
         ring.close();
         assert!(ring.is_closed());
-        assert!(matches!(ring.push(2), Pushed::Closed(2)));
+        assert!(matches!(ring.claim(), Claim::Closed));
         assert_eq!((ring.pop(), ring.pop()), (Some(1), None));
         ring.reopen();
         assert!(pushed(&ring, 3));
@@ -236,7 +290,7 @@ mod tests {
         let value = Arc::new(());
         let ring = Ring::new(4).expect("memory");
         for _ in 0..3 {
-            assert!(matches!(ring.push(value.clone()), Pushed::Done));
+            assert!(pushed(&ring, value.clone()));
         }
         drop(ring.pop());
         drop(ring);

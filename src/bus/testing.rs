@@ -58,7 +58,7 @@ impl Bench {
     /// A port, charged to an owner of its own, and its bell.
     pub(super) fn port(&self, name: &'static str) -> (Arc<Port>, Arc<Count>) {
         let bell = Arc::new(Count::default());
-        let owner = Owner(self.exchange.ports().count() as u8 + 1);
+        let owner = Owner::from_low_bits(self.exchange.ports().count() as u8 + 1);
         let port = self.exchange.add(name, owner, bell.clone());
         (port.expect("a new name"), bell)
     }

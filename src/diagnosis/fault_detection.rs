@@ -71,7 +71,7 @@ impl DetectionPolicy {
 }
 
 /// All detectors and what they have seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FaultDetection {
     policy: DetectionPolicy,
     due_at: Instant,

@@ -1,8 +1,10 @@
 //! How the image dies: the reason, registers and a backtrace on the console, then what was asked for.
 //!
 //! A panic and an unexpected exception end here, unless a fiber that somebody supervises dies of it alone
-//! ([`super::scheduler::death`]). A second failure while the first is being reported
-//! prints one line and ends at once, so a crash can never turn into a silent hang.
+//! ([`super::scheduler::death`]). So does the last resort of those who supervise, the warm reboot. What is printed
+//! is also handed to the [`Keeper`], where there is one, so that the next life can tell why the last one
+//! ended. A second failure while the first is being reported prints one line and ends at once, so a crash
+//! can never turn into a silent hang.
 
 use super::scheduler::death::{bury_after_exception, die_after_panic};
 use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
@@ -13,6 +15,7 @@ use crate::arch::aarch64::{ImageLayout, cpu, semihosting, timer};
 use crate::platform::boot_arguments::bad_value;
 use crate::platform::console::print_dying;
 use crate::platform::panic_device::PanicDevice;
+use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use spin::Once;
@@ -36,7 +39,35 @@ pub enum Ending {
 static ENDING: AtomicU8 = AtomicU8::new(Ending::Halt as u8);
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 static PANIC_DEVICE: Once<PanicDevice> = Once::new();
+static KEEPER: Once<&'static dyn Keeper> = Once::new();
 static DEATHS: AtomicU32 = AtomicU32::new(0);
+
+/// Keeps the report of a crash where the next life finds it. It is called by a dying image: it takes no lock and
+/// no memory.
+pub trait Keeper: Sync {
+    /// What the last life left.
+    fn last_life(&self) -> LastLife;
+    /// Adds to the report. The first line is the reason; what does not fit is cut.
+    fn note(&self, text: fmt::Arguments<'_>);
+    /// The report is whole, and has to be where a reset leaves it.
+    fn seal(&self);
+}
+
+/// What is known of the end of the life before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLife {
+    /// Nothing: there was none, it ended in good order, or it was ended from outside.
+    None,
+    /// It left something, but not as it wrote it.
+    Damaged,
+    /// It said why.
+    Ended {
+        /// Which life it was: 1 is the first since the machine was turned on.
+        life: u32,
+        /// The report; its first line is the reason.
+        text: &'static str,
+    },
+}
 
 /// How long the owner of the panic device is given to end the machine, in parts of a second.
 const OWNER_PART_OF_SECOND: u64 = 5;
@@ -71,6 +102,41 @@ impl Ending {
     }
 }
 
+/// Hands over who keeps reports. The first one stays.
+pub fn set_keeper(keeper: &'static dyn Keeper) {
+    KEEPER.call_once(|| keeper);
+}
+
+/// The report of the end of the last life, if it left one that can be believed; its first line is the reason.
+pub fn last_life() -> Option<&'static str> {
+    match KEEPER.get()?.last_life() {
+        LastLife::Ended { text, .. } => Some(text),
+        LastLife::None | LastLife::Damaged => None,
+    }
+}
+
+/// Logs how the last life ended, if it left word.
+pub(super) fn tell_last_life() {
+    match KEEPER.get().map(|keeper| keeper.last_life()) {
+        Some(LastLife::Ended { life, text }) => {
+            let reason = text.lines().next().unwrap_or_default();
+            log::warn!("life {life} of this machine, the last one, ended: {reason}");
+        }
+        Some(LastLife::Damaged) => {
+            log::warn!("the crash area of the last life is damaged: why it ended is not known");
+        }
+        Some(LastLife::None) | None => {}
+    }
+}
+
+/// Prints a part of the report, and keeps it.
+fn tell(text: fmt::Arguments<'_>) {
+    print_dying(text);
+    if let Some(keeper) = KEEPER.get() {
+        keeper.note(text);
+    }
+}
+
 /// Installs the report for unexpected exceptions.
 pub fn install() {
     exceptions::set_fault_handler(die_of_exception);
@@ -84,8 +150,26 @@ fn conduit() -> Option<Conduit> {
     }
 }
 
+/// Starts the machine again, and has the next life tell `reason`: its first line in the log, all of it where the
+/// report is asked for. Where the machine cannot be reset, its CPUs sleep for good.
+pub fn warm_reboot(reason: fmt::Arguments<'_>) -> ! {
+    cpu::mask_interrupts();
+    if first_death() {
+        print_dying(format_args!("\nnos: "));
+        tell(format_args!("warm reboot: {reason}\n"));
+    } else {
+        // What is being reported already is the reason that is kept.
+        print_dying(format_args!("\nnos: warm reboot while dying: {reason}\n"));
+    }
+    ENDING.store(Ending::Reset as u8, Relaxed);
+    end()
+}
+
 /// Ends the image as it was told to.
 pub fn end() -> ! {
+    if let Some(keeper) = KEEPER.get() {
+        keeper.seal();
+    }
     // Tried once: a way that faults (semihosting that is not there) must not be tried for ever.
     match ENDING.swap(Ending::Halt as u8, Relaxed) {
         3 => semihosting::exit(1),
@@ -127,18 +211,18 @@ fn first_death() -> bool {
     DEATHS.fetch_add(1, Relaxed) == 0
 }
 
-fn print_backtrace(first: Option<u64>, frames: Backtrace) {
+fn tell_backtrace(first: Option<u64>, frames: Backtrace) {
     let layout = ImageLayout::current();
     let base = layout.start;
     let show = |address: usize| {
         // As the image's symbol table has it.
         let linked = address.wrapping_sub(base).wrapping_add(layout.linked_at);
-        print_dying(format_args!(
+        tell(format_args!(
             "  {address:#018x}  image+{:#x}  linked {linked:#x}\n",
             address - base
         ));
     };
-    print_dying(format_args!("backtrace, innermost first:\n"));
+    tell(format_args!("backtrace, innermost first:\n"));
     let text = base..layout.text_end;
     if let Some(address) = first
         .map(|address| address as usize)
@@ -165,13 +249,14 @@ fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
         far,
         frame,
     };
-    print_dying(format_args!("\nnos: crashed: {report}\n"));
+    print_dying(format_args!("\nnos: "));
+    tell(format_args!("crashed: {report}\n"));
     if CpuBlock::current().is_guard(far as usize) {
-        print_dying(format_args!(
+        tell(format_args!(
             "a stack overflowed: {far:#x} is in the page below it\n"
         ));
     }
-    print_backtrace(Some(frame.elr), Backtrace::from_frame(frame.x[29]));
+    tell_backtrace(Some(frame.elr), Backtrace::from_frame(frame.x[29]));
     end();
 }
 
@@ -185,7 +270,33 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         ));
         end();
     }
-    print_dying(format_args!("\nnos: crashed: {info}\n"));
-    print_backtrace(None, Backtrace::here());
+    print_dying(format_args!("\nnos: "));
+    tell(format_args!("crashed: {}\n", OneLine(info)));
+    tell_backtrace(None, Backtrace::here());
     end()
+}
+
+/// A panic's place and message in one line, whatever the message holds: it is the reason that is kept.
+struct OneLine<'a>(&'a PanicInfo<'a>);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("panicked")?;
+        if let Some(location) = self.0.location() {
+            write!(f, " at {location}")?;
+        }
+        f.write_str(": ")?;
+        write!(Joined(f), "{}", self.0.message())
+    }
+}
+
+/// Writes spaces for line ends.
+struct Joined<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Joined<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut lines = text.split('\n');
+        self.0.write_str(lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| write!(self.0, " {line}"))
+    }
 }

@@ -6,9 +6,10 @@
 
 use super::crash::Ending;
 use super::ground::Ground;
-use super::scheduler::{FiberId, Fibers};
+use super::scheduler::{FiberId, Fibers, Locked};
 use crate::arch::aarch64::timer;
 use crate::error::{Error, Kind, Result, Subsystem};
+use crate::platform::device_tree::Machine;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
 use crate::platform::panic_device::PanicDevice;
@@ -37,26 +38,48 @@ pub(super) fn take_interrupts(ground: &Ground, fibers: Fibers) -> Result<()> {
     fibers.install(timer)
 }
 
-/// Finds the first network device, on virtio-mmio or else on PCI; its interrupt wakes `served_by`.
-pub(super) fn take_network(
-    ground: &Ground,
-    bus: Option<&mut PciBus>,
-    fibers: Fibers,
-    served_by: FiberId,
-) -> Result<NetworkDevice> {
-    let missing = |what| Error::new(Subsystem::Platform, Kind::Missing { what });
-    let found = find(ground, bus, DeviceType::Network)?;
-    let found = found.ok_or(missing("virtio network device"))?;
-    let quiet = found.quiet;
-    interrupts::bind(Binding {
-        interrupt: found.interrupt,
-        source: Source::Network,
-        handler: Box::new(move || {
-            quiet.acknowledge();
-            fibers.wake(served_by);
-        }),
-    })?;
-    VirtioNetwork::new(found.transport)
+/// Finds the network device, at boot and again for each incarnation of the data plane.
+pub(super) struct NetworkFinder {
+    machine: &'static Machine<'static>,
+    bus: &'static Locked<Option<PciBus>>,
+}
+
+impl NetworkFinder {
+    /// A finder on `machine` and its PCI bus.
+    pub(super) fn new(
+        machine: &'static Machine<'static>,
+        bus: &'static Locked<Option<PciBus>>,
+    ) -> Self {
+        Self { machine, bus }
+    }
+
+    /// Finds the first network device, on virtio-mmio or else on PCI. The transport resets the device when it is
+    /// dropped, and a driver does when it begins.
+    ///
+    /// # Errors
+    /// `Missing` if there is none; those of the PCI bus.
+    pub(super) fn find(&self) -> Result<virtio::Found> {
+        let what = "virtio network device";
+        let missing = Error::new(Subsystem::Platform, Kind::Missing { what });
+        find(self.machine, self.bus.lock().as_mut(), DeviceType::Network)?.ok_or(missing)
+    }
+
+    /// Has the device's interrupt wake `served_by`. Called once.
+    ///
+    /// # Errors
+    /// Those of [`NetworkFinder::find`] and [`interrupts::bind`].
+    pub(super) fn bind(&self, fibers: Fibers, served_by: FiberId) -> Result<()> {
+        let found = self.find()?;
+        let quiet = found.quiet;
+        interrupts::bind(Binding {
+            interrupt: found.interrupt,
+            source: Source::Network,
+            handler: Box::new(move || {
+                quiet.acknowledge();
+                fibers.wake(served_by);
+            }),
+        })
+    }
 }
 
 /// Random numbers, from what the machine has: the loader's seed in the device tree, else the virtio entropy device.
@@ -77,7 +100,7 @@ fn device_key(ground: &Ground, bus: Option<&mut PciBus>) -> Result<u128> {
     let missing = Kind::Missing {
         what: "random seed in the device tree, virtio entropy device",
     };
-    let found = find(ground, bus, DeviceType::EntropySource)?;
+    let found = find(ground.machine, bus, DeviceType::EntropySource)?;
     let found = found.ok_or(Error::new(Subsystem::Platform, missing))?;
     let key = virtio::entropy::draw(found.transport)?;
     log::info!("random numbers from the virtio entropy device");
@@ -86,14 +109,15 @@ fn device_key(ground: &Ground, bus: Option<&mut PciBus>) -> Result<u128> {
 
 /// Finds the first device of a type, on virtio-mmio or else on PCI.
 fn find(
-    ground: &Ground,
+    machine: &Machine<'_>,
     bus: Option<&mut PciBus>,
     wanted: DeviceType,
 ) -> Result<Option<virtio::Found>> {
-    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; each type is looked for once.
-    let on_mmio = unsafe { virtio::find_on_mmio(&ground.machine.virtio_mmio, wanted) };
+    // SAFETY: the slots are those of the device tree, mapped by `bring_up`; each type is looked for by one user,
+    // again only when what used the device before is dead.
+    let on_mmio = unsafe { virtio::find_on_mmio(&machine.virtio_mmio, wanted) };
     match (on_mmio, bus) {
-        (None, Some(bus)) => virtio::find_on_pci(ground.machine, bus, wanted),
+        (None, Some(bus)) => virtio::find_on_pci(machine, bus, wanted),
         (found, _) => Ok(found),
     }
 }

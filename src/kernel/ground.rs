@@ -9,6 +9,7 @@
 )]
 
 use super::crash::{self, power_off};
+use super::crash_area::{self, CrashArea};
 use super::scheduler::stacks::FiberStacks;
 use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
@@ -122,6 +123,9 @@ unsafe fn settle(
         inwards(limit(bank.start)..limit(bank.end), PAGE_SIZE)
     }));
     let reserved = reserved(machine, [layout.start..layout.end, tree.clone()]);
+    // First, and so at a place that depends on nothing of ours.
+    let crash_area = crash_area::place(&ram, &reserved);
+    let reserved = merge(reserved.into_iter().chain(crash_area.clone()));
     let slots = StackSlots::place(machine.cpus.len().saturating_sub(1), &ram, &reserved);
     let slots_range = slots.as_ref().map(StackSlots::range);
     let reserved = merge(reserved.into_iter().chain(slots_range.clone()));
@@ -168,7 +172,7 @@ unsafe fn settle(
     }
     let reserved = merge(reserved.into_iter().chain([stacks.range()]));
     // SAFETY: the banks are the machine's RAM, mapped; the image, the tree, the initrd, what the tree
-    // reserves and all stacks are left out; the boot arena lies inside the image.
+    // reserves, the crash area and all stacks are left out; the boot arena lies inside the image.
     let memory = unsafe {
         MemoryManager::new(
             &ram,
@@ -180,6 +184,11 @@ unsafe fn settle(
     }?;
     let memory: &'static MemoryManager<ThisCpu> = Box::leak(Box::new(memory));
     HEAP.install(memory);
+    if let Some(range) = crash_area {
+        // SAFETY: it was placed above, mapped with the RAM around it, and kept from the allocator.
+        let area = unsafe { CrashArea::open(range) }?;
+        crash::set_keeper(Box::leak(Box::new(area)));
+    }
     Ok(Ground {
         machine,
         memory,

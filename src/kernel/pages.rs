@@ -1,23 +1,25 @@
 //! The pages of port 9100, each joined to the part it shows.
 
+use super::scheduler::{Fibers, Locked};
+use super::subsystems::diagnosis::sample;
+use super::supervision::{Ward, status};
 use super::this_cpu::ThisCpu;
 use crate::app::Page;
 use crate::bus::registry::Registry;
-use crate::diagnosis::{DetectionPolicy, FaultDetection, MemorySample};
+use crate::diagnosis::FaultDetection;
 use crate::error::Result;
 use crate::memory::MemoryManager;
-use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::memory::heap::KernelHeap;
 use crate::metrics::Json;
 use crate::net::http::{
     FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Request, Route,
 };
-use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use spin::Once;
 
-const LINKS: [(&str, &str); 6] = [
+const LINKS: [(&str, &str); 7] = [
     ("/metrics", "All metrics, as Prometheus text or OpenMetrics"),
     (
         "/metrics/compat",
@@ -30,41 +32,72 @@ const LINKS: [(&str, &str); 6] = [
         "The page allocator, its caches and the heap, as JSON",
     ),
     (
+        "/subsystems",
+        "What the image consists of, how it stands, and what died last, as JSON",
+    ),
+    (
         "/diagnosis",
         "What the detectors see, with the evidence, as JSON",
     ),
 ];
 
-/// The routes, and what the data plane shares with them.
-pub(super) struct Pages {
-    pub(super) routes: Vec<Route>,
+/// Makes the routes, anew for each incarnation of the HTTP subsystem.
+pub(super) struct PageMaker {
+    pub(super) registry: Arc<Registry>,
+    pub(super) memory: &'static MemoryManager<ThisCpu>,
+    pub(super) heap: &'static KernelHeap<ThisCpu>,
+    pub(super) fibers: Fibers,
+    pub(super) detection: &'static Locked<FaultDetection>,
+    pub(super) is_ready: &'static AtomicBool,
+    pub(super) wards: &'static Once<Vec<&'static Ward>>,
     pub(super) counters: Arc<HttpCounters>,
-    pub(super) detection: Rc<RefCell<FaultDetection>>,
-    pub(super) ready: Rc<Cell<bool>>,
 }
 
-/// What the detectors look at, now.
-pub(super) fn sample(memory: &MemoryManager<ThisCpu>) -> MemorySample {
-    let (hits, misses) = memory.page_cache_requests();
-    MemorySample {
-        hits,
-        misses,
-        free_bytes: memory.free_frames() * PAGE_SIZE as u64,
-        total_bytes: memory.total_frames() * PAGE_SIZE as u64,
+/// The paths of all pages, `of_application` last: what the HTTP counters are made for.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(super) fn paths(of_application: &[Page]) -> Result<Vec<&'static str>> {
+    let mut paths = Vec::new();
+    paths.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
+    paths.push("/");
+    paths.extend(LINKS.iter().map(|&(path, _)| path));
+    paths.extend(of_application.iter().map(|page| page.route.path));
+    #[cfg(feature = "kill-switch")]
+    {
+        paths.try_reserve(1)?;
+        paths.push("/kill");
+    }
+    Ok(paths)
+}
+
+#[cfg(feature = "kill-switch")]
+impl PageMaker {
+    fn kill_route(&'static self) -> Route {
+        use crate::error::{Error, HttpFault::BadRequest, Kind, Subsystem};
+        let page = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
+            let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
+            let order = core::str::from_utf8(request.body).unwrap_or_default();
+            let bad = Kind::Http(BadRequest("a subsystem and a means"));
+            let ward =
+                super::kill_switch::order(wards, order).ok_or(Error::new(Subsystem::Http, bad))?;
+            self.fibers.wake(ward.fiber);
+            json.object(|json| json.member("told").text(ward.profile.name));
+            Ok(())
+        });
+        Route {
+            access: crate::net::http::Access::Open,
+            ..Route::admin("/kill", crate::net::http::Methods::GetAndPost, page)
+        }
     }
 }
 
-impl Pages {
+impl PageMaker {
     /// The image's pages, then the application's.
     ///
     /// # Errors
-    /// `Duplicate` if two pages want one path; `OutOfMemory`.
-    pub(super) fn new(
-        mut registry: Registry,
-        memory: &'static MemoryManager<ThisCpu>,
-        heap: &'static KernelHeap<ThisCpu>,
-        of_application: Vec<Page>,
-    ) -> Result<Self> {
+    /// `OutOfMemory`.
+    pub(super) fn routes(&'static self, of_application: Vec<Page>) -> Result<Vec<Route>> {
         let own = LINKS.map(|(path, about)| Link { path, about });
         let others = of_application.iter().map(|page| Link {
             path: page.route.path,
@@ -74,47 +107,45 @@ impl Pages {
         links.try_reserve_exact(own.len() + others.len())?;
         links.extend(own.into_iter().chain(others));
 
-        let mut paths = Vec::new();
-        paths.try_reserve_exact(1 + links.len())?;
-        paths.push("/");
-        paths.extend(links.iter().map(|link| link.path));
-        let counters = Arc::new(HttpCounters::new(&paths)?);
-        registry.register("http", counters.clone())?;
-
-        let detection = Rc::new(RefCell::new(FaultDetection::new(DetectionPolicy::DEFAULT)));
-        let seen = detection.clone();
         let diagnosis = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
-            let mut detection = seen.borrow_mut();
-            detection.observe(&sample(memory), request.now);
-            detection.report(json);
+            let sample = sample(self.memory);
+            let mut detection = self.detection.lock();
+            detection.observe(&sample, request.now);
+            let seen = detection.clone();
+            drop(detection);
+            seen.report(json);
             Ok(())
         });
-        let status = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
-            memory.write_status(heap, json);
+        let memory = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
+            self.memory.write_status(self.heap, json);
             Ok(())
         });
-        let ready = Rc::new(Cell::new(false));
-        let is_ready = ready.clone();
-        let readiness = ReadyPage::new(move || is_ready.get());
+        let subsystems = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
+            let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
+            status::write(wards, &self.registry, self.fibers, self.memory, json);
+            Ok(())
+        });
+        let readiness = ReadyPage::new(move || self.is_ready.load(Relaxed));
         let index = IndexPage::new(env!("CARGO_PKG_VERSION"), links);
 
         let mut routes = Vec::new();
-        routes.try_reserve_exact(paths.len())?;
+        routes.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
         routes.push(Route::get("/", index));
         // In the order of LINKS.
-        let registry = Arc::new(registry);
+        let registry = self.registry.clone();
         routes.push(Route::get("/metrics", MetricsPage::new(registry.clone())));
         routes.push(Route::get("/metrics/compat", MetricsPage::compat(registry)));
         routes.push(Route::get("/healthz", FixedPage::HEALTHY));
         routes.push(Route::get("/readyz", readiness));
-        routes.push(Route::get("/memory", status));
+        routes.push(Route::get("/memory", memory));
+        routes.push(Route::get("/subsystems", subsystems));
         routes.push(Route::get("/diagnosis", diagnosis));
         routes.extend(of_application.into_iter().map(|page| page.route));
-        Ok(Self {
-            routes,
-            counters,
-            detection,
-            ready,
-        })
+        #[cfg(feature = "kill-switch")]
+        {
+            routes.try_reserve(1)?;
+            routes.push(self.kill_route());
+        }
+        Ok(routes)
     }
 }

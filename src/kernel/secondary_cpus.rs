@@ -11,7 +11,7 @@ use crate::arch::aarch64::cpu_block::{CpuBlock, GUARD_BYTES, Stack};
 use crate::arch::aarch64::secondary::start;
 use crate::error::Result;
 use crate::memory::frames::PAGE_SIZE;
-use crate::platform::memory_map::{Ranges, subtract};
+use crate::platform::memory_map::{Ranges, last_room};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -35,14 +35,10 @@ pub struct StackSlots {
 impl StackSlots {
     /// Takes room for `cpus` CPUs from RAM outside `taken`; none if there is none, or no CPU.
     pub(super) fn place(cpus: usize, ram: &Ranges, taken: &Ranges) -> Option<Self> {
-        let bytes = cpus * SLOT_BYTES;
-        let has_room = |part: &Range<usize>| part.len() >= bytes;
-        let part = ram
-            .iter()
-            .find_map(|bank| subtract(bank.clone(), taken).filter(has_room).last())?;
-        (cpus > 0).then_some(Self {
-            range: part.end - bytes..part.end,
-        })
+        (cpus > 0)
+            .then(|| last_room(cpus * SLOT_BYTES, ram, taken))
+            .flatten()
+            .map(|range| Self { range })
     }
 
     /// All of it, guards included.

@@ -1,13 +1,18 @@
 //! The boot arguments, each handed to the part that knows it. The table in the README lists them all.
 
 use super::crash::Ending;
+use super::subsystems::Placement;
 use crate::app::Application;
 use crate::error::Result;
 use crate::net::config::StackConfig;
 use crate::net::http::AdminToken;
 use crate::platform::boot_arguments::{bad_value, parse, unknown};
 use crate::platform::console;
+use crate::platform::time::Duration;
 
+/// CPU time without coming back to its executor after which a subsystem counts as hanging. LCS of two long values
+/// takes a few hundred milliseconds here (a guess for slower machines).
+const HANG_LIMIT: Duration = Duration::from_secs(5);
 /// Port of the metrics endpoint.
 const HTTP_PORT: u16 = 9100;
 
@@ -18,6 +23,8 @@ pub(super) struct Settings {
     pub(super) admin_token: AdminToken,
     pub(super) unix_seconds: Option<u64>,
     pub(super) network: StackConfig,
+    pub(super) placement: Placement,
+    pub(super) hang_limit: Duration,
 }
 
 impl Settings {
@@ -29,6 +36,8 @@ impl Settings {
             admin_token: AdminToken::NONE,
             unix_seconds: None,
             network: StackConfig::default(),
+            placement: Placement::default(),
+            hang_limit: HANG_LIMIT,
         };
         log::set_max_level(log::LevelFilter::Info);
         for (key, value) in parse(arguments) {
@@ -56,6 +65,14 @@ impl Settings {
                 _ => Err(bad_value(key, "a port from 1 to 65535")),
             },
             "admin-token" => AdminToken::new(key, value).map(|token| self.admin_token = token),
+            "place" => Placement::parse(key, value).map(|placement| self.placement = placement),
+            "hang-ms" => match value.parse() {
+                Ok(millis) if millis > 0 => {
+                    self.hang_limit = Duration::from_millis(millis);
+                    Ok(())
+                }
+                _ => Err(bad_value(key, "milliseconds, at least 1")),
+            },
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

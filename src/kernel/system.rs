@@ -6,19 +6,26 @@ use crate::metrics::{Encoder, FamilyKind, Label, Source, Value};
 use crate::platform::clock::CounterClock;
 use crate::platform::interrupts::{SOURCES, taken};
 use crate::platform::time::{Clock, Instant};
-use alloc::vec::Vec as HeapVec;
-use heapless::Vec;
-use spin::Mutex;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Boot stages kept.
-const STAGES_MAX: usize = 8;
+/// The boot stages, in their order. "network" and "ready" are the data plane's.
+const STAGES: [&str; 6] = [
+    "loader",
+    "memory",
+    "devices",
+    "application",
+    "network",
+    "ready",
+];
 
 /// The image's own facts and counters.
 pub(super) struct System {
     clock: &'static CounterClock,
-    stages: Mutex<Vec<(&'static str, Instant), STAGES_MAX>>,
+    /// When each stage ended, in nanoseconds since reset; 0 before. Without a lock: stages end on several fibers.
+    stages: [AtomicU64; STAGES.len()],
     /// The CPUs, the one that serves first.
-    cpus: HeapVec<&'static CpuBlock>,
+    cpus: Vec<&'static CpuBlock>,
     fibers: Fibers,
 }
 
@@ -26,26 +33,27 @@ impl System {
     /// A system on `clock` of those CPUs, which run those fibers.
     pub(super) fn new(
         clock: &'static CounterClock,
-        cpus: HeapVec<&'static CpuBlock>,
+        cpus: Vec<&'static CpuBlock>,
         fibers: Fibers,
     ) -> Self {
         Self {
             clock,
-            stages: Mutex::new(Vec::new()),
+            stages: Default::default(),
             cpus,
             fibers,
         }
     }
 
-    /// Notes that a boot stage ends now; stages beyond the eighth are not kept.
+    /// Notes that a boot stage ends now.
     pub(super) fn stage_done(&self, stage: &'static str) {
         self.stage_ended(stage, self.clock.now());
     }
 
     /// Notes when a boot stage ended.
     pub(super) fn stage_ended(&self, stage: &'static str, end: Instant) {
-        // A full list drops the stage: it is told once at boot, by name, and there are six.
-        let _ = self.stages.lock().push((stage, end));
+        let at = STAGES.iter().position(|&known| known == stage);
+        let at = at.expect("a stage is one of those listed");
+        self.stages[at].store(end.as_nanos(), Relaxed);
     }
 
     /// How long the CPU has been awake and asleep, in nanoseconds; nothing of one that never was ready.
@@ -93,11 +101,11 @@ impl Source for System {
             FamilyKind::Gauge,
             "From reset to the end of each stage.",
         );
-        for (stage, end) in self.stages.lock().iter() {
-            boot.sample(
-                &[("stage", Label::Word(stage))],
-                Value::Nanos(end.as_nanos()),
-            );
+        for (stage, end) in STAGES.iter().zip(&self.stages) {
+            let nanos = end.load(Relaxed);
+            if nanos > 0 {
+                boot.sample(&[("stage", Label::Word(stage))], Value::Nanos(nanos));
+            }
         }
         page.gauge(
             "nos_uptime_seconds",

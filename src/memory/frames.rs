@@ -8,6 +8,7 @@
 use crate::error::Result;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes in a frame.
 pub const PAGE_SIZE: usize = 4096;
@@ -81,6 +82,36 @@ impl Order {
     }
 }
 
+/// Names a block in one word, its address with its order in the bits below, so that one store records it:
+/// for owners that may be killed between any two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockWord(pub u64);
+
+impl BlockWord {
+    /// No block.
+    pub const NONE: Self = Self(0);
+    const ORDER_MASK: u64 = 0xf;
+
+    /// The word for a block.
+    pub const fn new(first: Pfn, order: Order) -> Self {
+        Self(first.address() as u64 | order.0 as u64)
+    }
+
+    /// The block, if it names one.
+    pub fn block(self) -> Option<(Pfn, Order)> {
+        let order = Order::new((self.0 & Self::ORDER_MASK) as u8)?;
+        (self != Self::NONE).then(|| (Pfn::containing(self.0 as usize), order))
+    }
+
+    /// Bytes in the block; meaningless for none.
+    #[inline]
+    pub const fn bytes(self) -> usize {
+        PAGE_SIZE << (self.0 & Self::ORDER_MASK)
+    }
+}
+
+const _: () = assert!((Order::MAX.0 as u64) <= BlockWord::ORDER_MASK && PAGE_SIZE > 16);
+
 /// Gives out blocks of frames and takes them back. Safe to call from any CPU, but not from interrupt handlers.
 ///
 /// # Safety
@@ -99,6 +130,33 @@ pub unsafe trait FrameSource: Sync {
     /// # Errors
     /// `BadFree` if this block was not given out with this order, as far as can be seen; nothing changes.
     fn free(&self, first: Pfn, order: Order) -> Result<()>;
+
+    /// Gives out a block and writes its [`BlockWord`] to `place`, which held none.
+    ///
+    /// A source whose callers may be killed between any two instructions makes both one step, so that no
+    /// block is ever in nobody's hands; by default they are two.
+    ///
+    /// # Errors
+    /// As `allocate`; `place` is then as it was.
+    fn allocate_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
+        let first = self.allocate(order)?;
+        place.store(BlockWord::new(first, order).0, Relaxed);
+        Ok(())
+    }
+
+    /// Takes back the block whose [`BlockWord`] is at `place`, and leaves none there: one step where
+    /// `allocate_into` is.
+    ///
+    /// # Errors
+    /// As `free`.
+    fn free_from(&self, place: &AtomicU64) -> Result<()> {
+        let word = BlockWord(place.load(Relaxed));
+        if let Some((first, order)) = word.block() {
+            self.free(first, order)?;
+        }
+        place.store(BlockWord::NONE.0, Relaxed);
+        Ok(())
+    }
 
     /// Frames free now, those in page caches counted as free.
     fn free_frames(&self) -> u64;

@@ -123,6 +123,10 @@ impl Conversation {
                 return Ok(next);
             }
         }
+        // A service that paused wants no more than it was shown.
+        if self.wake_at == usize::MAX {
+            return Ok(Next::MORE);
+        }
         // A ring that is half full of what the service cannot use yet is a small window.
         let half = socket.recv_capacity() / 2;
         let queued = socket.recv_queue();

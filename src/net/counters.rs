@@ -86,6 +86,13 @@ impl NetworkCounters {
         self.drops[reason as usize].increment();
     }
 
+    /// No connection is in any state: the stack that knew them is gone.
+    pub fn forget_connections(&self) {
+        for gauge in &self.connections {
+            gauge.set(0);
+        }
+    }
+
     /// A connection went from one state to another; CLOSED and LISTEN are not counted.
     pub(super) fn moved(&self, from: State, to: State) {
         if let Some(at) = Self::index(from) {

@@ -288,7 +288,9 @@ impl Flow {
             return self.go_on(next, visit);
         }
         // A peer that has sent its FIN gets what it asked for and then ours.
-        let has_ended = state == State::CloseWait && !self.conversation.has_backlog();
+        let has_ended = state == State::CloseWait
+            && !self.conversation.has_backlog()
+            && !visit.service.is_busy(visit.id);
         if has_ended || self.is_idle(visit) {
             self.end(visit);
         }

@@ -62,6 +62,13 @@ pub trait Service {
     fn take_ready(&mut self) -> Option<ConnectionId> {
         None
     }
+
+    /// Whether the service has yet to answer something that this connection's peer sent. Asked when the peer has
+    /// ended its side: the connection is kept until the answer has been sent. By default each turn answers all.
+    fn is_busy(&self, id: ConnectionId) -> bool {
+        let _ = id;
+        false
+    }
 }
 
 /// One call of a service for one connection.
@@ -104,6 +111,11 @@ pub enum Next {
 impl Next {
     /// Waits for any further byte.
     pub const MORE: Self = Self::Wait { until_bytes: 0 };
+    /// Waits until [`Service::take_ready`] names the connection, or its backlog is sent; nothing is read from its
+    /// peer meanwhile, so the peer's window closes.
+    pub const PAUSED: Self = Self::Wait {
+        until_bytes: usize::MAX,
+    };
 }
 
 /// Replies under construction. Memory that runs out is remembered, not told by each write: the stack

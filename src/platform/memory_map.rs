@@ -60,6 +60,14 @@ pub fn subtract(range: Range<usize>, holes: &Ranges) -> impl Iterator<Item = Ran
         })
 }
 
+/// The end of the first bank of `ram` that has `bytes` in one piece outside `taken`.
+pub fn last_room(bytes: usize, ram: &Ranges, taken: &Ranges) -> Option<Range<usize>> {
+    let has_room = |part: &Range<usize>| part.len() >= bytes;
+    let last = |bank: &Range<usize>| subtract(bank.clone(), taken).filter(has_room).last();
+    let end = ram.iter().find_map(last)?.end;
+    Some(end - bytes..end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +82,16 @@ mod tests {
         assert!(subtract(12..35, &holes).eq(core::iter::once(25..30)));
         assert!(subtract(300..400, &holes).eq(core::iter::once(300..400)));
         assert_eq!(subtract(31..39, &holes).count(), 0);
+    }
+
+    #[test]
+    fn room_is_found_at_the_end_of_the_first_bank_that_has_it() {
+        let ram = merge([0..100, 200..400]);
+        let taken = merge([0..30, 60..70, 95..110, 390..395]);
+        assert_eq!(last_room(5, &ram, &taken), Some(90..95));
+        assert_eq!(last_room(30, &ram, &taken), Some(30..60));
+        assert_eq!(last_room(31, &ram, &taken), Some(359..390));
+        assert_eq!(last_room(191, &ram, &taken), None);
     }
 
     #[test]

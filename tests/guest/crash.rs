@@ -11,6 +11,7 @@ use core::arch::asm;
 use core::hint::black_box;
 use expected_exception::expect_exception;
 use nos::arch::aarch64::{BootInfo, cpu};
+use nos::kernel::crash::{self, Ending};
 use nos::kernel::ground::Ground;
 
 /// The boot argument that names the way.
@@ -35,6 +36,7 @@ fn fail(ground: &Ground) {
             expect_exception(|| {});
         }
         Some("hang") => cpu::halt(),
+        Some("warm-reboot") => reboots_once(ground),
         // Told nothing, it passes.
         _ => {}
     }
@@ -73,6 +75,15 @@ fn overflows(depth: u64) -> u64 {
 fn breaks_the_frame_chain() {
     // SAFETY: it never returns; whatever walks the frames must not believe x29.
     unsafe { asm!("mov x29, #0x1230", "udf #0", options(noreturn)) };
+}
+
+/// Not a failure at all, but another end: the second life passes if it was told why the first one ended.
+fn reboots_once(ground: &Ground) {
+    let Some(told) = crash::last_life() else {
+        crash::set_ending(Ending::TestFailure, ground.conduit, None);
+        crash::warm_reboot(format_args!("too many deaths\nof one subsystem"));
+    };
+    assert_eq!(told, "warm reboot: too many deaths\nof one subsystem\n");
 }
 
 #[inline(never)]

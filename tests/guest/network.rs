@@ -17,7 +17,7 @@ use alloc::{format, vec};
 use core::cell::RefCell;
 use core::net::Ipv4Addr;
 use nos::app::cache_server::CacheApplication;
-use nos::app::{Application, Environment, Power};
+use nos::app::{Application, Environment, Incarnation, Power};
 use nos::arch::aarch64::BootInfo;
 use nos::kernel::ground::Ground;
 use nos::net::config::{AddressConfig, StackConfig};
@@ -246,7 +246,7 @@ struct World {
 
 impl World {
     fn new(ground: &Ground) -> Self {
-        let application = Box::new(CacheApplication::default());
+        let mut application = CacheApplication::default();
         let environment = Environment {
             frames: ground.memory,
             memory_budget_bytes: 16 << 20,
@@ -254,7 +254,13 @@ impl World {
             seed: 7,
             power: Box::leak(Box::new(NoPower)),
         };
-        let parts = application.start(environment).expect("there is memory");
+        application.prepare(environment).expect("there is memory");
+        let application: &'static CacheApplication = Box::leak(Box::new(application));
+        // SAFETY: each world has an application of its own, and this is its one incarnation.
+        let incarnation = unsafe { Incarnation::new(1) };
+        let services = application
+            .serve(environment, &incarnation)
+            .expect("there is memory");
         let cable = SharedCable::default();
         let device = OurEnd {
             receiver: OurReceiver {
@@ -278,14 +284,7 @@ impl World {
         };
         let counters = Arc::new(NetworkCounters::new());
         let now = ground.clock.now();
-        let stack = Stack::new(
-            device,
-            config,
-            parts.services,
-            secrets,
-            counters.clone(),
-            now,
-        );
+        let stack = Stack::new(device, config, services, secrets, counters.clone(), now);
 
         let mac = HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 2]));
         let mut end = PeerEnd(cable.clone());

@@ -6,10 +6,11 @@
 
 extern crate alloc;
 
+mod counting;
 mod fiber_support;
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use counting::{Measured, instructions};
 use fiber_support::{Machine, run, this_machine};
 use nos::arch::aarch64::BootInfo;
 use nos::kernel::scheduler::FiberId;
@@ -30,7 +31,7 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
     run(
         boot,
         &[
-            ("instructions are counted", counted),
+            ("instructions are counted", |_| counting::set_up()),
             ("a switch from park to park", rows),
             ("a wake of a lower fiber", wake),
             ("a wake of a higher one until it runs", preempting_wake),
@@ -38,90 +39,16 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
     )
 }
 
-/// Instructions that this CPU retired, modulo 2^32.
-#[inline(always)]
-fn instructions() -> u64 {
-    let count: u64;
-    // SAFETY: only reads a register, after all instructions before it.
-    unsafe { asm!("isb", "mrs {}, pmevcntr0_el0", out(reg) count, options(nomem, nostack)) };
-    count
-}
-
-/// What the two readings around nothing differ by.
-fn empty_pair() -> u64 {
-    let before = instructions();
-    instructions() - before
-}
-
-fn counted(_: &'static Machine) {
-    let events: u64;
-    // SAFETY: sets up a counter that nothing else uses: INST_RETIRED (8) on counter 0.
-    unsafe {
-        asm!(
-            "mrs {events}, pmceid0_el0",
-            "mov {value}, #8",
-            "msr pmevtyper0_el0, {value}",
-            "mov {value}, #1",
-            "msr pmcntenset_el0, {value}",
-            "mrs {value}, pmcr_el0",
-            "orr {value}, {value}, #0x40",
-            "orr {value}, {value}, #1",
-            "msr pmcr_el0, {value}",
-            "isb",
-            events = out(reg) events,
-            value = out(reg) _,
-        );
-    }
-    assert!(
-        events >> 8 & 1 == 1,
-        "INST_RETIRED is not counted: run with -icount shift=0"
-    );
-    let pair = empty_pair();
-    assert_eq!(empty_pair(), pair);
-    let before = instructions();
-    // SAFETY: does nothing.
-    unsafe { asm!(".rept 100", "nop", ".endr", options(nomem, nostack)) };
-    assert_eq!(instructions() - before, pair + 100);
-}
-
 /// The counter when what is measured began.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 static LOW: Once<FiberId> = Once::new();
 
-/// What was measured: how often, their sum, the most.
-struct Measured {
-    times: AtomicU64,
-    sum: AtomicU64,
-    most: AtomicU64,
-}
-
-impl Measured {
-    const fn new() -> Self {
-        Self {
-            times: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-            most: AtomicU64::new(0),
-        }
-    }
-
-    #[inline(always)]
-    fn note(&self, began: u64, ended: u64) {
-        let spent = ended.wrapping_sub(began) & 0xffff_ffff;
-        self.times.fetch_add(1, Relaxed);
-        self.sum.fetch_add(spent, Relaxed);
-        self.most.fetch_max(spent, Relaxed);
-    }
-
-    /// Prints it, without the readings themselves, and holds it to `limit`.
-    fn hold_to(&self, limit: u64) {
-        let pair = empty_pair() + 1;
-        let times = self.times.load(Relaxed);
-        assert_eq!(times, ROUNDS);
-        let mean = self.sum.load(Relaxed) / times - pair;
-        let most = self.most.load(Relaxed) - pair;
-        print(format_args!("{mean} on the mean, {most} at most ... "));
-        assert!(mean > 0 && most <= limit, "more than {limit}");
-    }
+/// Prints what was measured and holds the dearest call to `limit`.
+fn hold_to(measured: &Measured, limit: u64) {
+    assert_eq!(measured.times(), ROUNDS);
+    let (mean, most) = (measured.mean(), measured.most());
+    print(format_args!("{mean} on the mean, {most} at most ... "));
+    assert!(mean > 0 && most <= limit, "more than {limit}");
 }
 
 static SWITCH: Measured = Measured::new();
@@ -165,13 +92,13 @@ fn rows(machine: &'static Machine) {
         BEGAN.store(instructions(), Relaxed);
         machine.fibers.wake(high);
     }
-    SWITCH.hold_to(SWITCH_MAX);
+    hold_to(&SWITCH, SWITCH_MAX);
 }
 
 fn wake(_: &'static Machine) {
-    WAKE.hold_to(WAKE_MAX);
+    hold_to(&WAKE, WAKE_MAX);
 }
 
 fn preempting_wake(_: &'static Machine) {
-    PREEMPTING_WAKE.hold_to(PREEMPTING_WAKE_MAX);
+    hold_to(&PREEMPTING_WAKE, PREEMPTING_WAKE_MAX);
 }

@@ -192,6 +192,14 @@ fn an_expected_exception_that_does_not_come_is_a_failure() {
 }
 
 #[test]
+fn the_life_after_a_warm_reboot_knows_the_reason() {
+    let (success, said) = run("crash", "warm-reboot -action reboot=reset");
+    assert!(success, "{said}");
+    let told = said.matches("nos: warm reboot: too many deaths\n").count();
+    assert_eq!(told, 1, "{said}");
+}
+
+#[test]
 fn a_kernel_test_that_never_ends_is_a_failure() {
     fails(
         "hang",

@@ -12,9 +12,11 @@ const API: [(&str, &[&str]); 7] = [
         &[
             "Application",
             "Environment",
+            "Incarnation",
             "Page",
             "Parts",
             "Power",
+            "Survivor",
             "cache_server",
         ],
     ),

@@ -18,6 +18,8 @@ mod exporter;
 mod frames;
 mod hostile_http;
 mod hostile_resp;
+mod kills;
+mod last_life;
 mod limits;
 mod log_and_clock;
 mod machines;
@@ -127,6 +129,11 @@ fn main() {
         &machines,
         tests![
             disassembly::barriers_stand_round_every_index_of_the_rings,
+            kills::others_never_notice_http_or_diagnosis_die_on_one_cpu,
+            kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,
+            kills::keys_outlive_the_data_plane_on_one_cpu,
+            kills::keys_outlive_the_data_plane_on_two_cpus,
+            kills::too_many_deaths_start_the_machine_again_and_it_says_why,
             disassembly::nothing_exclusive_runs_before_the_caches_are_on,
             disassembly::missing_barriers_are_seen,
             frames::two_hundred_thousand_frames_in_batches_are_all_answered,
@@ -149,6 +156,9 @@ fn main() {
             crashes::a_crash_is_reported_and_ends_as_asked,
             crashes::a_system_error_is_reported_and_ends_as_asked,
             crashes::shutdown_turns_the_machine_off,
+            last_life::the_life_after_a_crash_tells_why_the_last_one_ended_and_only_that_one,
+            last_life::a_halted_machine_tells_why_once_it_is_reset,
+            last_life::what_memory_lost_of_the_last_life_is_said_and_not_believed,
             crashes::a_bad_device_tree_is_told_on_the_emergency_console,
             crashes::a_device_tree_that_is_nowhere_is_told,
             log_and_clock::the_log_shows_its_level_and_above,

@@ -118,7 +118,7 @@ impl World {
                 rang: AtomicBool::new(true),
                 broken: breakage == Breakage::DoesNotRing,
             });
-            let port = exchange.add(name, Owner(owner), bell.clone());
+            let port = exchange.add(name, Owner::from_low_bits(owner), bell.clone());
             (port.expect("a new name"), bell)
         };
         let fibers: Vec<Fiber> = (1..)

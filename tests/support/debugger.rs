@@ -41,6 +41,32 @@ impl Debugger {
         assert_eq!(self.ask("D"), "OK");
     }
 
+    /// Lets the machine go on where it was.
+    pub(crate) fn go_on(mut self) {
+        assert_eq!(self.ask("D"), "OK");
+    }
+
+    /// Resets the machine, as PSCI does, and lets it go.
+    pub(crate) fn reset(mut self) {
+        let command = hex(b"system_reset");
+        assert_eq!(self.ask(&format!("qRcmd,{command}")), "OK");
+        self.go_on();
+    }
+
+    /// What memory holds.
+    pub(crate) fn read(&mut self, address: u64, bytes: usize) -> Vec<u8> {
+        let text = self.ask(&format!("m{address:x},{bytes:x}"));
+        let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+        let read: Option<Vec<u8>> = (0..bytes).map(|n| byte(2 * n)).collect();
+        read.unwrap_or_else(|| panic!("no memory at {address:#x}: {text}"))
+    }
+
+    /// Changes memory.
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
+        let packet = format!("M{address:x},{:x}:{}", bytes.len(), hex(bytes));
+        assert_eq!(self.ask(&packet), "OK");
+    }
+
     /// Lets the machine go on, the first CPU by `instruction` in place of what it would run next.
     pub(crate) fn replace_next_instruction(mut self, instruction: u32) {
         let reply = self.ask(&format!("p{PROGRAM_COUNTER:x}"));

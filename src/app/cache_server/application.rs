@@ -1,15 +1,21 @@
-//! The cache server as an application of the image.
+//! The cache server as an application of the image: what survives of it, and what serves in its name.
 
+use super::server::Server;
 use super::{CacheConfig, CacheServer, KvCounters};
-use crate::app::{Application, Environment, Parts};
+use crate::app::{Application, Environment, Incarnation, Parts, Survivor};
 use crate::error::Result;
+use crate::net::service::Service;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// The default application.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct CacheApplication {
     config: CacheConfig,
+    counters: Arc<KvCounters>,
+    /// Keys, settings and counts, from `prepare` on.
+    server: Option<Survivor<Server>>,
 }
 
 impl Application for CacheApplication {
@@ -21,14 +27,29 @@ impl Application for CacheApplication {
         self.config.set(key, value)
     }
 
-    fn start(self: Box<Self>, environment: Environment) -> Result<Parts> {
-        let counters = Arc::new(KvCounters::new());
-        let server = CacheServer::new(self.config, environment, Arc::clone(&counters));
+    fn prepare(&mut self, environment: Environment) -> Result<()> {
+        let counters = Arc::clone(&self.counters);
+        let server = Server::new(self.config.clone(), environment, counters);
+        self.server = Some(Survivor::new(server));
+        Ok(())
+    }
+
+    fn parts(&self) -> Result<Parts> {
         let mut parts = Parts::default();
-        parts.services.try_reserve(1)?;
         parts.sources.try_reserve(1)?;
-        parts.services.push(Box::new(server));
-        parts.sources.push(("cache", counters));
+        parts.sources.push(("cache", self.counters.clone()));
         Ok(parts)
+    }
+
+    fn serve(
+        &'static self,
+        _: Environment,
+        incarnation: &Incarnation,
+    ) -> Result<Vec<Box<dyn Service>>> {
+        let server = self.server.as_ref().expect("prepared before it serves");
+        let mut services: Vec<Box<dyn Service>> = Vec::new();
+        services.try_reserve(1)?;
+        services.push(Box::new(CacheServer::new(server.lend(incarnation))));
+        Ok(services)
     }
 }

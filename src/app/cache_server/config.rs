@@ -7,7 +7,7 @@
 use super::parameters::Parameter;
 use crate::cache::eviction::EvictionPolicy;
 use crate::error::Result;
-use alloc::vec::Vec;
+use heapless::Vec;
 
 /// The port of the Redis protocol.
 pub const DEFAULT_PORT: u16 = 6379;
@@ -20,7 +20,10 @@ const DEFAULT_SLOWLOG_LEN: u64 = 128;
 /// Unconsumed bytes of one client, at most: Redis allows 1 GiB, an image of a few megabytes cannot.
 const DEFAULT_QUERY_BYTES_MAX: u64 = 64 << 20;
 
-/// The settings.
+/// The longest password in bytes (Redis' `CONFIG_AUTHPASS_MAX_LEN`).
+pub(super) const PASSWORD_BYTES_MAX: usize = 512;
+
+/// The settings. Nothing of them is on the heap: they outlive it.
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
     /// The TCP port. Fixed once started.
@@ -30,7 +33,7 @@ pub struct CacheConfig {
     /// What leaves when memory is full.
     pub policy: EvictionPolicy,
     /// The password; empty for none.
-    pub password: Vec<u8>,
+    pub password: Vec<u8, PASSWORD_BYTES_MAX>,
     /// Seconds after which an idle client is disconnected; 0 for never.
     pub timeout_secs: u64,
     /// Clients at a time, at most.
@@ -162,10 +165,11 @@ mod tests {
 
     #[test]
     fn a_password_is_accepted_whole_or_not_at_all() {
-        let config = CacheConfig {
-            password: b"secret".to_vec(),
-            ..CacheConfig::default()
-        };
+        let mut config = CacheConfig::default();
+        let set = |config: &mut CacheConfig, text: &str| config.set("requirepass", text);
+        assert!(set(&mut config, "secret").expect("known").is_ok());
+        let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+        assert!(set(&mut config, &long).expect("known").is_err());
         assert!(config.accepts_password(b"secret"));
         for wrong in [&b""[..], b"secre", b"secrets", b"Secret"] {
             assert!(!config.accepts_password(wrong));

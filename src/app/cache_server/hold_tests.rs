@@ -5,6 +5,7 @@ use super::*;
 use crate::platform::time::Clock;
 use std::string::String;
 use std::vec;
+use std::vec::Vec;
 
 /// What of `input` is run now, and the reply.
 fn send(fixture: &mut Fixture, slot: u32, input: &str) -> (usize, String) {

@@ -9,6 +9,9 @@
 //! is bounded: by `maxmemory` for keys and by `client-query-buffer-limit` for an unfinished request, and
 //! no request is run while the replies of earlier ones fill the output.
 //!
+//! Keys, settings and counts survive the data plane ([`server`]); connections, parsers and the slow log
+//! are on its heap and end with it.
+//!
 //! With no key about to expire and no `timeout` set there is no deadline: an idle server sleeps.
 
 mod application;
@@ -20,6 +23,8 @@ mod glob;
 mod head;
 #[cfg(test)]
 mod hold_tests;
+#[cfg(test)]
+mod incarnation_tests;
 mod inline;
 mod number;
 mod parameters;
@@ -42,20 +47,15 @@ pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};
 pub use counters::KvCounters;
 
-use crate::app::Environment;
 use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-use commands::{COMMAND_COUNT, Context, can_repeat, execute, execute_repeats};
+use commands::{Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
-use gate::{Gate, Held};
+use gate::Held;
 use reply::Reply;
 use resp::{Limits, Parsed, Parser};
-use server::{CommandTotals, Runs, Server, Totals};
-use session::{Fate, Session, Sessions};
-use slowlog::SlowLog;
-use store::Store;
+use server::{Runs, Server};
+use session::{Fate, Session};
 
 /// Keys expired in one tick: a pause of well under a millisecond.
 const EXPIRED_PER_TICK: usize = 500;
@@ -64,7 +64,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Serves the Redis protocol.
 pub struct CacheServer {
-    server: Server,
+    server: &'static mut Server,
     runs: Runs,
     /// When keys are expired next, at the earliest.
     expiry_not_before: Instant,
@@ -73,45 +73,10 @@ pub struct CacheServer {
 }
 
 impl CacheServer {
-    /// A server with those settings, which shows what it counts in `counters`.
-    pub fn new(config: CacheConfig, environment: Environment, counters: Arc<KvCounters>) -> Self {
-        let Environment {
-            frames,
-            memory_budget_bytes,
-            clock,
-            seed,
-            power,
-        } = environment;
-        let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
-        let run_id = core::array::from_fn(|_| b"0123456789abcdef"[random.below(16) as usize]);
-        let now = clock.now();
-        let mut server = Server {
-            store: Store::new(frames, memory_budget_bytes, config.policy, seed),
-            config,
-            sessions: Sessions::default(),
-            gate: Gate::default(),
-            totals: Totals::default(),
-            totals_at_reset: Totals::default(),
-            commands: [CommandTotals::default(); COMMAND_COUNT],
-            error_words: [0; server::ERROR_WORDS.len()],
-            recent: recent::Recent::new(now),
-            slowlog: SlowLog::default(),
-            doomed: Vec::new(),
-            clock,
-            power,
-            budget_bytes: memory_budget_bytes,
-            counters,
-            started: now,
-            now,
-            run_id,
-        };
-        let (wanted, limit) = (server.config.memory_max_bytes, server.memory_limit_bytes());
-        if wanted > limit {
-            log::warn!("maxmemory {wanted} is more than the image can spare: {limit} is the limit");
-        }
-        server.apply_settings();
-        server.set_time(now);
-        server.publish(&Totals::default());
+    /// Serves with what survives of the server, put in order after whoever had it before.
+    fn new(server: &'static mut Server) -> Self {
+        server.begin_incarnation();
+        let now = server.now;
         Self {
             server,
             runs: Runs::default(),
@@ -168,7 +133,7 @@ impl CacheServer {
             return 0;
         };
         let mut context = Context {
-            server: &mut self.server,
+            server: self.server,
             reply: Reply {
                 output,
                 protocol: session.protocol,
@@ -202,7 +167,7 @@ impl CacheServer {
             protocol: session.protocol,
         };
         let mut context = Context {
-            server: &mut self.server,
+            server: self.server,
             session,
             reply,
         };
@@ -289,7 +254,7 @@ impl CacheServer {
         }
         let Server {
             sessions, doomed, ..
-        } = &mut self.server;
+        } = &mut *self.server;
         for session in sessions.iter() {
             let ends = session.last_active + timeout;
             if ends > now {

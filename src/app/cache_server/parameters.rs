@@ -5,7 +5,6 @@
 use super::config::{CacheConfig, OutputLimit};
 use super::number::{parse_i64, parse_size};
 use crate::error::{Error, Kind, Result, ShortText, Subsystem};
-use alloc::vec::Vec;
 use core::fmt::Write;
 
 const NOT_A_NUMBER: &str = "argument couldn't be parsed into an integer";
@@ -319,10 +318,8 @@ impl Parameter {
                 ))?;
             }
             Access::Password => {
-                let mut password = Vec::new();
-                password.try_reserve_exact(value.len())?;
-                password.extend_from_slice(value);
-                config.password = password;
+                let password = heapless::Vec::from_slice(value);
+                config.password = password.map_err(|_| bad("a password has at most 512 bytes"))?;
             }
             Access::Port => {
                 let port = parse_i64(value).and_then(|port| u16::try_from(port).ok());

@@ -1,4 +1,8 @@
 //! What commands act on: the keyspace, the settings, the clients, and what is counted of them.
+//!
+//! Keyspace, settings and counts outlive an incarnation of the data plane: nothing of them is on the heap,
+//! and a field is written by one store or put in order by [`Server::begin_incarnation`]. Clients, the slow
+//! log and the list of the doomed are the incarnation's.
 
 use super::commands::COMMAND_COUNT;
 use super::config::CacheConfig;
@@ -7,12 +11,13 @@ use super::gate::Gate;
 use super::recent::Recent;
 use super::session::{Session, Sessions};
 use super::slowlog::SlowLog;
-use super::store::{Events, Look, Store, Touch, Value};
-use crate::app::Power;
+use super::store::{Events, Look, Outcome, Recovery, Store, Touch, Value};
+use crate::app::{Environment, Power};
 use crate::net::service::ConnectionId;
 use crate::platform::time::{Clock, Instant, NANOS_PER_MILLI};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// Everything counted that is not counted by command; only grows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,6 +154,9 @@ pub(super) struct Server {
     pub store: Store,
     /// The settings.
     pub config: CacheConfig,
+    /// What they are to be, while `is_changing`.
+    next_config: CacheConfig,
+    is_changing: bool,
     /// The clients, but for the one whose turn it is.
     pub sessions: Sessions,
     /// What holds clients up.
@@ -206,6 +214,72 @@ impl Server {
         all.map(|session| session.bytes() as u64).sum()
     }
 
+    /// An empty server with those settings, which shows what it counts in `counters`.
+    pub(super) fn new(
+        config: CacheConfig,
+        environment: Environment,
+        counters: Arc<KvCounters>,
+    ) -> Self {
+        let Environment {
+            frames,
+            memory_budget_bytes,
+            clock,
+            seed,
+            power,
+        } = environment;
+        let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
+        let run_id = core::array::from_fn(|_| b"0123456789abcdef"[random.below(16) as usize]);
+        let now = clock.now();
+        let server = Self {
+            store: Store::new(frames, memory_budget_bytes, config.policy, seed),
+            next_config: config.clone(),
+            is_changing: false,
+            config,
+            sessions: Sessions::default(),
+            gate: Gate::default(),
+            totals: Totals::default(),
+            totals_at_reset: Totals::default(),
+            commands: [CommandTotals::default(); COMMAND_COUNT],
+            error_words: [0; ERROR_WORDS.len()],
+            recent: Recent::new(now),
+            slowlog: SlowLog::default(),
+            doomed: Vec::new(),
+            clock,
+            power,
+            budget_bytes: memory_budget_bytes,
+            counters,
+            started: now,
+            now,
+            run_id,
+        };
+        let (wanted, limit) = (server.config.memory_max_bytes, server.memory_limit_bytes());
+        if wanted > limit {
+            log::warn!("maxmemory {wanted} is more than the image can spare: {limit} is the limit");
+        }
+        server
+    }
+
+    /// Puts in order what the last incarnation left, and forgets what was on its heap, which is gone: it
+    /// must not be dropped.
+    pub(super) fn begin_incarnation(&mut self) {
+        self.sessions.abandon();
+        self.slowlog.abandon();
+        self.gate = Gate::default();
+        core::mem::forget(core::mem::take(&mut self.doomed));
+        let Recovery { outcome, lost } = self.store.recover();
+        if outcome != Outcome::Intact {
+            log::warn!("the keyspace was in use: {outcome:?}, {lost} keys or expiries lost");
+        }
+        if self.is_changing {
+            self.finish_change();
+        }
+        self.apply_settings();
+        self.set_time(self.clock.now());
+        self.counters.clients.set(0);
+        let before = self.totals;
+        self.publish(&before);
+    }
+
     /// [`Store::look`] for a command that reads: counts a hit or a miss, if it is sure.
     #[inline(always)]
     pub(super) fn look(&mut self, database: u8, key: &[u8]) -> Look<'_> {
@@ -239,8 +313,24 @@ impl Server {
         self.store.set_time(nanos / NANOS_PER_MILLI);
     }
 
+    /// Changes the settings: all of them or none, though it be cut off between two stores.
+    pub(super) fn change_settings(&mut self, config: CacheConfig) {
+        self.next_config = config;
+        compiler_fence(Ordering::SeqCst);
+        self.is_changing = true;
+        compiler_fence(Ordering::SeqCst);
+        self.finish_change();
+        self.apply_settings();
+    }
+
+    fn finish_change(&mut self) {
+        self.config = self.next_config.clone();
+        compiler_fence(Ordering::SeqCst);
+        self.is_changing = false;
+    }
+
     /// Makes the keyspace obey settings that were changed.
-    pub(super) fn apply_settings(&mut self) {
+    fn apply_settings(&mut self) {
         let mut policy = self.config.policy;
         policy.samples = policy.samples.min(SAMPLES_MAX);
         self.store.set_policy(policy);

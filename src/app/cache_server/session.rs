@@ -117,6 +117,13 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// Forgets all clients, whose memory is gone, but not how many there were.
+    pub(super) fn abandon(&mut self) {
+        let last_id = self.last_id;
+        core::mem::forget(core::mem::take(self));
+        self.last_id = last_id;
+    }
+
     /// Clients connected.
     pub(super) fn len(&self) -> usize {
         self.count

@@ -65,6 +65,11 @@ impl SlowLog {
         self.entries.iter()
     }
 
+    /// Forgets all entries, whose memory is gone, but not how many there were.
+    pub(super) fn abandon(&mut self) {
+        core::mem::forget(core::mem::take(&mut self.entries));
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.entries = VecDeque::new();

@@ -1,17 +1,20 @@
 //! The server as a peer meets it: bytes in, bytes out.
 
+use super::server::Server;
 use super::store::testing::host_frames;
 use super::*;
-use crate::app::Power;
+use crate::app::{Environment, Power};
 use crate::cache::random::Random;
 use crate::metrics::{Encoder, Format, Source};
 use crate::platform::time::Clock;
+use alloc::sync::Arc;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
 use std::format;
 use std::string::String;
 use std::vec;
+use std::vec::Vec;
 
 /// 2023-11-14, some time after the machine's reset.
 const BOOT_UNIX_NANOS: u64 = 1_700_000_000_000_000_000;
@@ -38,6 +41,16 @@ impl Power for Machine {
     }
 }
 
+pub(super) fn environment(machine: &'static Machine) -> Environment {
+    Environment {
+        frames: host_frames(64 << 20),
+        memory_budget_bytes: 32 << 20,
+        clock: machine,
+        seed: 7,
+        power: machine,
+    }
+}
+
 pub(super) struct Fixture {
     pub(super) server: CacheServer,
     pub(super) machine: &'static Machine,
@@ -45,7 +58,7 @@ pub(super) struct Fixture {
     pub(super) output: Output,
 }
 
-const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 40_000);
+pub(super) const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 40_000);
 
 pub(super) fn connection(slot: u32) -> ConnectionId {
     ConnectionId {
@@ -64,15 +77,10 @@ impl Fixture {
                 .expect("a known setting")
                 .expect("a good value");
         }
-        let environment = Environment {
-            frames: host_frames(64 << 20),
-            memory_budget_bytes: 32 << 20,
-            clock: machine,
-            seed: 7,
-            power: machine,
-        };
+        let environment = environment(machine);
         let counters = Arc::new(KvCounters::new());
-        let server = CacheServer::new(config, environment, Arc::clone(&counters));
+        let server = Server::new(config, environment, Arc::clone(&counters));
+        let server = CacheServer::new(Box::leak(Box::new(server)));
         let mut fixture = Self {
             server,
             machine,

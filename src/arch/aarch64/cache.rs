@@ -5,16 +5,17 @@
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
 
-/// Writes what caches hold of `value` back to memory, where a CPU without MMU reads it.
-pub(super) fn clean<T>(value: &T) {
+/// Writes what caches hold of `value` back to memory, where a CPU without MMU, or the one after a reset,
+/// reads it.
+pub fn clean<T: ?Sized>(value: &T) {
     let type_register: u64;
     // SAFETY: only reads a register.
     unsafe {
         asm!("mrs {}, ctr_el0", out(reg) type_register, options(nomem, nostack, preserves_flags))
     };
     let line_bytes = 4usize << ((type_register >> 16) & 0xf);
-    let start = (&raw const *value).addr();
-    for line in (start & !(line_bytes - 1)..start + size_of::<T>()).step_by(line_bytes) {
+    let start = (&raw const *value).cast::<u8>().addr();
+    for line in (start & !(line_bytes - 1)..start + size_of_val(value)).step_by(line_bytes) {
         // SAFETY: cleaning a line changes no memory that a CPU sees; the line holds part of `value`.
         unsafe { asm!("dc cvac, {}", in(reg) line, options(nostack, preserves_flags)) };
     }

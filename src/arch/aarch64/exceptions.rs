@@ -168,31 +168,36 @@ extern "C" fn fault_entry(frame: &mut Frame, vector: u64) {
     handler(frame, vector, esr, far);
 }
 
+/// The exception class that a syndrome tells, in words.
+pub fn class_of(esr: u64) -> &'static str {
+    match (esr >> 26) & 0x3f {
+        0x00 => "undefined instruction",
+        0x01 => "trapped WFI or WFE",
+        0x07 => "trapped floating point",
+        0x0d => "branch target",
+        0x0e => "illegal execution state",
+        0x15 => "SVC",
+        0x16 => "HVC",
+        0x17 => "SMC",
+        0x18 => "trapped system register",
+        0x19 => "trapped SVE",
+        0x1c => "pointer authentication",
+        0x20 | 0x21 => "instruction abort",
+        0x22 => "misaligned PC",
+        0x24 | 0x25 => "data abort",
+        0x26 => "misaligned SP",
+        0x2c => "floating point",
+        0x2f => "system error",
+        0x30..=0x35 => "debug",
+        0x3c => "BRK",
+        _ => "unknown class",
+    }
+}
+
 impl Report<'_> {
     /// The exception class in words.
     pub fn class(&self) -> &'static str {
-        match (self.esr >> 26) & 0x3f {
-            0x00 => "undefined instruction",
-            0x01 => "trapped WFI or WFE",
-            0x07 => "trapped floating point",
-            0x0d => "branch target",
-            0x0e => "illegal execution state",
-            0x15 => "SVC",
-            0x16 => "HVC",
-            0x17 => "SMC",
-            0x18 => "trapped system register",
-            0x19 => "trapped SVE",
-            0x1c => "pointer authentication",
-            0x20 | 0x21 => "instruction abort",
-            0x22 => "misaligned PC",
-            0x24 | 0x25 => "data abort",
-            0x26 => "misaligned SP",
-            0x2c => "floating point",
-            0x2f => "system error",
-            0x30..=0x35 => "debug",
-            0x3c => "BRK",
-            _ => "unknown class",
-        }
+        class_of(self.esr)
     }
 
     /// For an abort, what kind and at which level; otherwise nothing.

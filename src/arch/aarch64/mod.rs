@@ -9,7 +9,7 @@
 )]
 
 pub mod backtrace;
-mod cache;
+pub mod cache;
 pub mod cpu;
 pub mod cpu_block;
 mod entry;

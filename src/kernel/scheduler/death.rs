@@ -107,16 +107,17 @@ impl Obituary {
         self.location.clear();
     }
 
-    /// Breaks the locks that the dead fiber held: each is verified, rebuilt if need be, and released. A section
-    /// that was cut without a lock that says how it is verified counts as lost.
+    /// Breaks the locks that the dead fiber held: each is verified, rebuilt if need be, and released. The memory
+    /// manager's are not among them: [`crate::memory::reclaim()`] sees to those. A guard without a lock protects
+    /// nothing that others see.
     pub fn break_locks(&self) -> Verdict {
         let verdicts = self.locks.iter().map(|lock| lock.release_of(self.fiber));
-        let of_locks = verdicts.max().unwrap_or(Verdict::Intact);
-        // Each lock holds one guard.
-        if self.guards as usize > self.locks.len() {
-            return Verdict::Lost;
-        }
-        of_locks
+        verdicts.max().unwrap_or(Verdict::Intact)
+    }
+
+    /// True if it died of an abort: it reached for memory that is not there, or not its to use so.
+    pub fn is_abort(&self) -> bool {
+        matches!(self.esr >> 26 & 0x3f, DATA_ABORT | INSTRUCTION_ABORT)
     }
 
     fn note_frame(&mut self, frame: &Frame) {

@@ -12,22 +12,12 @@ use super::FiberId;
 use super::cpu::Cpu;
 use super::fiber::Fiber;
 use crate::arch::aarch64::preemption::PreemptionGuard;
+pub use crate::memory::Verdict;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::hint::spin_loop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
-
-/// What is left of a structure whose holder died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// It is whole.
-    Intact,
-    /// It was made whole again.
-    Rebuilt,
-    /// It cannot be used: the image has to start again.
-    Lost,
-}
 
 /// A lock as the supervisor sees it.
 pub trait Held: Sync {

@@ -7,7 +7,7 @@
 use crate::arch::aarch64::cpu_block::{GUARD_BYTES, Stack};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::PAGE_SIZE;
-use crate::platform::memory_map::{Ranges, subtract};
+use crate::platform::memory_map::{Ranges, last_room};
 use alloc::vec::Vec;
 use core::ops::Range;
 use spin::Mutex;
@@ -35,26 +35,21 @@ impl FiberStacks {
             .iter()
             .map(|bytes| size(bytes) + GUARD_BYTES)
             .sum();
-        let has_room = |part: &Range<usize>| part.len() >= total;
         let kind = Kind::TooLittleMemory {
             available_bytes: 0,
             required_bytes: total as u64,
         };
-        let end = ram
-            .iter()
-            .find_map(|bank| subtract(bank.clone(), taken).filter(has_room).last())
-            .ok_or(Error::new(Subsystem::Memory, kind))?
-            .end;
+        let range = last_room(total, ram, taken).ok_or(Error::new(Subsystem::Memory, kind))?;
         let mut free = Vec::new();
         free.try_reserve_exact(stack_bytes.len())?;
-        let mut at = end - total;
+        let mut at = range.start;
         for bytes in stack_bytes {
             let start = at + GUARD_BYTES;
             at = start + size(bytes);
             free.push(start..at);
         }
         Ok(Self {
-            range: end - total..end,
+            range,
             free: Mutex::new(free),
         })
     }

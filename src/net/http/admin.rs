@@ -18,7 +18,7 @@ use core::hint::black_box;
 const TOKEN_BYTES_MAX: usize = 256;
 
 /// The admin token, if there is one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct AdminToken(Option<Vec<u8>>);
 
 impl fmt::Debug for AdminToken {

@@ -60,13 +60,22 @@ impl World {
         behaviour: Behaviour,
         checksums: Checksums,
     ) -> Self {
-        let cable = Rc::new(RefCell::new(Cable::default()));
         let seen = Rc::new(RefCell::new(Seen::default()));
         let service: Box<dyn Service> = Box::new(TestService {
             port: PORT,
             behaviour,
             seen: seen.clone(),
         });
+        Self::with_service(config, service, seen, checksums)
+    }
+
+    pub(super) fn with_service(
+        config: StackConfig,
+        service: Box<dyn Service>,
+        seen: Rc<RefCell<Seen>>,
+        checksums: Checksums,
+    ) -> Self {
+        let cable = Rc::new(RefCell::new(Cable::default()));
         let counters = Arc::new(NetworkCounters::new());
         let now = Instant::from_nanos(5_000_000_000);
         let device = WireDevice::new(&cable, checksums);

@@ -11,4 +11,5 @@ mod limits;
 mod loss;
 mod neighbours;
 pub(in crate::net) mod random;
+mod relayed;
 mod wire;

@@ -70,8 +70,7 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             };
         }
     }
-    context.server.config = changed;
-    context.server.apply_settings();
+    context.server.change_settings(changed);
     context.reply.ok();
     Ok(())
 }

@@ -92,10 +92,9 @@ fn rename_to(context: &mut Context<'_>, from: &[u8], to: &[u8]) -> Result<()> {
     if from == to && store.get(database, from, Touch::Use).is_some() {
         return Ok(());
     }
-    if from == to || !store.copy((database, from), (database, to))? {
+    if from == to || !store.rename((database, from), (database, to))? {
         return Err(refused(CommandFault::NoSuchKey));
     }
-    store.remove(database, from);
     Ok(())
 }
 
@@ -124,10 +123,7 @@ pub(super) fn move_key(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
     }
     let store = &mut context.server.store;
     let is_free = store.get(to, key, Touch::LookOnly).is_none();
-    let is_moved = is_free && store.copy((from, key), (to, key))?;
-    if is_moved {
-        store.remove(from, key);
-    }
+    let is_moved = is_free && store.rename((from, key), (to, key))?;
     context.server.totals.moves += 1;
     context.reply.integer(i64::from(is_moved));
     Ok(())

@@ -321,11 +321,7 @@ pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         }
         Some(old) => {
             let len = check_len(context, (old + tail.len()) as u64)?;
-            let value = context
-                .server
-                .store
-                .resize(database, key, len, Encoding::Raw)?;
-            value[old..].copy_from_slice(tail);
+            context.server.store.patch(database, key, old, tail)?;
             len
         }
     };
@@ -347,11 +343,8 @@ pub(super) fn setrange(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
     }
     let end = check_len(context, offset.saturating_add(patch.len() as u64))?;
     let len = end.max(old.unwrap_or(0));
-    let value = context
-        .server
-        .store
-        .resize(database, key, len, Encoding::Raw)?;
-    value[end - patch.len()..end].copy_from_slice(patch);
+    let store = &mut context.server.store;
+    store.patch(database, key, end - patch.len(), patch)?;
     context.reply.count(len);
     Ok(())
 }

@@ -8,19 +8,27 @@
 //! not 0 once its owner wrote it; that of a free slot is 0, and its second word links the slab's free list.
 //! Slabs with a free slot are on their class's list, and no others are.
 //!
+//! What is live is told by the first words of slots alone, at any step: all else (counts, lists, free
+//! slots) is made again from them by [`Arena::rebuild`] when an operation was cut short.
+//!
 //! Limits: 2^23 slabs of at least 16 KiB; one entry is at most [`MAX_BYTES`].
 
+mod rebuild;
+#[cfg(test)]
+mod tests;
+
+use super::blocks::{BlockVec, Held, Plain, in_order};
 use super::budget::{Budget, out_of_memory};
 use super::size_classes::{CLASSES, LARGEST, SMALLEST, class_of};
 use crate::error::Result;
-use crate::memory::frames::{Block, Order};
-use alloc::vec::Vec;
+use crate::memory::frames::Order;
 
 /// The largest entry: the largest block.
 pub(super) const MAX_BYTES: usize = Order::MAX.bytes();
 
 const SLOT_BITS: u32 = 9;
-const SLAB_COUNT_MAX: usize = 1 << (32 - SLOT_BITS);
+/// Chunks of the directory: 2^23 slabs, 2^17 in a chunk.
+const SLAB_CHUNKS: usize = (1 << (32 - SLOT_BITS)) / (Order::MAX.bytes() / size_of::<Slab>());
 /// The class of a slab that is one slot with a block of its own.
 const OWN_BLOCK: u8 = u8::MAX;
 /// The smallest slab: 16 KiB, so that the smallest slots still fit `SLOT_BITS`.
@@ -59,50 +67,63 @@ impl Handle {
     }
 }
 
-/// A block and how it is cut.
+/// A block and how it is cut; vacant without a block.
+#[repr(C)]
 struct Slab {
-    block: Option<Block>,
+    block: Held,
     slot_bytes: u32,
-    class: u8,
     slots: u16,
     used: u16,
     /// Slots from here on were never used.
     fresh: u16,
     free: u16,
-    /// Neighbours on the class's list of slabs with a free slot; 0 for none.
+    /// Neighbours on the class's list of slabs with a free slot; 0 for none. A vacant slab names the next.
     previous: u32,
     next: u32,
+    class: u8,
 }
 
+const _: () = assert!(size_of::<Slab>() == 32);
+
+// SAFETY: numbers and a `Held`, 32 bytes in all; 0 is a vacant slab.
+#[expect(unsafe_code, reason = "says that a slab is plain")]
+unsafe impl Plain for Slab {}
+
 impl Slab {
-    const VACANT: Self = Self {
-        block: None,
-        slot_bytes: 0,
-        class: OWN_BLOCK,
-        slots: 0,
-        used: 0,
-        fresh: 0,
-        free: NO_SLOT,
-        previous: 0,
-        next: 0,
-    };
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        self.block
-            .as_deref()
-            .expect("a handle names a slab that is held")
-    }
-
-    #[inline]
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.block
-            .as_deref_mut()
-            .expect("a handle names a slab that is held")
-    }
-
     fn is_full(&self) -> bool {
         self.used == self.slots
+    }
+
+    /// Sets how it is cut, and that no slot is in use. It is vacant still.
+    fn cut(&mut self, class: u8, slot_bytes: usize, slots: u16) {
+        self.slot_bytes = slot_bytes as u32;
+        self.class = class;
+        self.slots = slots;
+        self.used = 0;
+        self.fresh = 0;
+        self.free = NO_SLOT;
+        self.previous = 0;
+        self.next = 0;
+        in_order();
+    }
+
+    /// The bytes of a slot.
+    #[inline]
+    fn slot(&self, slot: usize) -> &[u8] {
+        let bytes = self.slot_bytes as usize;
+        &self.block.bytes()[slot * bytes..slot * bytes + bytes]
+    }
+
+    /// The bytes of a slot, to write.
+    #[inline]
+    fn slot_mut(&mut self, slot: usize) -> &mut [u8] {
+        let bytes = self.slot_bytes as usize;
+        &mut self.block.bytes_mut()[slot * bytes..slot * bytes + bytes]
+    }
+
+    /// True if the slot is live.
+    fn is_live(&self, slot: u16) -> bool {
+        slot < self.fresh && self.slot(usize::from(slot))[..4] != [0; 4]
     }
 }
 
@@ -117,19 +138,26 @@ struct Class {
 /// Slots for entries.
 pub(super) struct Arena {
     /// Slab 0 is never used, so that no handle is 0.
-    slabs: Vec<Slab>,
-    vacant: Vec<u32>,
+    slabs: BlockVec<Slab, SLAB_CHUNKS>,
+    /// The first vacant slab, each naming the next; 0 for none.
+    vacant: u32,
+    /// Slabs with a block.
+    held: usize,
     classes: [Class; CLASSES],
     live_bytes: u64,
 }
 
 impl Arena {
     /// An empty arena.
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            slabs: Vec::new(),
-            vacant: Vec::new(),
-            classes: [Class::default(); CLASSES],
+            slabs: BlockVec::new(),
+            vacant: 0,
+            held: 0,
+            classes: [Class {
+                partial: 0,
+                free_slots: 0,
+            }; CLASSES],
             live_bytes: 0,
         }
     }
@@ -142,56 +170,43 @@ impl Arena {
     /// The bytes of a slot.
     #[inline]
     pub(super) fn slot(&self, handle: Handle) -> &[u8] {
-        let slab = &self.slabs[handle.slab()];
-        let bytes = slab.slot_bytes as usize;
-        let start = handle.slot() * bytes;
-        &slab.bytes()[start..start + bytes]
+        self.slabs[handle.slab()].slot(handle.slot())
     }
 
     /// The bytes of a slot, to write.
     #[inline]
     pub(super) fn slot_mut(&mut self, handle: Handle) -> &mut [u8] {
-        let slab = &mut self.slabs[handle.slab()];
-        let bytes = slab.slot_bytes as usize;
-        let start = handle.slot() * bytes;
-        &mut slab.bytes_mut()[start..start + bytes]
+        self.slabs[handle.slab()].slot_mut(handle.slot())
     }
 
     /// The bytes of a slot, if the handle still names a live one: for handles kept as hints.
     pub(super) fn live_slot(&self, handle: Handle) -> Option<&[u8]> {
         let slab = self.slabs.get(handle.slab())?;
-        let bytes = slab.block.as_deref()?;
-        if handle.slot() >= usize::from(slab.fresh) {
-            return None;
-        }
-        let start = handle.slot() * slab.slot_bytes as usize;
-        let slot = &bytes[start..start + slab.slot_bytes as usize];
-        (slot[..4] != [0; 4]).then_some(slot)
+        let is_live = slab.block.is_some() && slab.is_live(handle.slot() as u16);
+        is_live.then(|| slab.slot(handle.slot()))
     }
 
     /// Copies `len` bytes at `from_at` of one slot to `to_at` of another.
     pub(super) fn copy(&mut self, from: (Handle, usize), to: (Handle, usize), len: usize) {
-        let start = |slab: &Slab, (handle, at): (Handle, usize)| {
+        let ((source, from_at), (target, to_at)) = (from, to);
+        if source.slab() == target.slab() {
+            let slab = &mut self.slabs[source.slab()];
+            let slot_bytes = slab.slot_bytes as usize;
             assert!(
-                at + len <= slab.slot_bytes as usize,
+                from_at + len <= slot_bytes && to_at + len <= slot_bytes,
                 "a copy stays within its slot"
             );
-            handle.slot() * slab.slot_bytes as usize + at
-        };
-        let (source, target) = (from.0.slab(), to.0.slab());
-        if source == target {
-            let slab = &mut self.slabs[source];
-            let (source, target) = (start(slab, from), start(slab, to));
-            slab.bytes_mut().copy_within(source..source + len, target);
+            let start = source.slot() * slot_bytes + from_at;
+            let to = target.slot() * slot_bytes + to_at;
+            slab.block.bytes_mut().copy_within(start..start + len, to);
             return;
         }
-        let [source, target] = self
+        let (from, to) = self
             .slabs
-            .get_disjoint_mut([source, target])
+            .pair_mut(source.slab(), target.slab())
             .expect("two handles name two slabs");
-        let (source_at, target_at) = (start(source, from), start(target, to));
-        target.bytes_mut()[target_at..target_at + len]
-            .copy_from_slice(&source.bytes()[source_at..source_at + len]);
+        to.slot_mut(target.slot())[to_at..to_at + len]
+            .copy_from_slice(&from.slot(source.slot())[from_at..from_at + len]);
     }
 
     /// Takes a slot for `bytes`.
@@ -210,12 +225,14 @@ impl Arena {
         }
         let slab = &mut self.slabs[index];
         let slot = if slab.free == NO_SLOT {
+            let slot = slab.fresh;
+            slab.slot_mut(usize::from(slot))[..4].fill(0);
+            in_order();
             slab.fresh += 1;
-            slab.fresh - 1
+            slot
         } else {
             let slot = slab.free;
-            let at = usize::from(slot) * slot_bytes + 4;
-            let next = slab.bytes()[at..at + 2]
+            let next = slab.slot(usize::from(slot))[4..6]
                 .first_chunk()
                 .expect("a slice of two bytes");
             slab.free = u16::from_le_bytes(*next);
@@ -228,7 +245,7 @@ impl Arena {
         if is_full {
             self.unlink(index);
         }
-        Ok(Handle((index as u32) << SLOT_BITS | u32::from(slot)))
+        Ok(handle_of(index, slot))
     }
 
     /// Gives a slot back; its slab follows when it was the last.
@@ -244,9 +261,9 @@ impl Arena {
         }
         let was_full = slab.is_full();
         let next = slab.free;
-        let start = handle.slot() * slot_bytes;
-        let slot = &mut slab.bytes_mut()[start..start + slot_bytes];
+        let slot = slab.slot_mut(handle.slot());
         slot[..4].fill(0);
+        in_order();
         slot[4..6].copy_from_slice(&next.to_le_bytes());
         slab.free = handle.slot() as u16;
         slab.used -= 1;
@@ -301,51 +318,46 @@ impl Arena {
 
     /// The handle of the first live slot of slab `index`, if any is left and the slab is still held.
     pub(super) fn first_live_slot(&self, index: usize, from: u16) -> Option<(Handle, u16)> {
-        let slab = &self.slabs[index];
-        let bytes = slab.block.as_deref()?;
-        (from..slab.fresh).find_map(|slot| {
-            let start = usize::from(slot) * slab.slot_bytes as usize;
-            let is_live = bytes[start..start + 4] != [0; 4];
-            is_live.then_some((
-                Handle((index as u32) << SLOT_BITS | u32::from(slot)),
-                slot + 1,
-            ))
-        })
+        let slab = self.slabs.get(index).filter(|slab| slab.block.is_some())?;
+        let slot = (from..slab.fresh).find(|&slot| slab.is_live(slot))?;
+        Some((handle_of(index, slot), slot + 1))
     }
 
     /// Gives back every slab: all handles end.
     pub(super) fn clear(&mut self, budget: &mut Budget) {
-        for slab in &mut self.slabs {
-            if let Some(block) = slab.block.take() {
-                budget.give(block);
-            }
+        for index in 0..self.slabs.len() {
+            budget.give(&mut self.slabs[index].block);
         }
+        self.slabs.clear(budget);
         *self = Self::new();
     }
 
-    /// Bytes of the arena's own tables.
-    pub(super) fn table_bytes(&self) -> u64 {
-        (self.slabs.capacity() * size_of::<Slab>() + self.vacant.capacity() * 4) as u64
+    /// The live slot that follows `after`, or the first.
+    pub(super) fn next_live(&self, after: Option<Handle>) -> Option<Handle> {
+        let (start, mut from) = match after {
+            None => (0, 0),
+            Some(handle) => (handle.slab(), handle.slot() as u16 + 1),
+        };
+        (start..self.slabs.len()).find_map(|index| {
+            let from = core::mem::take(&mut from);
+            self.first_live_slot(index, from).map(|(handle, _)| handle)
+        })
+    }
+
+    /// Every place that may hold a block.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Held> {
+        let slabs = self.slabs.iter().map(|slab| &slab.block);
+        slabs.chain(self.slabs.chunks())
     }
 
     #[cold]
     fn allocate_own_block(&mut self, bytes: usize, budget: &mut Budget) -> Result<Handle> {
         let order = Order::for_bytes(bytes).ok_or(out_of_memory(bytes))?;
-        let index = self.reserve_index()?;
-        let block = budget.take(order)?;
+        let index = self.hold(order, budget, (OWN_BLOCK, order.bytes(), 1))?;
+        let slab = &mut self.slabs[index];
+        (slab.used, slab.fresh) = (1, 1);
         self.live_bytes += order.bytes() as u64;
-        self.place(
-            index,
-            Slab {
-                block: Some(block),
-                slot_bytes: order.bytes() as u32,
-                slots: 1,
-                used: 1,
-                fresh: 1,
-                ..Slab::VACANT
-            },
-        );
-        Ok(Handle((index as u32) << SLOT_BITS))
+        Ok(handle_of(index, 0))
     }
 
     #[cold]
@@ -353,56 +365,62 @@ impl Arena {
         let order = Order::for_bytes(slot_bytes * SLOTS_MIN)
             .and_then(|order| Order::new(order.get().max(SLAB_ORDER_MIN)))
             .expect("eight slots of the largest class fit a block");
-        let index = self.reserve_index()?;
-        let block = budget.take(order)?;
         let slots = (order.bytes() / slot_bytes) as u16;
+        let index = self.hold(order, budget, (class, slot_bytes, slots))?;
         self.classes[usize::from(class)].free_slots += u32::from(slots);
-        self.place(
-            index,
-            Slab {
-                block: Some(block),
-                slot_bytes: slot_bytes as u32,
-                class,
-                slots,
-                ..Slab::VACANT
-            },
-        );
         self.link(index);
         Ok(index)
     }
 
-    /// The index the next slab will have; `place` cannot fail after it.
-    fn reserve_index(&mut self) -> Result<usize> {
-        if let Some(&index) = self.vacant.last() {
-            return Ok(index as usize);
+    /// Takes a block as a slab of so many slots of a class.
+    fn hold(
+        &mut self,
+        order: Order,
+        budget: &mut Budget,
+        (class, slot_bytes, slots): (u8, usize, u16),
+    ) -> Result<usize> {
+        if self.slabs.len() == 0 {
+            self.slabs.reserve(budget)?;
+            self.slabs.push_zeroed();
         }
-        self.slabs.try_reserve(2)?;
-        // Each slab may become vacant; freeing must not allocate.
-        self.vacant
-            .try_reserve(self.slabs.capacity() - self.vacant.len())?;
-        if self.slabs.is_empty() {
-            self.slabs.push(Slab::VACANT);
+        if self.vacant == 0 {
+            self.slabs.reserve(budget)?;
         }
-        if self.slabs.len() == SLAB_COUNT_MAX {
-            return Err(out_of_memory(0));
+        if let Err(error) = budget.take(order) {
+            self.release_directory(budget);
+            return Err(error);
         }
-        Ok(self.slabs.len())
-    }
-
-    fn place(&mut self, index: usize, slab: Slab) {
-        if index == self.slabs.len() {
-            self.slabs.push(slab);
-        } else {
-            self.slabs[index] = slab;
-            self.vacant.pop();
-        }
+        // The one slot of an own block is not live before its entry is written.
+        budget.incoming_mut()[..4].fill(0);
+        let index = match self.vacant as usize {
+            0 => self.slabs.push_zeroed(),
+            index => {
+                self.vacant = self.slabs[index].next;
+                index
+            }
+        };
+        let slab = &mut self.slabs[index];
+        slab.cut(class, slot_bytes, slots);
+        budget.attach(&mut slab.block);
+        self.held += 1;
+        Ok(index)
     }
 
     #[cold]
     fn remove_slab(&mut self, index: usize, budget: &mut Budget) {
-        let slab = core::mem::replace(&mut self.slabs[index], Slab::VACANT);
-        budget.give(slab.block.expect("a slab that is removed is held"));
-        self.vacant.push(index as u32);
+        let slab = &mut self.slabs[index];
+        budget.give(&mut slab.block);
+        slab.next = core::mem::replace(&mut self.vacant, index as u32);
+        self.held -= 1;
+        self.release_directory(budget);
+    }
+
+    /// The last slab takes the directory with it.
+    fn release_directory(&mut self, budget: &mut Budget) {
+        if self.held == 0 {
+            self.vacant = 0;
+            self.slabs.clear(budget);
+        }
     }
 
     fn link(&mut self, index: usize) {
@@ -436,65 +454,10 @@ impl Arena {
     }
 }
 
+#[inline]
+fn handle_of(slab: usize, slot: u16) -> Handle {
+    Handle((slab as u32) << SLOT_BITS | u32::from(slot))
+}
+
 /// Slabs looked at for one compaction: a guess between finding the emptiest and a bounded pause.
 const COMPACTION_LOOKS: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::host_frames;
-    use super::*;
-    use crate::cache::random::Random;
-    use std::vec::Vec;
-
-    #[test]
-    fn slots_never_overlap_and_all_memory_goes_back() {
-        let frames = host_frames(64 << 20);
-        for seed in 0..20 {
-            let mut budget = Budget::new(frames, 64 << 20);
-            let mut arena = Arena::new();
-            let mut random = Random::new(seed);
-            let mut live: Vec<(Handle, u8, usize)> = Vec::new();
-            for step in 0..3000_u32 {
-                if random.below(5) < 3 {
-                    let bytes = match random.below(20) {
-                        0 => 9000 + random.below(60_000) as usize,
-                        1..4 => 8 + random.below(8000) as usize,
-                        _ => 8 + random.below(200) as usize,
-                    };
-                    let handle = arena
-                        .allocate(bytes, &mut budget)
-                        .expect("64 MiB are enough");
-                    let fill = (step % 255 + 1) as u8;
-                    arena.slot_mut(handle)[..bytes].fill(fill);
-                    live.push((handle, fill, bytes));
-                } else if !live.is_empty() {
-                    let at = random.below(live.len() as u32) as usize;
-                    let (handle, fill, bytes) = live.swap_remove(at);
-                    let slot = &arena.slot(handle)[..bytes];
-                    assert!(slot.iter().all(|&b| b == fill), "seed {seed} step {step}");
-                    arena.free(handle, &mut budget);
-                }
-            }
-            for (handle, ..) in live {
-                arena.free(handle, &mut budget);
-            }
-            assert_eq!(
-                (budget.held_bytes(), arena.live_bytes()),
-                (0, 0),
-                "seed {seed}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_request_beyond_the_limit_is_refused_and_changes_nothing() {
-        let mut budget = Budget::new(host_frames(1 << 20), 20 << 10);
-        let mut arena = Arena::new();
-        let first = arena.allocate(100, &mut budget).expect("one slab fits");
-        assert!(arena.allocate(2000, &mut budget).is_err());
-        assert!(arena.allocate(5 << 20, &mut budget).is_err());
-        assert_eq!(budget.held_bytes(), 16 << 10);
-        arena.free(first, &mut budget);
-        assert_eq!(budget.held_bytes(), 0);
-    }
-}

@@ -1,9 +1,9 @@
 //! Buckets of the hash table: one cache line each, in pages of blocks.
 
+use super::blocks::{BlockVec, Held};
 use super::budget::Budget;
 use crate::error::Result;
-use crate::memory::frames::{Block, Order};
-use alloc::vec::Vec;
+use crate::memory::frames::Order;
 
 /// 16 KiB: few enough pages that their directory stays small.
 pub(super) const PAGE_ORDER: Order = Order::new(2).expect("an order");
@@ -17,6 +17,8 @@ pub(super) const BUCKETS_PER_PAGE: usize = PAGE_ORDER.bytes() / BUCKET_BYTES;
 pub(super) const OVERFLOW_PAGE_ORDER: Order = Order::ZERO;
 /// Buckets in a page of overflow buckets.
 pub(super) const BUCKETS_PER_OVERFLOW_PAGE: usize = OVERFLOW_PAGE_ORDER.bytes() / BUCKET_BYTES;
+/// Chunks of the directory: 32 GiB of buckets.
+const CHUNKS: usize = 4;
 
 /// Links, and the number of the overflow bucket plus one.
 pub(super) type Bucket = [[u8; 8]; WORDS];
@@ -24,23 +26,41 @@ pub(super) type Bucket = [[u8; 8]; WORDS];
 pub(super) const EMPTY: Bucket = [[0; 8]; WORDS];
 
 /// Pages of buckets.
-#[derive(Default)]
 pub(super) struct Pages {
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: BlockVec<Held, CHUNKS>,
 }
 
 impl Pages {
+    /// No page.
+    pub(super) const fn new() -> Self {
+        Self {
+            blocks: BlockVec::new(),
+        }
+    }
+
+    /// Bucket `index`, if its page is there.
+    #[inline]
+    pub(super) fn find<const PER_PAGE: usize>(&self, index: usize) -> Option<&Bucket> {
+        let (buckets, _) = self
+            .blocks
+            .get(index / PER_PAGE)?
+            .bytes()
+            .as_chunks::<BUCKET_BYTES>();
+        Some(as_words(&buckets[index % PER_PAGE]))
+    }
+
     /// Bucket `index`.
     #[inline]
     pub(super) fn bucket<const PER_PAGE: usize>(&self, index: usize) -> &Bucket {
-        let (buckets, _) = self.blocks[index / PER_PAGE].as_chunks::<BUCKET_BYTES>();
-        as_words(&buckets[index % PER_PAGE])
+        self.find::<PER_PAGE>(index).expect("a bucket's page")
     }
 
     /// Bucket `index`, to write.
     #[inline]
     pub(super) fn bucket_mut<const PER_PAGE: usize>(&mut self, index: usize) -> &mut Bucket {
-        let (buckets, _) = self.blocks[index / PER_PAGE].as_chunks_mut::<BUCKET_BYTES>();
+        let (buckets, _) = self.blocks[index / PER_PAGE]
+            .bytes_mut()
+            .as_chunks_mut::<BUCKET_BYTES>();
         let (words, _) = buckets[index % PER_PAGE].as_chunks_mut();
         words.first_chunk_mut().expect("a bucket is eight words")
     }
@@ -50,18 +70,12 @@ impl Pages {
     /// # Errors
     /// `OutOfMemory`.
     pub(super) fn add(&mut self, order: Order, budget: &mut Budget) -> Result<()> {
-        self.blocks.try_reserve(1)?;
-        let mut block = budget.take(order)?;
-        block.fill(0);
-        self.blocks.push(block);
-        Ok(())
+        self.blocks.push_block(order, budget, |block| block.fill(0))
     }
 
     /// Gives all pages back.
     pub(super) fn give_all(&mut self, budget: &mut Budget) {
-        for block in core::mem::take(&mut self.blocks) {
-            budget.give(block);
-        }
+        self.blocks.give_all(budget);
     }
 }
 

@@ -12,8 +12,9 @@
 //! Always true: header, key and value lie within the slot; [`MAX_BYTES`] keeps both lengths in their bits.
 
 use super::arena::{Arena, Handle, MAX_BYTES};
+use super::blocks::in_order;
+use super::intent::{REDO_BYTES, Record};
 use super::size_classes::slot_bytes_for;
-use crate::memory::copy_short;
 
 /// Bytes before the key.
 pub(super) const HEADER_BYTES: usize = 16;
@@ -48,16 +49,27 @@ impl Encoding {
     }
 
     fn bits(self) -> u32 {
-        (match self {
+        self.number() << 26
+    }
+
+    fn from_bits(word: u32) -> Self {
+        Self::from_number(word >> 26)
+    }
+
+    /// Its number, of two bits.
+    #[inline(always)]
+    pub(super) fn number(self) -> u32 {
+        match self {
             Self::Int => 0,
             Self::Embstr => 1,
             Self::Raw => 2,
             Self::OwnInt => 3,
-        }) << 26
+        }
     }
 
-    fn from_bits(word: u32) -> Self {
-        match word >> 26 & 3 {
+    /// The encoding of a number's last two bits.
+    pub(super) fn from_number(number: u32) -> Self {
+        match number & 3 {
             0 => Self::Int,
             1 => Self::Embstr,
             2 => Self::Raw,
@@ -106,6 +118,11 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     }
     let mut starts = (0..last).step_by(8).chain([last]);
     starts.all(|at| word_at(one, at) == word_at(other, at))
+}
+
+#[inline(always)]
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("so many are left at `at`")
 }
 
 #[inline]
@@ -198,35 +215,88 @@ impl<'a> EntryMut<'a> {
         }
     }
 
-    /// Writes header and key of a new entry without expiry; the value is the caller's to write.
+    /// Writes header and key of a new entry without expiry, the value being as long as said but whatever
+    /// the slot held. The first word, which makes it live, comes last.
     #[inline]
-    pub(super) fn init(&mut self, table: usize, key: &[u8], access: u32) {
-        set_word(self.slot, 0, TYPE_STRING | access);
+    pub(super) fn init(
+        &mut self,
+        table: usize,
+        key: &[u8],
+        (len, encoding): (usize, Encoding),
+        access: u32,
+    ) {
         set_word(self.slot, 1, key.len() as u32 | (table as u32) << 24);
-        set_word(self.slot, 2, 0);
+        set_word(self.slot, 2, len as u32);
         set_word(self.slot, 3, 0);
         self.slot[HEADER_BYTES..HEADER_BYTES + key.len()].copy_from_slice(key);
+        in_order();
+        set_word(self.slot, 0, TYPE_STRING | encoding.bits() | access);
+    }
+
+    /// Makes the slot a free one's, as a look at its first word tells.
+    pub(super) fn end(&mut self) {
+        set_word(self.slot, 0, 0);
+        in_order();
     }
 
     /// Sets the value and how it is said to be encoded.
     #[inline]
     pub(super) fn set_value(&mut self, value: &[u8], encoding: Encoding) {
         self.set_len(value.len(), encoding);
-        copy_short(self.value_mut(), value);
+        self.value_mut().copy_from_slice(value);
     }
 
     /// Sets the value in place and tells true, if the entry has no expiry and its slot is one for the new
-    /// value's length.
+    /// value's length; `record` holds the value meanwhile.
     #[inline(always)]
-    pub(super) fn overwrite(&mut self, value: &[u8], encoding: Encoding) -> bool {
+    pub(super) fn overwrite(
+        &mut self,
+        value: &[u8],
+        encoding: Encoding,
+        handle: Handle,
+        record: &mut Record,
+    ) -> bool {
         let key_len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         let fits = value.len() == word(self.slot, 2) as usize
             || self.slot.len() == slot_bytes_for(entry_bytes(key_len, value.len()));
         if !fits || word(self.slot, 3) != 0 {
             return false;
         }
-        self.set_value(value, encoding);
+        match value.len() {
+            16..=32 => self.rewrite_ends::<16>(value, encoding, handle, record),
+            33..=64 => self.rewrite_ends::<32>(value, encoding, handle, record),
+            0..=REDO_BYTES => {
+                record.redo[..value.len()].copy_from_slice(value);
+                record.rewrite(handle, encoding, value.len());
+                self.set_len(value.len(), encoding);
+                self.value_mut().copy_from_slice(value);
+                record.end();
+            }
+            _ => return false,
+        }
         true
+    }
+
+    /// `overwrite` for a value of `N` to `2 * N` bytes: by two pieces that may overlap, each read once and
+    /// written twice.
+    #[inline(always)]
+    fn rewrite_ends<const N: usize>(
+        &mut self,
+        value: &[u8],
+        encoding: Encoding,
+        handle: Handle,
+        record: &mut Record,
+    ) {
+        let (len, last) = (value.len(), value.len() - N);
+        let (head, tail): ([u8; N], [u8; N]) = (array_at(value, 0), array_at(value, last));
+        record.redo[..N].copy_from_slice(&head);
+        record.redo[last..last + N].copy_from_slice(&tail);
+        record.rewrite(handle, encoding, len);
+        self.set_len(len, encoding);
+        let target = self.value_mut();
+        target[..N].copy_from_slice(&head);
+        target[last..].copy_from_slice(&tail);
+        record.end();
     }
 
     /// Changes the length of the value: bytes beyond the old length are whatever the slot held.
@@ -255,6 +325,12 @@ impl<'a> EntryMut<'a> {
         let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         let len = word(self.slot, 2) as usize;
         &mut self.slot[start..start + len]
+    }
+
+    /// The bytes of the slot that a value may fill, to write.
+    pub(super) fn room_mut(&mut self) -> &mut [u8] {
+        let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
+        &mut self.slot[start..]
     }
 
     /// Sets the access bits.

@@ -101,6 +101,7 @@ impl Store {
         let Some(slab) = self.arena.compactable() else {
             return false;
         };
+        self.record.build(None);
         self.arena.close(slab);
         let mut from = 0;
         while let Some((old, next)) = self.arena.first_live_slot(slab, from) {
@@ -110,11 +111,16 @@ impl Store {
                 .arena
                 .allocate(bytes, &mut self.budget)
                 .expect("the other slabs of the class have free slots for all of this one");
+            self.record.build(Some(new));
             self.arena.copy((old, 0), (new, 0), bytes);
+            self.record.prepare(Some(new), None);
+            self.record.change(Some(old));
             self.rename_entry(index, found, new);
             self.arena.free(old, &mut self.budget);
+            self.record.build(None);
             from = next;
         }
+        self.record.end();
         self.candidates.clear();
         true
     }
@@ -130,10 +136,8 @@ impl Store {
                 .map(|node| node.handle),
             (Ranking::Random, Scope::All) => {
                 let index = self.random_table()?;
-                let table = self.tables[index]
-                    .as_ref()
-                    .expect("a table with keys was drawn");
-                table.random(&mut self.random).map(|link| link.handle)
+                let link = self.tables[index].random(&mut self.random);
+                link.map(|link| link.handle)
             }
             (Ranking::LeastRecent | Ranking::LeastFrequent, _) => self.best_of_samples(),
         }
@@ -166,11 +170,8 @@ impl Store {
             }
         } else {
             let index = self.random_table()?;
-            let table = self.tables[index]
-                .as_ref()
-                .expect("a table with keys was drawn");
             let mut places = seen.iter_mut();
-            table.sample(&mut self.random, count as u32, |link| {
+            self.tables[index].sample(&mut self.random, count as u32, |link| {
                 if let Some(place) = places.next() {
                     *place = Some(link.handle);
                 }
@@ -195,7 +196,7 @@ impl Store {
     fn random_table(&mut self) -> Option<usize> {
         let mut number = self.random.below(self.total_len() as u32) as usize;
         (0..DATABASES).find(|&index| {
-            let len = self.tables[index].as_ref().map_or(0, |table| table.len());
+            let len = self.tables[index].len();
             if number < len {
                 return len > 0;
             }

@@ -9,17 +9,22 @@
 //! later than its children's.
 
 use super::arena::{Arena, Handle};
+use super::blocks::{BlockVec, Held, in_order};
 use super::budget::Budget;
-use super::entry::EntryMut;
+use super::entry::{Entry, EntryMut};
 use crate::cache::random::Random;
 use crate::error::Result;
-use crate::memory::frames::{Block, Order};
-use alloc::vec::Vec;
+use crate::memory::frames::Order;
 
 const PAGE_ORDER: Order = Order::ZERO;
 const NODE_BYTES: usize = 16;
 const NODES_PER_PAGE: usize = PAGE_ORDER.bytes() / NODE_BYTES;
 const CHILDREN: usize = 4;
+/// Chunks of the directory: 2^30 nodes.
+const CHUNKS: usize = 8;
+
+/// The position that an entry has while the index is made again and its node has not been found.
+const UNSEEN: usize = u32::MAX as usize - 1;
 
 /// When an entry expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +37,32 @@ pub(super) struct Node {
 
 /// Expiries, the soonest first.
 pub(super) struct Expiries {
-    pages: Vec<Block>,
+    pages: BlockVec<Held, CHUNKS>,
     len: usize,
 }
 
 impl Expiries {
     /// An empty index.
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            pages: Vec::new(),
+            pages: BlockVec::new(),
             len: 0,
         }
+    }
+
+    /// Nodes held.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The entry at a position, if there is one.
+    pub(super) fn handle_at(&self, position: usize) -> Option<Handle> {
+        (position < self.len).then(|| self.node(position).handle)
+    }
+
+    /// Every place that may hold a block.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Held> {
+        self.pages.iter().chain(self.pages.chunks())
     }
 
     /// The node that expires first.
@@ -69,8 +89,7 @@ impl Expiries {
     #[inline]
     pub(super) fn reserve(&mut self, budget: &mut Budget) -> Result<()> {
         if self.len == self.pages.len() * NODES_PER_PAGE {
-            self.pages.try_reserve(1)?;
-            self.pages.push(budget.take(PAGE_ORDER)?);
+            self.pages.push_block(PAGE_ORDER, budget, |_| {})?;
         }
         Ok(())
     }
@@ -97,8 +116,8 @@ impl Expiries {
 
     /// Makes the node at `position` name the entry's new slot; its header moved with it.
     pub(super) fn rename(&mut self, position: usize, handle: Handle) {
-        let at_ms = self.node(position).at_ms;
-        self.set(position, Node { at_ms, handle });
+        let [_, word] = self.words_mut(position);
+        *word = u64::from(handle.raw()).to_le_bytes();
     }
 
     /// Removes the node at `position`. The header of its entry is the caller's to change.
@@ -113,10 +132,8 @@ impl Expiries {
             }
         }
         // One page beyond need is kept, so that a border is not paid for twice a moment.
-        if self.len + 2 * NODES_PER_PAGE <= self.pages.len() * NODES_PER_PAGE
-            && let Some(page) = self.pages.pop()
-        {
-            budget.give(page);
+        if self.len + 2 * NODES_PER_PAGE <= self.pages.len() * NODES_PER_PAGE {
+            self.pages.pop_block(budget);
         }
         if self.len == 0 {
             self.clear(budget);
@@ -125,10 +142,87 @@ impl Expiries {
 
     /// Forgets all nodes and gives the pages back.
     pub(super) fn clear(&mut self, budget: &mut Budget) {
-        for page in core::mem::take(&mut self.pages) {
-            budget.give(page);
-        }
         self.len = 0;
+        self.pages.give_all(budget);
+    }
+
+    /// Makes the index again after a cut, from the live entries that say they have an expiry and the times
+    /// in the nodes; tells how many have none. `heir` takes the node of the first of the two, and the entry
+    /// `redone` may do without: the caller sets its expiry next.
+    ///
+    /// Only one node moves at a time. A place that another node is being written to names no entry, and what
+    /// is written is still in its old place as well; or it is the moving node, that of `redone`, of an entry
+    /// that ends, or the last, which stays behind the end.
+    pub(super) fn rebuild(
+        &mut self,
+        arena: &mut Arena,
+        heir: Option<(Handle, Handle)>,
+        redone: Option<Handle>,
+    ) -> u64 {
+        self.pages.trim();
+        let mut unseen = 0;
+        let mut from = None;
+        while let Some(handle) = arena.next_live(from) {
+            from = Some(handle);
+            if Entry::at(arena, handle).expiry_position().is_some() {
+                EntryMut::at(arena, handle).set_expiry_position(Some(UNSEEN));
+                unseen += 1;
+            }
+        }
+        let end = (self.len + 1).min(self.pages.len() * NODES_PER_PAGE);
+        self.len = 0;
+        for position in 0..end {
+            let (at_ms, Some(handle)) = self.read(position) else {
+                continue;
+            };
+            let handle = heir.map_or(
+                handle,
+                |(old, new)| if handle == old { new } else { handle },
+            );
+            let wants = |slot| Entry::in_slot(slot).expiry_position() == Some(UNSEEN);
+            if arena.live_slot(handle).is_some_and(wants) {
+                self.place(self.len, Node { at_ms, handle }, arena);
+                self.len += 1;
+                unseen -= 1;
+            }
+        }
+        for position in (0..self.len).rev() {
+            self.sift_down(position, self.node(position), arena);
+        }
+        self.forget_unseen(arena, unseen, redone)
+    }
+
+    fn forget_unseen(&self, arena: &mut Arena, mut unseen: u64, redone: Option<Handle>) -> u64 {
+        let (mut from, mut lost) = (None, 0);
+        while unseen > 0
+            && let Some(handle) = arena.next_live(from)
+        {
+            from = Some(handle);
+            if Entry::at(arena, handle).expiry_position() == Some(UNSEEN) {
+                EntryMut::at(arena, handle).set_expiry_position(None);
+                unseen -= 1;
+                lost += u64::from(redone != Some(handle));
+            }
+        }
+        lost
+    }
+
+    /// What does not agree in the order of nodes, if anything.
+    pub(super) fn inconsistency(&self, arena: &Arena) -> Option<&'static str> {
+        if self.len > self.pages.len() * NODES_PER_PAGE {
+            return Some("the index of expiries is shorter than its length");
+        }
+        let is_wrong = |position: usize| {
+            let (at_ms, handle) = self.read(position);
+            let Some(slot) = handle.and_then(|handle| arena.live_slot(handle)) else {
+                return true;
+            };
+            let parent = position.saturating_sub(1) / CHILDREN;
+            Entry::in_slot(slot).expiry_position() != Some(position) || self.read(parent).0 > at_ms
+        };
+        (0..self.len)
+            .any(is_wrong)
+            .then_some("a node of an expiry is not its entry's, or out of order")
     }
 
     fn sift_up(&mut self, mut position: usize, node: Node, arena: &mut Arena) {
@@ -168,19 +262,36 @@ impl Expiries {
 
     #[inline]
     fn node(&self, position: usize) -> Node {
-        let (nodes, _) = self.pages[position / NODES_PER_PAGE].as_chunks::<NODE_BYTES>();
-        let word = u128::from_le_bytes(nodes[position % NODES_PER_PAGE]);
-        let handle = Handle::from_raw((word >> 64) as u32).expect("a node names an entry");
-        Node {
-            at_ms: word as u64,
-            handle,
-        }
+        let (at_ms, handle) = self.read(position);
+        let handle = handle.expect("a node names an entry");
+        Node { at_ms, handle }
     }
 
     #[inline]
+    fn read(&self, position: usize) -> (u64, Option<Handle>) {
+        let (nodes, _) = self.pages[position / NODES_PER_PAGE]
+            .bytes()
+            .as_chunks::<NODE_BYTES>();
+        let word = u128::from_le_bytes(nodes[position % NODES_PER_PAGE]);
+        (word as u64, Handle::from_raw((word >> 64) as u32))
+    }
+
+    /// Sets a node: never, not even between two stores, to one entry with another's time.
+    #[inline]
     fn set(&mut self, position: usize, node: Node) {
-        let (nodes, _) = self.pages[position / NODES_PER_PAGE].as_chunks_mut::<NODE_BYTES>();
-        let word = u128::from(node.handle.raw()) << 64 | u128::from(node.at_ms);
-        nodes[position % NODES_PER_PAGE] = word.to_le_bytes();
+        let [at_ms, handle] = self.words_mut(position);
+        *handle = [0; 8];
+        in_order();
+        *at_ms = node.at_ms.to_le_bytes();
+        in_order();
+        *handle = u64::from(node.handle.raw()).to_le_bytes();
+    }
+
+    #[inline]
+    fn words_mut(&mut self, position: usize) -> &mut [[u8; 8]; 2] {
+        let bytes = self.pages[position / NODES_PER_PAGE].bytes_mut();
+        let (nodes, _) = bytes.as_chunks_mut::<NODE_BYTES>();
+        let (words, _) = nodes[position % NODES_PER_PAGE].as_chunks_mut();
+        words.first_chunk_mut().expect("a node is two words")
     }
 }

@@ -3,6 +3,7 @@
 use super::arena::Handle;
 use super::entry::{Entry, EntryMut};
 use super::expiries::Node;
+use super::write::redo_of;
 use super::{Expiry, Found, Store, Touch};
 use crate::error::Result;
 
@@ -28,7 +29,11 @@ impl Store {
         let Some(found) = self.find(database, key) else {
             return Ok(false);
         };
+        self.record.prepare(None, None);
+        self.record.expiry = redo_of(found.handle, expiry);
+        self.record.change(None);
         self.apply_expiry(found.handle, expiry);
+        self.record.end();
         Ok(true)
     }
 

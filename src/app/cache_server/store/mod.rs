@@ -8,18 +8,30 @@
 //! Always true: each live slot is an entry named by exactly one link of exactly one table; an entry with
 //! an expiry is in the index once. An expired key is never seen: looking at it removes it.
 //!
+//! The keyspace outlives whoever works on it: nothing of it is on the heap ([`blocks`]), each mutation
+//! says what it is about ([`intent`]), and one cut off at any machine step is completed or undone by
+//! [`Store::recover`] before the keyspace is worked on again. Writing is in [`write`].
+//!
 //! Flow: a command handler asks by database and key; the eviction policy answers in [`evict`].
 //! Limits: key and value together fit one block of 4 MiB.
 
 mod arena;
+mod blocks;
 mod buckets;
 mod budget;
+mod check;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod cut_tests;
 mod databases;
 mod entry;
 mod evict;
 mod expiries;
+mod intent;
 mod lifetimes;
+mod recovery;
 mod size_classes;
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod stepping;
 mod table;
 #[cfg(test)]
 mod table_tests;
@@ -27,22 +39,23 @@ mod table_tests;
 pub(in crate::app) mod testing;
 #[cfg(test)]
 mod tests;
+mod write;
 
-use crate::cache::eviction::{CandidatePool, EvictionPolicy, LFU_INITIAL, Ranking};
+use crate::cache::eviction::{CandidatePool, EvictionPolicy, Ranking};
 use crate::cache::random::Random;
-use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
 use crate::memory::frames::FrameSource;
-use alloc::boxed::Box;
 use arena::{Arena, Handle};
 use budget::Budget;
-use core::hash::{BuildHasher, Hasher};
-use entry::{Entry, entry_bytes};
+use core::hash::Hasher;
+use entry::Entry;
 use expiries::{Expiries, Node};
 use foldhash::SharedSeed;
-use foldhash::fast::SeedableRandomState;
+use foldhash::fast::FoldHasher;
+use intent::Record;
 use table::{Link, Place, Table};
 
 pub use entry::{Encoding, EntryMut};
+pub use recovery::{Outcome, Recovery};
 
 /// Databases a client can select.
 pub const DATABASES: usize = 16;
@@ -84,6 +97,13 @@ pub enum Look<'a> {
     Unsure,
 }
 
+/// What `look_at` found.
+enum LookAt<'a> {
+    Found(EntryMut<'a>, Handle, &'a mut Record),
+    Missing,
+    Unsure,
+}
+
 /// Whether a look at a key counts as a use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
@@ -107,7 +127,7 @@ pub struct Events {
 /// Sizes of the keyspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Bytes held: blocks and the tables of blocks.
+    /// Bytes held, in blocks.
     pub used_bytes: u64,
     /// The most blocks held at a time, in bytes.
     pub peak_bytes: u64,
@@ -130,14 +150,15 @@ struct Found {
 pub struct Store {
     budget: Budget,
     arena: Arena,
-    /// Made on first use.
-    tables: [Option<Table>; DATABASES],
+    /// Opened on first use.
+    tables: [Table; DATABASES],
     /// Which table a database is: what SWAPDB changes.
     table_of: [u8; DATABASES],
     live_keys: usize,
     expiring: [usize; DATABASES],
     expiries: Expiries,
-    hash_state: SeedableRandomState,
+    hash_seed: u64,
+    hash_seeds: SharedSeed,
     /// Spreads each bit of a hash over all: odd, and as secret as the state.
     hash_mixer: u64,
     random: Random,
@@ -146,6 +167,7 @@ pub struct Store {
     policy: EvictionPolicy,
     candidates: CandidatePool<Handle>,
     events: Events,
+    record: Record,
 }
 
 impl Store {
@@ -158,16 +180,16 @@ impl Store {
         seed: u64,
     ) -> Self {
         let mut random = Random::new(seed);
-        let shared: &'static SharedSeed = Box::leak(Box::new(SharedSeed::from_u64(seed)));
         Self {
             budget: Budget::new(source, limit_bytes),
             arena: Arena::new(),
-            tables: [const { None }; DATABASES],
+            tables: [const { Table::new() }; DATABASES],
             table_of: core::array::from_fn(|database| database as u8),
             live_keys: 0,
             expiring: [0; DATABASES],
             expiries: Expiries::new(),
-            hash_state: SeedableRandomState::with_seed(random.next_u64(), shared),
+            hash_seed: random.next_u64(),
+            hash_seeds: SharedSeed::from_u64(seed),
             hash_mixer: random.next_u64() | 1,
             random,
             now_ms: 0,
@@ -175,6 +197,7 @@ impl Store {
             policy,
             candidates: CandidatePool::new(),
             events: Events::default(),
+            record: Record::new(),
         }
     }
 
@@ -198,10 +221,9 @@ impl Store {
 
     /// Its sizes.
     pub fn sizes(&self) -> Sizes {
-        let directories = self.arena.table_bytes();
         Sizes {
-            used_bytes: self.budget.held_bytes() + directories,
-            peak_bytes: self.budget.peak_bytes() + directories,
+            used_bytes: self.budget.held_bytes(),
+            peak_bytes: self.budget.peak_bytes(),
             entry_bytes: self.arena.live_bytes(),
             limit_bytes: self.budget.limit_bytes(),
         }
@@ -229,22 +251,32 @@ impl Store {
     /// run most, whose part it becomes.
     #[inline(always)]
     pub fn look(&mut self, database: usize, key: &[u8]) -> Look<'_> {
+        match self.look_at(database, key) {
+            LookAt::Found(entry, ..) => Look::Found(entry),
+            LookAt::Missing => Look::Missing,
+            LookAt::Unsure => Look::Unsure,
+        }
+    }
+
+    /// [`Store::look`] with what it takes to change the entry.
+    #[inline(always)]
+    fn look_at(&mut self, database: usize, key: &[u8]) -> LookAt<'_> {
         let index = usize::from(self.table_of[database]) % DATABASES;
         let hash = self.hash(key);
-        let Some((_, handle)) = self.tables[index].as_ref().and_then(|t| t.first(hash)) else {
-            return Look::Missing;
+        let Some((_, handle)) = self.tables[index].first(hash) else {
+            return LookAt::Missing;
         };
         let mut entry = EntryMut::at(&mut self.arena, handle);
         if !entry.entry().has_key(key) || self.policy.ranking == Ranking::LeastFrequent {
-            return Look::Unsure;
+            return LookAt::Unsure;
         }
         if let Some(position) = entry.entry().expiry_position()
             && self.expiries.at_ms(position) < self.now_ms
         {
-            return Look::Unsure;
+            return LookAt::Unsure;
         }
         entry.set_access(self.lru_now);
-        Look::Found(entry)
+        LookAt::Found(entry, handle, &mut self.record)
     }
 
     /// Sets a key to a value in place and tells true, if that is the usual write: the same key again, with a
@@ -257,52 +289,12 @@ impl Store {
         value: &[u8],
         encoding: Encoding,
     ) -> bool {
-        match self.look(database, key) {
-            Look::Found(mut entry) => entry.overwrite(value, encoding),
-            Look::Missing | Look::Unsure => false,
+        match self.look_at(database, key) {
+            LookAt::Found(mut entry, handle, record) => {
+                entry.overwrite(value, encoding, handle, record)
+            }
+            LookAt::Missing | LookAt::Unsure => false,
         }
-    }
-
-    /// Sets a key to a value.
-    ///
-    /// # Errors
-    /// `OutOfMemory`, or `TooLong` if they fit no block.
-    pub fn set(
-        &mut self,
-        database: usize,
-        key: &[u8],
-        value: &[u8],
-        encoding: Encoding,
-        expiry: Expiry,
-    ) -> Result<()> {
-        let (handle, _) = self.place_value(database, key, value.len(), expiry)?;
-        EntryMut::at(&mut self.arena, handle).set_value(value, encoding);
-        Ok(())
-    }
-
-    /// Makes the value of a key `len` bytes long, new bytes 0, and gives it out to be changed. A missing
-    /// key is made, without expiry.
-    ///
-    /// # Errors
-    /// `OutOfMemory`, or `TooLong` if key and value fit no block.
-    pub fn resize(
-        &mut self,
-        database: usize,
-        key: &[u8],
-        len: usize,
-        encoding: Encoding,
-    ) -> Result<&mut [u8]> {
-        let old = self.find(database, key).map(|found| found.handle);
-        let old_len = old.map_or(0, |handle| Entry::at(&self.arena, handle).value().len());
-        let kept = old_len.min(len);
-        // The old entry stays readable until it is replaced; see `place_value`.
-        let (handle, _) = self.place_keeping(database, key, len, Expiry::Keep, kept)?;
-        let mut entry = EntryMut::at(&mut self.arena, handle);
-        entry.set_len(len, encoding);
-        entry.value_mut()[kept..].fill(0);
-        let slot = self.arena.slot_mut(handle);
-        let start = entry::HEADER_BYTES + key.len();
-        Ok(&mut slot[start..start + len])
     }
 
     /// Removes a key; true if it was there.
@@ -312,34 +304,6 @@ impl Store {
         };
         self.remove_found(usize::from(self.table_of[database]), found);
         true
-    }
-
-    /// Copies value, encoding and expiry of a key to another key, replacing it; false if the source is
-    /// not there.
-    ///
-    /// # Errors
-    /// `OutOfMemory`, or `TooLong` if the new key makes it too long.
-    pub fn copy(&mut self, from: (usize, &[u8]), to: (usize, &[u8])) -> Result<bool> {
-        let Some(source) = self.find(from.0, from.1) else {
-            return Ok(false);
-        };
-        let entry = Entry::at(&self.arena, source.handle);
-        let (len, encoding, access) = (entry.value().len(), entry.encoding(), entry.access());
-        let expiry = match entry.expiry_position() {
-            Some(position) => Expiry::AtMs(self.expiries.at_ms(position)),
-            None => Expiry::Never,
-        };
-        let (handle, _) = self.place_value(to.0, to.1, len, expiry)?;
-        let mut target = EntryMut::at(&mut self.arena, handle);
-        target.set_len(len, encoding);
-        target.set_access(access);
-        let (from_at, to_at) = (
-            entry::HEADER_BYTES + from.1.len(),
-            entry::HEADER_BYTES + to.1.len(),
-        );
-        self.arena
-            .copy((source.handle, from_at), (handle, to_at), len);
-        Ok(true)
     }
 
     /// Makes an integer an object of its own, which no other key shares.
@@ -366,13 +330,13 @@ impl Store {
         Some(size_classes::slot_bytes_for(entry.bytes()) + size_of::<u64>() + expiry)
     }
 
-    fn table(&self, database: usize) -> Option<&Table> {
-        self.tables[usize::from(self.table_of[database])].as_ref()
+    fn table(&self, database: usize) -> &Table {
+        &self.tables[usize::from(self.table_of[database])]
     }
 
     #[inline]
     fn hash(&self, key: &[u8]) -> u32 {
-        let mut hasher = self.hash_state.build_hasher();
+        let mut hasher = FoldHasher::with_seed(self.hash_seed, &self.hash_seeds);
         hasher.write(key);
         // Similar keys must not have similar hashes: buckets next to one another are a sample of all keys.
         let product = u128::from(hasher.finish()) * u128::from(self.hash_mixer);
@@ -390,7 +354,7 @@ impl Store {
     /// Finds a key, expired or not.
     #[inline(always)]
     fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
-        let table = self.tables[index].as_ref()?;
+        let table = &self.tables[index];
         let (mut place, mut handle) = table.first(hash)?;
         loop {
             let entry = Entry::at(&self.arena, handle);
@@ -429,102 +393,13 @@ impl Store {
         EntryMut::at(&mut self.arena, handle).set_access(access);
     }
 
-    /// Finds or makes the entry of a key with room for `value_len` bytes, without keeping its value.
-    #[inline]
-    fn place_value(
-        &mut self,
-        database: usize,
-        key: &[u8],
-        value_len: usize,
-        expiry: Expiry,
-    ) -> Result<(Handle, bool)> {
-        self.place_keeping(database, key, value_len, expiry, 0)
-    }
-
-    /// Finds or makes the entry of a key with room for `value_len` bytes, of which the first `kept` are
-    /// those of the present value. Either all is done or nothing: what can fail comes first.
-    #[inline]
-    fn place_keeping(
-        &mut self,
-        database: usize,
-        key: &[u8],
-        value_len: usize,
-        expiry: Expiry,
-        kept: usize,
-    ) -> Result<(Handle, bool)> {
-        let bytes = entry_bytes(key.len(), value_len);
-        if bytes > arena::MAX_BYTES {
-            return Err(Error::new(
-                Subsystem::Cache,
-                Kind::Command(CommandFault::TooLong),
-            ));
-        }
-        let index = usize::from(self.table_of[database]);
-        let hash = self.hash(key);
-        let found = match self.find_in(index, hash, key) {
-            Some(found) if self.remove_expired(index, found) => None,
-            found => found,
-        };
-        // Not before an expired entry is gone: with the last one the index gives its pages back.
-        if let Expiry::AtMs(_) = expiry {
-            self.expiries.reserve(&mut self.budget)?;
-        }
-        let Some(found) = found else {
-            return Ok((self.make(index, hash, key, bytes, expiry)?, true));
-        };
-        let slot_bytes = self.arena.slot(found.handle).len();
-        let mut handle = found.handle;
-        if slot_bytes != size_classes::slot_bytes_for(bytes) {
-            handle = self.arena.allocate(bytes, &mut self.budget)?;
-            let prefix = entry_bytes(key.len(), kept);
-            self.arena.copy((found.handle, 0), (handle, 0), prefix);
-            self.rename_entry(index, found, handle);
-            self.arena.free(found.handle, &mut self.budget);
-        }
-        self.touch(handle);
-        self.apply_expiry(handle, expiry);
-        Ok((handle, false))
-    }
-
-    /// Makes the entry of a new key.
-    #[inline]
-    fn make(
-        &mut self,
-        index: usize,
-        hash: u32,
-        key: &[u8],
-        bytes: usize,
-        expiry: Expiry,
-    ) -> Result<Handle> {
-        if self.tables[index].is_none() {
-            self.tables[index] = Some(Table::new(&mut self.budget)?);
-        }
-        let handle = self.arena.allocate(bytes, &mut self.budget)?;
-        let access = match self.policy.ranking {
-            Ranking::LeastFrequent => self.lfu_access(LFU_INITIAL),
-            _ => self.lru_now,
-        };
-        EntryMut::at(&mut self.arena, handle).init(index, key, access);
-        let table = self.tables[index].as_mut().expect("made above");
-        if let Err(error) = table.insert(Link { hash, handle }, &mut self.budget) {
-            self.arena.free(handle, &mut self.budget);
-            return Err(error);
-        }
-        self.live_keys += 1;
-        self.apply_expiry(handle, expiry);
-        Ok(handle)
-    }
-
     /// Makes link and expiry of an entry name the slot it was copied to.
     fn rename_entry(&mut self, index: usize, found: Found, handle: Handle) {
         let link = Link {
             hash: found.hash,
             handle,
         };
-        self.tables[index]
-            .as_mut()
-            .expect("it has a link")
-            .replace(found.place, link);
+        self.tables[index].replace(found.place, link);
         if let Some(position) = Entry::at(&self.arena, handle).expiry_position() {
             self.expiries.rename(position, handle);
         }
@@ -532,11 +407,24 @@ impl Store {
 
     /// Removes the entry that `found` names.
     fn remove_found(&mut self, index: usize, found: Found) {
+        self.record.prepare(None, None);
+        self.record.change(Some(found.handle));
+        self.take_out_found(index, found);
+        self.record.end();
+    }
+
+    /// Removes the entry that `found` names, as part of an operation.
+    fn take_out_found(&mut self, index: usize, found: Found) {
         self.apply_expiry(found.handle, Expiry::Never);
-        let table = self.tables[index].as_mut().expect("it has a link");
-        table.remove(found.place, &mut self.budget);
+        self.tables[index].remove(found.place, &mut self.budget);
         self.live_keys -= 1;
         self.arena.free(found.handle, &mut self.budget);
+    }
+
+    /// Removes an entry, as part of an operation.
+    fn take_out(&mut self, handle: Handle) {
+        let (index, found) = self.locate(handle);
+        self.take_out_found(index, found);
     }
 
     /// Finds the link of an entry.
@@ -544,7 +432,7 @@ impl Store {
         let entry = Entry::at(&self.arena, handle);
         let (index, hash) = (entry.table(), self.hash(entry.key()));
         let has_expiry = entry.expiry_position().is_some();
-        let table = self.tables[index].as_ref().expect("an entry is in a table");
+        let table = &self.tables[index];
         let named = "an entry is named by one link";
         let (mut place, mut other) = table.first(hash).expect(named);
         while other != handle {

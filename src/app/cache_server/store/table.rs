@@ -11,6 +11,7 @@
 //! A table that cannot grow for want of memory stays as it is, with longer chains, and tries again.
 
 use super::arena::Handle;
+use super::blocks::Held;
 use super::buckets::{
     BUCKETS_PER_OVERFLOW_PAGE, BUCKETS_PER_PAGE, Bucket, EMPTY, LINKS, OVERFLOW_PAGE_ORDER,
     PAGE_ORDER, Pages,
@@ -76,23 +77,36 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// An empty table of one page.
-    ///
-    /// # Errors
-    /// `OutOfMemory` if there is no page.
-    pub(super) fn new(budget: &mut Budget) -> Result<Self> {
-        let mut pages = Pages::default();
-        pages.add(PAGE_ORDER, budget)?;
-        Ok(Self {
-            pages,
-            overflow: Pages::default(),
+    /// A table without a page, which holds nothing.
+    pub(super) const fn new() -> Self {
+        Self {
+            pages: Pages::new(),
+            overflow: Pages::new(),
             overflow_free: 0,
             overflow_used: 0,
             bucket_count: BUCKETS_PER_PAGE,
             level: BUCKETS_PER_PAGE.ilog2(),
             deep_mask: deep_mask(BUCKETS_PER_PAGE.ilog2()),
             len: 0,
-        })
+        }
+    }
+
+    /// True once it has a page.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.pages.blocks.len() > 0
+    }
+
+    /// Gives it its first page, before the first insert.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if there is no page.
+    #[inline]
+    pub(super) fn open(&mut self, budget: &mut Budget) -> Result<()> {
+        if self.is_open() {
+            return Ok(());
+        }
+        self.pages.add(PAGE_ORDER, budget)
     }
 
     /// Keys held.
@@ -111,7 +125,7 @@ impl Table {
     #[inline(always)]
     pub(super) fn first(&self, hash: u32) -> Option<(Place, Handle)> {
         let number = self.home(hash);
-        let bucket = self.pages.bucket::<BUCKETS_PER_PAGE>(number as usize);
+        let bucket = self.pages.find::<BUCKETS_PER_PAGE>(number as usize)?;
         for (at, word) in bucket[..LINKS].iter().enumerate() {
             let word = u64::from_le_bytes(*word);
             if (word >> 32) as u32 == hash
@@ -225,6 +239,9 @@ impl Table {
     /// the scan goes through the intervals in order. Splitting cuts an interval in two and merging joins
     /// two, so whatever is there throughout the scan is seen at least once.
     pub(super) fn scan(&self, cursor: u32, mut see: impl FnMut(Link)) -> u32 {
+        if !self.is_open() {
+            return 0;
+        }
         let number = self.home(cursor);
         self.links(number).for_each(&mut see);
         let is_deep = number >= 1 << self.level || (number as usize) < self.split_count();
@@ -237,13 +254,75 @@ impl Table {
 
     /// All links. Nothing may be added or removed meanwhile.
     pub(super) fn iter(&self) -> impl Iterator<Item = Link> {
-        (0..self.bucket_count as u32).flat_map(|number| self.links(number))
+        let buckets = if self.is_open() { self.bucket_count } else { 0 };
+        (0..buckets as u32).flat_map(|number| self.links(number))
     }
 
-    /// Gives all pages back.
-    pub(super) fn release(mut self, budget: &mut Budget) {
+    /// Gives all pages back: it holds nothing then.
+    pub(super) fn close(&mut self, budget: &mut Budget) {
         self.pages.give_all(budget);
         self.overflow.give_all(budget);
+        *self = Self::new();
+    }
+
+    /// Every place that may hold a block.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Held> {
+        let pages = [&self.pages.blocks, &self.overflow.blocks];
+        pages
+            .into_iter()
+            .flat_map(|blocks| blocks.iter().chain(blocks.chunks()))
+    }
+
+    /// After a cut: forgets all links, and is a table of as many buckets as before, all empty.
+    pub(super) fn forget_links(&mut self) {
+        self.pages.blocks.trim();
+        self.overflow.blocks.trim();
+        let room = self.pages.blocks.len() * BUCKETS_PER_PAGE;
+        let least = room.saturating_sub(BUCKETS_PER_PAGE);
+        self.bucket_count = self.bucket_count.clamp(least, room).max(BUCKETS_PER_PAGE);
+        self.set_level(self.bucket_count.ilog2());
+        for number in 0..room as u32 {
+            *self.bucket_mut(number) = EMPTY;
+        }
+        (self.len, self.overflow_free, self.overflow_used) = (0, 0, 0);
+        let overflow = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
+        for index in (0..overflow as u32).rev() {
+            self.push_free_overflow(index | OVERFLOW);
+        }
+    }
+
+    /// Adds a link again. The chains that were there are enough: they held these links.
+    ///
+    /// # Errors
+    /// As [`Table::insert`].
+    pub(super) fn relink(&mut self, link: Link, budget: &mut Budget) -> Result<()> {
+        self.insert_without_growing(link, budget)?;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// What does not agree in its shape, if anything.
+    pub(super) fn inconsistency(&self) -> Option<&'static str> {
+        let pages = self.pages.blocks.len();
+        if pages == 0 {
+            return (self.len > 0).then_some("a table without a page has keys");
+        }
+        let room = pages * BUCKETS_PER_PAGE;
+        let mut held = self.pages.blocks.iter().chain(self.overflow.blocks.iter());
+        if !held.all(Held::is_some)
+            || self.bucket_count > room
+            || self.bucket_count.ilog2() != self.level
+            || self.deep_mask != deep_mask(self.level)
+        {
+            return Some("a table's buckets are not those of its pages");
+        }
+        let total = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
+        let (mut free, mut index) = (0, self.overflow_free);
+        while index != 0 && free <= total {
+            free += 1;
+            index = u64::from_le_bytes(self.bucket((index - 1) | OVERFLOW)[0]) as u32;
+        }
+        (free + self.overflow_used as usize != total).then_some("overflow buckets are miscounted")
     }
 
     /// Links of a bucket and its overflow chain.
@@ -351,8 +430,7 @@ impl Table {
         let last = self.bucket_count as u32;
         self.spread(last, budget);
         if self.bucket_count <= (self.pages.blocks.len() - 1) * BUCKETS_PER_PAGE {
-            let page = self.pages.blocks.pop().expect("a table has a page");
-            budget.give(page);
+            self.pages.blocks.pop_block(budget);
         }
         self.release_unused_overflow(budget);
     }

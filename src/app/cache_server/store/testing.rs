@@ -1,4 +1,5 @@
-//! A frame source for host tests: blocks from the host's allocator, up to a limit.
+//! A frame source for host tests: blocks from the host's allocator, up to a limit. And a heap that counts
+//! what each thread asks of it.
 #![expect(
     unsafe_code,
     reason = "a frame source promises memory, and takes it from the host"
@@ -7,10 +8,48 @@
 use super::budget::out_of_memory;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
-use std::alloc::Layout;
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::boxed::Box;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::thread_local;
+
+thread_local! {
+    static HEAP_REQUESTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What this thread asked of the heap so far.
+pub(in crate::app) fn heap_requests() -> usize {
+    HEAP_REQUESTS.get()
+}
+
+/// Runs what the test's own means ask of the heap.
+fn uncounted<T>(run: impl FnOnce() -> T) -> T {
+    let before = HEAP_REQUESTS.get();
+    let value = run();
+    HEAP_REQUESTS.set(before);
+    value
+}
+
+struct CountingHeap;
+
+#[global_allocator]
+static HEAP: CountingHeap = CountingHeap;
+
+// SAFETY: the host's heap does the work.
+unsafe impl GlobalAlloc for CountingHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HEAP_REQUESTS.set(HEAP_REQUESTS.get() + 1);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
 
 struct HostFrames {
     frames: u64,
@@ -39,10 +78,10 @@ unsafe impl FrameSource for HostFrames {
         if order.frames() > free {
             return Err(out_of_memory(order.bytes()));
         }
-        // SAFETY: the layout's size is not 0.
-        let start = unsafe { std::alloc::alloc(layout(order)) };
+        // SAFETY: the layout's size is not 0. Past the counting heap: it is not asked for by the tested.
+        let start = unsafe { System.alloc(layout(order)) };
         let first = Pfn::containing(start as usize);
-        live.insert(first.0, order.get());
+        uncounted(|| live.insert(first.0, order.get()));
         Ok(first)
     }
 
@@ -56,7 +95,7 @@ unsafe impl FrameSource for HostFrames {
             return Err(Error::new(Subsystem::Memory, kind));
         }
         // SAFETY: `live` held it, so `allocate` got it from the host with this layout.
-        unsafe { std::alloc::dealloc(first.address() as *mut u8, layout(order)) };
+        unsafe { System.dealloc(first.address() as *mut u8, layout(order)) };
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The keyspace as a whole: values, limits, expiry, eviction and scans.
 
-use super::testing::host_frames;
+use super::testing::{heap_requests, host_frames};
 use super::*;
+use crate::error::{CommandFault, Kind, Result};
 use std::collections::HashMap;
 use std::format;
 use std::string::String;
@@ -83,14 +84,13 @@ fn it_holds_what_a_model_holds_under_random_writes_expiries_and_resizes() {
                     );
                 }
                 5 => {
-                    let len = random.below(500) as usize;
-                    let value = store
-                        .resize(database, key, len, Encoding::Raw)
-                        .expect("room")
-                        .to_vec();
+                    let offset = random.below(500) as usize;
+                    let patch = vec![step as u8; random.below(100) as usize];
+                    store.patch(database, key, offset, &patch).expect("room");
                     let entry = model.entry(slot).or_default();
-                    entry.0.resize(len, 0);
-                    assert_eq!(value, entry.0, "seed {seed} step {step}");
+                    let end = offset + patch.len();
+                    entry.0.resize(entry.0.len().max(end), 0);
+                    entry.0[offset..end].copy_from_slice(&patch);
                 }
                 6 => {
                     let at = now + u64::from(random.below(3000));
@@ -102,11 +102,18 @@ fn it_holds_what_a_model_holds_under_random_writes_expiries_and_resizes() {
                 }
                 7 => {
                     let to = format!("key:{}", random.below(400));
-                    let copied = store
-                        .copy((database, key), (1, to.as_bytes()))
-                        .expect("room");
+                    let is_renamed = random.below(2) == 0;
+                    let (from, to_key) = ((database, key), (1, to.as_bytes()));
+                    let done = if is_renamed {
+                        store.rename(from, to_key).expect("room")
+                    } else {
+                        store.copy(from, to_key).expect("room")
+                    };
                     let source = model.get(&slot).cloned();
-                    assert_eq!(copied, source.is_some(), "seed {seed} step {step}");
+                    assert_eq!(done, source.is_some(), "seed {seed} step {step}");
+                    if is_renamed {
+                        model.remove(&slot);
+                    }
                     if let Some(source) = source {
                         model.insert((1, to), source);
                     }
@@ -120,6 +127,7 @@ fn it_holds_what_a_model_holds_under_random_writes_expiries_and_resizes() {
                 }
             }
             if step % 1000 == 0 {
+                assert_eq!(store.inconsistency(), None, "seed {seed} step {step}");
                 while store.expire_due(10) {}
                 let expected = |database| model.keys().filter(|key| key.0 == database).count();
                 assert_eq!([store.len(0), store.len(1)], [expected(0), expected(1)]);
@@ -344,4 +352,56 @@ fn swapped_databases_keep_their_keys_and_expiries() {
         (store.len(0), store.len(3), store.next_expiry_ms()),
         (1, 0, None)
     );
+}
+
+#[test]
+fn nothing_of_the_keyspace_is_on_the_heap() {
+    let mut store = store_of(2 << 20, "allkeys-lru");
+    let mut random = Random::new(9);
+    let value = [7; 20_000];
+    let before = heap_requests();
+    let mut key = *b"key:0000";
+    for step in 0..60_000_u64 {
+        store.set_time(1_000_000 + step);
+        let id = random.below(9000) as u16;
+        key[4..6].copy_from_slice(&id.to_le_bytes());
+        let database = random.below(3) as usize;
+        let len = if step % 90 == 0 { 20_000 } else { 300 };
+        let value = &value[..random.below(len) as usize];
+        let done = match random.below(12) {
+            0..6 => store.set(
+                database,
+                &key,
+                value,
+                Encoding::Raw,
+                Expiry::AtMs(1_020_000 + step),
+            ),
+            6 => store.patch(database, &key, 50, &value[..value.len().min(100)]),
+            7 => store.copy((database, &key), (0, b"copy")).map(drop),
+            8 => store.rename((database, &key), (1, b"renamed")).map(drop),
+            9 => store.set_expiry(database, &key, Expiry::Never).map(drop),
+            10 => {
+                store.remove(database, &key);
+                Ok(())
+            }
+            _ => {
+                store.get(database, &key, Touch::Use);
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            assert!(store.make_room(value.len()));
+        }
+        if step % 25_000 == 0 {
+            store.expire_due(1000);
+            store.flush(2);
+            store.swap(0, 2);
+        }
+    }
+    assert!(store.events().evicted > 0, "{:?}", store.sizes());
+    assert!(store.total_len() > 500, "{}", store.total_len());
+    store.recover();
+    store.flush_all();
+    assert_eq!(heap_requests() - before, 0);
+    assert_eq!(store.sizes().used_bytes, 0);
 }

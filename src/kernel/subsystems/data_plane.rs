@@ -1,0 +1,184 @@
+//! The data plane: network, protocol and store operations, run to completion on one CPU, as the fiber that ranks
+//! highest there but for the supervisor's.
+//!
+//! Each incarnation finds its device anew, which resets it, and takes what outlives it from the application. Its
+//! requests use no message; only what HTTP and the diagnosis want does.
+
+#![allow(
+    unsafe_code,
+    reason = "each incarnation is the kernel's word that the one before is dead"
+)]
+
+use super::diagnosis::WorkDone;
+use crate::app::{Application, Environment, Incarnation};
+use crate::arch::aarch64::cpu;
+use crate::bus::{Mailbox, Port, Profile};
+use crate::error::Result;
+use crate::kernel::devices::{NetworkDevice, NetworkFinder};
+use crate::kernel::scheduler::{FiberId, Fibers, Locked};
+use crate::kernel::supervision::{Body, Ward};
+use crate::kernel::system::System;
+use crate::net::config::StackConfig;
+use crate::net::counters::NetworkCounters;
+use crate::net::http::Relay;
+use crate::net::http::relay::{Parcels, Wires};
+use crate::net::stack::{Activity, Secrets, Stack};
+use crate::platform::clock::CounterClock;
+use crate::platform::console::print;
+use crate::platform::entropy::{Entropy, KeyedCounter};
+use crate::platform::network_device::{NetworkDevice as _, Receiver};
+use crate::platform::time::{Clock, Duration, Instant};
+use crate::platform::virtio::network::VirtioNetwork;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What it is.
+pub(in crate::kernel) const PROFILE: Profile = Profile {
+    name: super::DATA_PLANE.name,
+    version: env!("CARGO_PKG_VERSION"),
+    dependencies: &[],
+    capabilities: &["network", "keyspace"],
+    topics: &[],
+};
+
+/// What every incarnation is made from.
+pub(in crate::kernel) struct DataPlaneBody {
+    pub(in crate::kernel) fibers: Fibers,
+    pub(in crate::kernel) clock: &'static CounterClock,
+    pub(in crate::kernel) system: Arc<System>,
+    pub(in crate::kernel) device: NetworkFinder,
+    pub(in crate::kernel) application: &'static dyn Application,
+    pub(in crate::kernel) environment: Environment,
+    pub(in crate::kernel) network: StackConfig,
+    pub(in crate::kernel) counters: Arc<NetworkCounters>,
+    pub(in crate::kernel) entropy: &'static Locked<KeyedCounter>,
+    pub(in crate::kernel) http_port: u16,
+    pub(in crate::kernel) http: FiberId,
+    pub(in crate::kernel) wires: Wires,
+    pub(in crate::kernel) parcels: Parcels,
+    pub(in crate::kernel) diagnosis: Arc<Mailbox<WorkDone>>,
+    pub(in crate::kernel) sample_interval: Duration,
+    /// True once clients can connect.
+    pub(in crate::kernel) is_ready: &'static AtomicBool,
+}
+
+/// One incarnation.
+struct DataPlane {
+    stack: Stack<NetworkDevice>,
+    body: &'static DataPlaneBody,
+    ward: &'static Ward,
+    port: Arc<Port>,
+    /// When the diagnosis is told of work again, at the earliest.
+    tells_at: Instant,
+}
+
+impl Body for DataPlaneBody {
+    fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
+        let device = VirtioNetwork::new(self.device.find()?.transport)?;
+        // SAFETY: the supervisor starts this incarnation when the one before is dead and cleared away; its number
+        // was never used before.
+        let incarnation = unsafe { Incarnation::new(1 + ward.port.incarnation()) };
+        let mut services = self.application.serve(self.environment, &incarnation)?;
+        services.try_reserve(1)?;
+        let relay = Relay::new(&self.wires, self.parcels, self.http_port);
+        services.push(Box::new(relay));
+        let secrets = {
+            let mut entropy = self.entropy.lock();
+            Secrets {
+                sequence_key: [entropy.next(), entropy.next()],
+                hash_seed: entropy.next(),
+                interface_seed: entropy.next(),
+            }
+        };
+        let stack = Stack::new(
+            device,
+            self.network.clone(),
+            services,
+            secrets,
+            self.counters.clone(),
+            self.clock.now(),
+        )?;
+        if !self.is_ready.load(Relaxed) {
+            self.system.stage_done("network");
+        }
+        let data_plane = DataPlane {
+            stack,
+            body: self,
+            ward,
+            port: ward.port.clone(),
+            tells_at: Instant::ZERO,
+        };
+        data_plane.run()
+    }
+
+    fn quiet(&self) {
+        // A transport that is dropped resets its device: from then on it writes to no memory.
+        match self.device.find() {
+            Ok(found) => drop(found),
+            Err(error) => log::error!("the network device cannot be reset: {error}"),
+        }
+        self.counters.forget_connections();
+    }
+
+    fn mourn(&self, _: &Port) {
+        // It looks at this subsystem's incarnation when it runs.
+        self.fibers.wake(self.http);
+    }
+}
+
+impl DataPlane {
+    /// Serves for good.
+    fn run(mut self) -> ! {
+        loop {
+            self.ward.obey();
+            let now = self.body.clock.now();
+            let activity = self.stack.poll(now);
+            if self.stack.is_configured() {
+                self.tell_ready();
+            }
+            // Only work brings about a sample: an idle image sleeps.
+            if activity != Activity::Idle && now >= self.tells_at {
+                self.tells_at = now + self.body.sample_interval;
+                // A full mailbox drops the oldest, which says the same.
+                let _ = self.body.diagnosis.send(&self.port, WorkDone);
+            }
+            if activity == Activity::More {
+                self.body.fibers.beat();
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    #[inline]
+    fn tell_ready(&mut self) {
+        if !self.ward.was_up() {
+            self.come_up();
+        }
+    }
+
+    #[cold]
+    fn come_up(&mut self) {
+        self.ward.is_up();
+        if !self.body.is_ready.swap(true, Relaxed) {
+            self.body.system.stage_done("ready");
+            print(format_args!("nos: ready\n"));
+        }
+    }
+
+    /// Sleeps until a frame, another interrupt or the stack's deadline; not at all if a frame is there.
+    fn sleep(&mut self) {
+        let deadline = self.stack.deadline();
+        // A frame that comes from here on ends the sleep: masked, its interrupt is served there and not taken.
+        cpu::mask_interrupts();
+        let (receiver, _) = self.stack.device_mut().split();
+        if receiver.await_interrupt() {
+            self.body.fibers.park(deadline);
+        } else {
+            cpu::unmask_interrupts();
+            self.body.fibers.beat();
+        }
+    }
+}

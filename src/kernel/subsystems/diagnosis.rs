@@ -1,0 +1,115 @@
+//! The diagnosis subsystem: it looks at the image when the data plane says that work was done, and an idle image
+//! sleeps.
+
+use crate::bus::subsystem::{Controls, launch};
+use crate::bus::{Envelope, Executor, Health, Mailbox, Message, NEVER, Port, Profile, Subsystem};
+use crate::diagnosis::{FaultDetection, MemorySample};
+use crate::error::Result;
+use crate::kernel::scheduler::{Fibers, Locked};
+use crate::kernel::supervision::{Body, Ward};
+use crate::kernel::this_cpu::ThisCpu;
+use crate::memory::MemoryManager;
+use crate::memory::frames::{FrameSource, PAGE_SIZE};
+use crate::platform::time::Clock;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+
+/// Its tasks: the one that hands it messages, and one to spare.
+const TASKS: usize = 2;
+
+/// What it is.
+pub(in crate::kernel) const PROFILE: Profile = Profile {
+    name: super::DIAGNOSIS.name,
+    version: env!("CARGO_PKG_VERSION"),
+    dependencies: &[super::DATA_PLANE.name],
+    capabilities: &["diagnosis"],
+    topics: &[],
+};
+
+/// What the data plane tells it: work was done. Sent at most once a sampling interval; a full mailbox drops the
+/// oldest, which says the same.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct WorkDone;
+
+impl Message for WorkDone {}
+
+/// What every incarnation is made from.
+pub(in crate::kernel) struct DiagnosisBody {
+    pub(in crate::kernel) fibers: Fibers,
+    pub(in crate::kernel) clock: &'static dyn Clock,
+    pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
+    pub(in crate::kernel) detection: &'static Locked<FaultDetection>,
+    pub(in crate::kernel) mailbox: Arc<Mailbox<WorkDone>>,
+    pub(in crate::kernel) controls: Arc<Controls>,
+}
+
+/// One incarnation.
+struct Diagnosis(&'static DiagnosisBody);
+
+/// What the detectors look at, now.
+pub(in crate::kernel) fn sample(memory: &MemoryManager<ThisCpu>) -> MemorySample {
+    let (hits, misses) = memory.page_cache_requests();
+    MemorySample {
+        hits,
+        misses,
+        free_bytes: memory.free_frames() * PAGE_SIZE as u64,
+        total_bytes: memory.total_frames() * PAGE_SIZE as u64,
+    }
+}
+
+impl Subsystem for Diagnosis {
+    type Message = WorkDone;
+
+    fn profile(&self) -> Profile {
+        PROFILE
+    }
+
+    fn start(&mut self, _: &mut Executor) -> Result<()> {
+        Ok(())
+    }
+
+    fn handle(&mut self, _: Envelope<WorkDone>) -> Result<()> {
+        let now = self.0.clock.now();
+        let sample = sample(self.0.memory);
+        let mut detection = self.0.detection.lock();
+        if detection.due(now) {
+            detection.observe(&sample, now);
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+
+    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Body for DiagnosisBody {
+    fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
+        let mut executor = Executor::new(ward.port.clone(), TASKS)?;
+        let (mailbox, controls) = (self.mailbox.clone(), self.controls.clone());
+        launch(Diagnosis(self), &mut executor, mailbox, controls)?;
+        ward.is_up();
+        loop {
+            ward.obey();
+            let deadline = executor.run(self.clock);
+            self.fibers
+                .park(Some(deadline).filter(|&deadline| deadline != NEVER));
+        }
+    }
+
+    fn mourn(&self, supervisor: &Port) {
+        self.controls.server_died(supervisor);
+    }
+}

@@ -1,0 +1,55 @@
+//! The HTTP subsystem: it serves the pages of port 9100 over messages from the data plane.
+
+use crate::app::Application;
+use crate::bus::{Port, Profile};
+use crate::error::Result;
+use crate::kernel::pages::PageMaker;
+use crate::kernel::scheduler::{FiberId, Fibers};
+use crate::kernel::supervision::{Body, Ward};
+use crate::net::http::relay::{Parcels, Wires};
+use crate::net::http::{AdminToken, Host, HttpServer, Limits};
+use crate::platform::time::Clock;
+use core::convert::Infallible;
+
+/// What it is.
+pub(in crate::kernel) const PROFILE: Profile = Profile {
+    name: super::HTTP.name,
+    version: env!("CARGO_PKG_VERSION"),
+    dependencies: &[super::DATA_PLANE.name],
+    capabilities: &["pages"],
+    topics: &[],
+};
+
+/// What every incarnation is made from.
+pub(in crate::kernel) struct HttpBody {
+    pub(in crate::kernel) fibers: Fibers,
+    pub(in crate::kernel) clock: &'static dyn Clock,
+    pub(in crate::kernel) application: &'static dyn Application,
+    pub(in crate::kernel) pages: PageMaker,
+    pub(in crate::kernel) port: u16,
+    pub(in crate::kernel) admin_token: AdminToken,
+    pub(in crate::kernel) data_plane: FiberId,
+    pub(in crate::kernel) wires: Wires,
+    pub(in crate::kernel) parcels: Parcels,
+}
+
+impl Body for HttpBody {
+    fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
+        let routes = self.pages.routes(self.application.parts()?.pages)?;
+        let counters = self.pages.counters.clone();
+        let server = HttpServer::new(self.clock, self.port, Limits::DEFAULT, routes, counters)?
+            .with_admin_token(self.admin_token.clone());
+        let mut host = Host::new(&self.wires, self.parcels, server);
+        ward.is_up();
+        loop {
+            ward.obey();
+            let deadline = host.run(self.clock.now());
+            self.fibers.park(deadline);
+        }
+    }
+
+    fn mourn(&self, _: &Port) {
+        // It looks at this subsystem's incarnation when it runs.
+        self.fibers.wake(self.data_plane);
+    }
+}

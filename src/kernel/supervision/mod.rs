@@ -1,0 +1,365 @@
+//! The supervisor: what dies is reported, cleared away and started again, on a fiber of its own.
+//!
+//! Each subsystem is a [`Ward`]: its fiber, its port on the bus, its account, and its [`Body`], which the fiber runs
+//! from the start in each incarnation. Wards and bodies are made once by the composition root and outlive every
+//! incarnation; all that a body makes while it runs is charged to its owner and goes with it.
+//!
+//! After a death, in this order: the report (`report`); the registry's row; the body quiets what goes on without the
+//! fiber (a device); broken locks; the port's incarnation ends; whoever talks to it is told; the memory charged to
+//! it is taken back. Then the policy ([`crate::bus::supervisor`]) says who is stopped and started. What cannot be
+//! trusted any more, or dies too often, is the machine's: it starts again, warm, and says why.
+//!
+//! The supervisor's own death is a crash of the image (`nos.on-panic=`).
+#![allow(
+    unsafe_code,
+    reason = "what a dead subsystem held is taken back; fibers are given the address of their ward"
+)]
+
+mod report;
+pub(in crate::kernel) mod status;
+
+use super::crash;
+use super::scheduler::{self, FiberId, Fibers, Locked, Obituary, State as FiberState, Verdict};
+use super::this_cpu::ThisCpu;
+use crate::bus::registry::{Cause, Registry, State};
+use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
+use crate::bus::{Port, Profile};
+use crate::error::Result;
+use crate::memory::accounts::Owner;
+use crate::memory::heap::KernelHeap;
+use crate::memory::{MemoryManager, reclaim};
+use crate::platform::time::{Clock, Duration};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use report::LastFault;
+
+/// Restarts that one group of subsystems bears: OTP's default is one in five seconds, for trees of thousands of
+/// processes. Here a group is the whole of what a user sees, and a restart takes milliseconds.
+const GROUP_INTENSITY: Intensity = Intensity {
+    restarts: 20,
+    period: Duration::from_secs(5),
+};
+/// Groups that gave up, before the machine starts again.
+const ROOT_INTENSITY: Intensity = Intensity {
+    restarts: 2,
+    period: Duration::from_secs(300),
+};
+/// Actions after one death: a stop and a start for each of eight subsystems, and a reboot.
+const ACTIONS_MAX: usize = 17;
+
+/// What a subsystem does, and what has to be done about it when it died.
+pub(super) trait Body: Sync {
+    /// Runs one incarnation on the subsystem's fiber; `ward` is told when it is up.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting: that counts as a death.
+    fn run(&'static self, ward: &'static Ward) -> Result<Infallible>;
+
+    /// Quiets what goes on without the dead fiber, before its memory is taken back. On the supervisor's fiber.
+    fn quiet(&self) {}
+
+    /// Tells whoever talked to the dead incarnation. On the supervisor's fiber.
+    fn mourn(&self, _supervisor: &Port) {}
+}
+
+/// One subsystem, as the supervisor knows it.
+pub(super) struct Ward {
+    pub(super) profile: Profile,
+    pub(super) fiber: FiberId,
+    pub(super) port: Arc<Port>,
+    pub(super) owner: Owner,
+    body: &'static dyn Body,
+    registry: &'static Registry,
+    is_up: AtomicBool,
+    /// It was told to stop: its death is not news to the policy.
+    is_stopped: AtomicBool,
+    last_fault: Locked<LastFault>,
+    /// How it is to die, by a test's wish; 0 for not.
+    #[cfg(feature = "kill-switch")]
+    doom: core::sync::atomic::AtomicU8,
+}
+
+/// Which group of the tree a subsystem belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// What clients are served by.
+    Serving,
+    /// What watches and tells.
+    Watching,
+}
+
+/// All wards and the policy. Lives for ever.
+pub(super) struct Supervision {
+    fibers: Fibers,
+    memory: &'static MemoryManager<ThisCpu>,
+    heap: &'static KernelHeap<ThisCpu>,
+    clock: &'static dyn Clock,
+    registry: &'static Registry,
+    port: Arc<Port>,
+    wards: Vec<(&'static Ward, NodeId)>,
+    policy: Supervisor,
+    groups: [NodeId; 2],
+}
+
+impl Ward {
+    /// A subsystem that does not run yet.
+    pub(super) fn new(
+        profile: Profile,
+        fiber: FiberId,
+        port: Arc<Port>,
+        body: &'static dyn Body,
+        registry: &'static Registry,
+    ) -> &'static Self {
+        Box::leak(Box::new(Self {
+            owner: port.owner(),
+            profile,
+            fiber,
+            port,
+            body,
+            registry,
+            is_up: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+            last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
+            #[cfg(feature = "kill-switch")]
+            doom: core::sync::atomic::AtomicU8::new(0),
+        }))
+    }
+
+    /// Dies, if a test wants it to. Each turn of a subsystem begins with it; without the feature it is nothing.
+    #[inline(always)]
+    pub(super) fn obey(&self) {
+        #[cfg(feature = "kill-switch")]
+        super::kill_switch::run(self.doom.swap(0, Relaxed));
+    }
+
+    /// Has it die by those means in its next turn.
+    #[cfg(feature = "kill-switch")]
+    pub(super) fn kill(&self, means: u8) {
+        self.doom.store(means, Relaxed);
+    }
+
+    /// Whether this incarnation said that it does its work.
+    #[inline]
+    pub(super) fn was_up(&self) -> bool {
+        self.is_up.load(Relaxed)
+    }
+
+    /// Notes that this incarnation does its work from now on. From the subsystem's own fiber.
+    pub(super) fn is_up(&self) {
+        let was_up = self.is_up.swap(true, Relaxed);
+        if was_up {
+            return;
+        }
+        // Whoever watches the registry and has no room for the news finds the state there.
+        let _ = self
+            .registry
+            .set_state(&self.port, self.profile.name, State::Running);
+        if let Some(row) = self.registry.find(self.profile.name) {
+            row.status().set_healthy(true);
+            if self.port.incarnation() > 0 {
+                row.status().count_restart(true);
+            }
+        }
+    }
+}
+
+/// Where a ward's fiber begins.
+fn enter(argument: usize) {
+    // SAFETY: `start` passes the address of a ward, and wards live for ever.
+    let ward = unsafe { &*(argument as *const Ward) };
+    match ward.body.run(ward) {
+        Ok(never) => match never {},
+        Err(error) => panic!("{} cannot start: {error}", ward.profile.name),
+    }
+}
+
+impl Supervision {
+    /// A supervisor of nothing yet. `port` is its own.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn new(
+        fibers: Fibers,
+        memory: &'static MemoryManager<ThisCpu>,
+        heap: &'static KernelHeap<ThisCpu>,
+        clock: &'static dyn Clock,
+        registry: &'static Registry,
+        port: Arc<Port>,
+    ) -> Result<Self> {
+        let mut policy = Supervisor::new(Strategy::OneForAll, ROOT_INTENSITY)?;
+        let mut group =
+            |name| policy.supervisor(Supervisor::ROOT, name, Strategy::OneForOne, GROUP_INTENSITY);
+        let groups = [group("serving")?, group("watching")?];
+        Ok(Self {
+            fibers,
+            memory,
+            heap,
+            clock,
+            registry,
+            port,
+            wards: Vec::new(),
+            policy,
+            groups,
+        })
+    }
+
+    /// Takes a ward, which is started after those taken before.
+    ///
+    /// # Errors
+    /// `Duplicate` if the name is taken; `OutOfMemory`.
+    pub(super) fn add(&mut self, ward: &'static Ward, group: Group) -> Result<()> {
+        let node = self
+            .policy
+            .worker(self.groups[group as usize], ward.profile.name)?;
+        self.wards.try_reserve(1)?;
+        self.wards.push((ward, node));
+        Ok(())
+    }
+
+    /// The wards, in the order of their start.
+    pub(super) fn wards(&self) -> impl Iterator<Item = &'static Ward> + '_ {
+        self.wards.iter().map(|&(ward, _)| ward)
+    }
+
+    /// Starts all wards, and becomes the fiber `own`, to which deaths are told.
+    ///
+    /// # Errors
+    /// Those of [`Fibers::restart`].
+    pub(super) fn begin(self, own: FiberId) -> Result<()> {
+        let fibers = self.fibers;
+        let own_address = Box::into_raw(Box::new(self)) as usize;
+        fibers.on_death(own);
+        fibers.restart(own, supervise, own_address)
+    }
+
+    fn run(&mut self) -> ! {
+        let first: heapless::Vec<Action, ACTIONS_MAX> =
+            self.policy.start_all().iter().copied().collect();
+        self.carry_out(&first);
+        loop {
+            while let Some(at) = self.next_dead() {
+                self.attend(at);
+            }
+            self.fibers.park(None);
+        }
+    }
+
+    /// A ward that is dead though it was not told to stop.
+    fn next_dead(&self) -> Option<usize> {
+        let is_dead = |(ward, _): &(&Ward, _)| {
+            self.fibers.state(ward.fiber) == FiberState::Dead && !ward.is_stopped.load(Relaxed)
+        };
+        self.wards.iter().position(is_dead)
+    }
+
+    fn attend(&mut self, at: usize) {
+        let (ward, node) = self.wards[at];
+        self.clear_away(ward);
+        let now = self.clock.now();
+        let actions: heapless::Vec<Action, ACTIONS_MAX> =
+            self.policy.died(node, now).iter().copied().collect();
+        self.carry_out(&actions);
+    }
+
+    fn carry_out(&mut self, actions: &[Action]) {
+        for action in actions {
+            match *action {
+                Action::Start(name) => self.start(self.ward(name)),
+                Action::Stop(name) => self.stop(self.ward(name)),
+                Action::WarmReboot => crash::warm_reboot(format_args!("subsystems died too often")),
+            }
+        }
+    }
+
+    fn ward(&self, name: &str) -> &'static Ward {
+        let found = self.wards().find(|ward| ward.profile.name == name);
+        found.expect("the policy knows wards only")
+    }
+
+    fn start(&self, ward: &'static Ward) {
+        ward.is_stopped.store(false, Relaxed);
+        ward.is_up.store(false, Relaxed);
+        let name = ward.profile.name;
+        // As in `Ward::is_up`.
+        let _ = self.registry.set_state(&self.port, name, State::Starting);
+        let argument = (&raw const *ward) as usize;
+        self.fibers
+            .restart(ward.fiber, enter, argument)
+            .expect("a ward that is started is dead, or new");
+    }
+
+    fn stop(&self, ward: &'static Ward) {
+        ward.is_stopped.store(true, Relaxed);
+        while self.fibers.state(ward.fiber) == FiberState::Alive {
+            self.fibers.stop(ward.fiber);
+            if self.fibers.state(ward.fiber) == FiberState::Alive {
+                // Its CPU buries it and wakes this fiber.
+                self.fibers.park(None);
+            }
+        }
+        if self.fibers.state(ward.fiber) == FiberState::Dead {
+            self.clear_away(ward);
+        }
+        let name = ward.profile.name;
+        // As in `Ward::is_up`.
+        let _ = self.registry.set_state(&self.port, name, State::Stopped);
+    }
+
+    /// Reports a death and takes back what the dead one held.
+    fn clear_away(&self, ward: &'static Ward) {
+        let Some(obituary) = self.fibers.take_obituary(ward.fiber) else {
+            return;
+        };
+        let (name, cause) = (ward.profile.name, cause_of(&obituary));
+        let is_first = obituary.cause != scheduler::Cause::Stopped;
+        if is_first {
+            report::print_report(name, &obituary);
+            ward.last_fault.lock().note(&obituary);
+        }
+        if let Some(row) = self.registry.find(name)
+            && !ward.is_up.load(Relaxed)
+            && self.port_was_restarted(ward)
+        {
+            row.status().count_restart(false);
+        }
+        // As in `Ward::is_up`.
+        let _ = self.registry.set_dead(&self.port, name, cause, obituary.at);
+        ward.body.quiet();
+        let locks = obituary.break_locks();
+        ward.port.end_incarnation();
+        ward.body.mourn(&self.port);
+        // SAFETY: the fiber is dead, nothing else runs for this owner, its devices were quieted, and what others
+        // use of it was made by the composition root or was charged to them when it was handed over.
+        let reclaimed = unsafe { reclaim(self.heap, self.memory, ward.owner) };
+        let is_lost = locks.max(reclaimed.verdict) == Verdict::Lost;
+        if is_lost {
+            crash::warm_reboot(format_args!(
+                "{name} died in a section that cannot be mended"
+            ));
+        }
+    }
+
+    fn port_was_restarted(&self, ward: &Ward) -> bool {
+        ward.port.incarnation() > 0
+    }
+}
+
+/// What the supervisor's fiber runs.
+fn supervise(argument: usize) {
+    // SAFETY: `begin` leaked a `Supervision` from a box, for this one start of the fiber, which is never restarted.
+    unsafe { &mut *(argument as *mut Supervision) }.run()
+}
+
+/// The cause as the registry tells it.
+fn cause_of(obituary: &Obituary) -> Cause {
+    match obituary.cause {
+        scheduler::Cause::Panic | scheduler::Cause::Returned => Cause::Panic,
+        scheduler::Cause::StackOverflow => Cause::StackOverflow,
+        scheduler::Cause::Hang | scheduler::Cause::Stopped => Cause::Hang,
+        scheduler::Cause::Exception(_) if obituary.is_abort() => Cause::Abort,
+        scheduler::Cause::Exception(_) => Cause::Undefined,
+    }
+}

@@ -1,0 +1,101 @@
+//! The report of a death: on the console at once, and its first line kept for `GET /subsystems`.
+
+use crate::arch::aarch64::ImageLayout;
+use crate::arch::aarch64::exceptions::class_of;
+use crate::kernel::scheduler::{Cause, Obituary};
+use crate::platform::console::print;
+use crate::platform::time::Instant;
+use core::fmt::{self, Write};
+use heapless::String;
+
+/// Bytes of a reason: a panic's message and its place, cut to what fits.
+const REASON_BYTES: usize = 200;
+
+/// The last death of a subsystem, in words.
+#[derive(Clone, Debug)]
+pub(in crate::kernel) struct LastFault {
+    /// Why; empty if it never died.
+    pub(in crate::kernel) reason: String<REASON_BYTES>,
+    /// When.
+    pub(in crate::kernel) at: Instant,
+}
+
+impl LastFault {
+    /// It never died.
+    pub(super) const NONE: Self = Self {
+        reason: String::new(),
+        at: Instant::ZERO,
+    };
+
+    pub(super) fn note(&mut self, obituary: &Obituary) {
+        self.at = obituary.at;
+        self.reason.clear();
+        // What does not fit is cut.
+        let _ = write!(Cut(&mut self.reason), "{}", Reason(obituary));
+    }
+}
+
+struct Cut<'a>(&'a mut String<REASON_BYTES>);
+
+impl Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars()
+            .try_for_each(|character| self.0.push(character).map_err(|_| fmt::Error))
+    }
+}
+
+/// Why, in one line.
+struct Reason<'a>(&'a Obituary);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Obituary {
+            cause,
+            esr,
+            far,
+            message,
+            location,
+            ..
+        } = self.0;
+        match cause {
+            Cause::Panic => write!(f, "panicked at {location}: {message}"),
+            Cause::Exception(_) => write!(f, "{}, esr {esr:#x}, far {far:#x}", class_of(*esr)),
+            Cause::StackOverflow => write!(f, "its stack overflowed, far {far:#x}"),
+            Cause::Hang => f.write_str("it did not come back to its executor in time"),
+            Cause::Stopped => f.write_str("it was stopped"),
+            Cause::Returned => f.write_str("it ended by itself"),
+        }
+    }
+}
+
+/// Prints the whole report.
+pub(super) fn print_report(name: &str, obituary: &Obituary) {
+    print(format_args!(
+        "\nnos: subsystem {name} died (start {}): {}\n",
+        obituary.incarnation,
+        Reason(obituary)
+    ));
+    if let Some(registers) = &obituary.registers {
+        for (i, value) in registers.x.iter().enumerate() {
+            let end = if i % 4 == 3 { "\n" } else { "  " };
+            print(format_args!("  x{i:<2} {value:016x}{end}"));
+        }
+        print(format_args!(
+            "  sp  {:016x}\n  pc  {:016x}    spsr {:016x}\n",
+            registers.sp, registers.pc, registers.spsr
+        ));
+    }
+    print(format_args!("backtrace, innermost first:\n"));
+    let layout = ImageLayout::current();
+    let first = obituary
+        .registers
+        .as_ref()
+        .map(|registers| registers.pc as usize);
+    for address in first.into_iter().chain(obituary.backtrace.iter().copied()) {
+        // As the image's symbol table has it.
+        let linked = address
+            .wrapping_sub(layout.start)
+            .wrapping_add(layout.linked_at);
+        print(format_args!("  {address:#018x}  linked {linked:#x}\n"));
+    }
+}

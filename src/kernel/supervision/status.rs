@@ -1,0 +1,103 @@
+//! `GET /subsystems`: every subsystem as it stands now.
+//!
+//! ```json
+//! {"subsystems":[{"name":"http","version":"0.1.0","state":"running","up":1,"cpu":1,"incarnation":0,
+//!   "dependencies":["data-plane"],"restarts":{"recovered":0,"failed":0},
+//!   "stack":{"used_bytes":9312,"size_bytes":131072},
+//!   "memory":{"used_bytes":65536,"peak_bytes":98304,"quota_bytes":16777216,"refusals":0},
+//!   "mailboxes":[{"topic":"http","depth":0,"delivered":12,"dropped":0}],
+//!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …"}}]}
+//! ```
+//!
+//! Names only get added. A subsystem that never died has no `last_fault`.
+
+use super::Ward;
+use crate::bus::Reason;
+use crate::bus::registry::{Registry, Row};
+use crate::kernel::scheduler::Fibers;
+use crate::kernel::this_cpu::ThisCpu;
+use crate::memory::MemoryManager;
+use crate::metrics::{Json, Value};
+
+/// Writes the page.
+pub(in crate::kernel) fn write(
+    wards: &[&'static Ward],
+    registry: &Registry,
+    fibers: Fibers,
+    memory: &MemoryManager<ThisCpu>,
+    json: &mut Json<'_>,
+) {
+    json.object(|json| {
+        json.member("subsystems").array(|json| {
+            for &ward in wards {
+                if let Some(row) = registry.find(ward.profile.name) {
+                    json.object(|json| write_one(ward, row, fibers, memory, json));
+                }
+            }
+        });
+    });
+}
+
+fn write_one(
+    ward: &'static Ward,
+    row: &Row,
+    fibers: Fibers,
+    memory: &MemoryManager<ThisCpu>,
+    json: &mut Json<'_>,
+) {
+    let whole = |json: &mut Json<'_>, name: &str, number: u64| {
+        json.member(name).number(Value::Whole(number));
+    };
+    let status = row.status();
+    json.member("name").text(ward.profile.name);
+    json.member("version").text(ward.profile.version);
+    json.member("state").text(status.state().label());
+    whole(json, "up", status.is_up().into());
+    whole(json, "cpu", ward.fiber.cpu() as u64);
+    whole(json, "incarnation", ward.port.incarnation());
+    json.member("dependencies").array(|json| {
+        for dependency in ward.profile.dependencies {
+            json.text(dependency);
+        }
+    });
+    json.member("restarts").object(|json| {
+        let (recovered, failed) = status.restarts();
+        whole(json, "recovered", recovered);
+        whole(json, "failed", failed);
+    });
+    json.member("stack").object(|json| {
+        let (used, size) = fibers.stack_use(ward.fiber);
+        whole(json, "used_bytes", used as u64);
+        whole(json, "size_bytes", size as u64);
+    });
+    json.member("memory").object(|json| {
+        let usage = memory.usage(ward.owner);
+        whole(json, "used_bytes", usage.used_bytes);
+        whole(json, "peak_bytes", usage.peak_bytes);
+        if let Some(quota) = usage.quota_bytes {
+            whole(json, "quota_bytes", quota);
+        }
+        whole(json, "refusals", usage.refusals);
+    });
+    json.member("mailboxes").array(|json| {
+        for queue in row.queues() {
+            let tally = queue.tally();
+            json.object(|json| {
+                json.member("topic").text(queue.topic());
+                whole(json, "depth", tally.depth);
+                whole(json, "delivered", tally.delivered);
+                let dropped = Reason::ALL.iter().map(|&reason| tally.dropped(reason));
+                whole(json, "dropped", dropped.sum());
+            });
+        }
+    });
+    let fault = ward.last_fault.lock().clone();
+    if let Some(known) = status.fault() {
+        json.member("last_fault").object(|json| {
+            json.member("cause").text(known.cause.label());
+            json.member("seconds")
+                .number(Value::Nanos(fault.at.as_nanos()));
+            json.member("reason").text(&fault.reason);
+        });
+    }
+}

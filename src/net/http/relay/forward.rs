@@ -1,0 +1,131 @@
+//! The relay's sending half: bytes and news to HTTP, as far as its mailbox and the connection's share have room.
+
+use super::counters::RelayEvent;
+use super::message::{Piece, ToHttp};
+use super::network::Relay;
+use super::peer::Peer;
+use super::{RETRY_AFTER, UNSEEN_BYTES};
+use crate::net::service::ConnectionId;
+use crate::platform::time::Instant;
+
+impl Relay {
+    pub(super) fn has_room(&self) -> bool {
+        // Nobody else sends to HTTP, so what is free now is free when the message is sent.
+        let mailbox = &self.wires.to_http;
+        mailbox.depth() < mailbox.capacity()
+    }
+
+    /// Sends bytes, and what news there is; false if HTTP takes no messages any more.
+    pub(super) fn send(&mut self, id: ConnectionId, bytes: Piece) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let is_known = peer.known_in.replace(self.session).is_some();
+        peer.unseen += bytes.len();
+        self.unseen += bytes.len();
+        peer.owes_taken = false;
+        let message = ToHttp {
+            session: self.session,
+            connection: id,
+            opened: (!is_known).then_some(peer.address),
+            closed: self.gone.pop(),
+            taken: core::mem::take(&mut peer.taken),
+            bytes,
+        };
+        let sent = self.wires.to_http.send(&self.wires.network, message);
+        let is_queued = sent.is_queued();
+        if !is_queued {
+            self.end_known(RelayEvent::PeerDown);
+        }
+        is_queued
+    }
+
+    /// Passes on as much of `input` as HTTP may have; returns how much that was.
+    pub(super) fn forward(&mut self, id: ConnectionId, input: &[u8]) -> usize {
+        let mut passed = 0;
+        while let Some(peer) = self.peers.get_mut(id) {
+            let allowed = UNSEEN_BYTES - peer.unseen;
+            let rest = &input[passed..];
+            let rest = &rest[..rest.len().min(allowed)];
+            peer.holds_back = passed < input.len();
+            if rest.is_empty() && !peer.owes_taken {
+                break;
+            }
+            if !self.has_room() {
+                self.block(id);
+                break;
+            }
+            let bytes = Piece::first_of(rest, &self.parcels);
+            let len = bytes.len();
+            if !self.send(id, bytes) {
+                break;
+            }
+            passed += len;
+        }
+        passed
+    }
+
+    /// Lets a connection wait for room in HTTP's mailbox.
+    pub(super) fn block(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && !core::mem::replace(&mut peer.is_blocked, true)
+        {
+            if self.blocked.is_empty() {
+                self.retry_at = self.now + RETRY_AFTER;
+            }
+            self.blocked.push(id);
+        }
+    }
+
+    /// Gives those that wait for room a turn.
+    pub(super) fn unblock(&mut self) {
+        while let Some(id) = self.blocked.pop() {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.is_blocked = false;
+                self.again.push(id);
+            }
+        }
+    }
+
+    /// Tells HTTP of the connections that opened first, while `is_enough` does not hold for when that was; false if
+    /// there was no room.
+    pub(super) fn announce(&mut self, is_enough: impl Fn(Instant, usize) -> bool) -> bool {
+        while let Some(&(id, at)) = self.unannounced.front() {
+            let is_pending = |peer: &Peer| peer.known_in.is_none() && !peer.is_over;
+            if self.peers.get(id).is_some_and(is_pending) {
+                if is_enough(at, self.unannounced.len()) {
+                    return true;
+                }
+                if !self.has_room() {
+                    return false;
+                }
+                self.send(id, Piece::EMPTY);
+            }
+            self.unannounced.pop_front();
+        }
+        true
+    }
+
+    /// Tells HTTP of those that are gone, as far as there is room.
+    pub(super) fn tell_gone(&mut self) {
+        while self.has_room()
+            && let Some(id) = self.gone.pop()
+        {
+            let message = ToHttp {
+                session: self.session,
+                connection: id,
+                opened: None,
+                closed: Some(id),
+                taken: 0,
+                bytes: Piece::EMPTY,
+            };
+            let sent = self.wires.to_http.send(&self.wires.network, message);
+            if !sent.is_queued() {
+                self.gone.clear();
+                self.end_known(RelayEvent::PeerDown);
+            }
+        }
+        // What is left is tried again.
+        self.gone_since = self.now;
+    }
+}

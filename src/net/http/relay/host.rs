@@ -1,0 +1,240 @@
+//! HTTP's side: drives a service from messages as the stack's conversations would.
+//!
+//! Runs as HTTP's own subsystem. The service sees no difference: it is called with all that is not consumed, never
+//! while output of an earlier call waits, and told of the end of each connection once.
+
+use super::counters::RelayEvent;
+use super::message::{Parcels, Session, ToHttp};
+use super::table::Table;
+use super::talk::Talk;
+use super::{RETRY_AFTER, Wires};
+use crate::net::service::{ConnectionId, Next, Output, Service, Turn};
+use crate::platform::time::Instant;
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+
+/// Drives a service on HTTP's side.
+pub struct Host<S> {
+    pub(super) service: S,
+    pub(super) wires: Wires,
+    pub(super) parcels: Parcels,
+    pub(super) session: Session,
+    pub(super) talks: Table<Talk>,
+    pub(super) output: Output,
+    /// Connections that wait for room in the relay's mailbox; there is always room for all.
+    pub(super) stalled: Vec<ConnectionId>,
+}
+
+impl<S: Service> Host<S> {
+    /// A host of `service`, for the incarnation of HTTP that runs now.
+    pub fn new(wires: &Wires, parcels: Parcels, service: S) -> Self {
+        Self {
+            service,
+            wires: wires.clone(),
+            parcels,
+            session: wires.session(),
+            talks: Table::new(),
+            output: Output::new(),
+            stalled: Vec::new(),
+        }
+    }
+
+    /// Does what is to be done now. Call it when its bell has rung, and at the time it returns, if any.
+    pub fn run(&mut self, now: Instant) -> Option<Instant> {
+        if self.wires.session() != self.session {
+            self.network_died();
+        }
+        // Bounded, so that messages which keep coming do not look like a hang.
+        for _ in 0..self.wires.to_http.capacity() {
+            if self.is_full() {
+                break;
+            }
+            let Some(envelope) = self.wires.to_http.try_receive() else {
+                break;
+            };
+            self.accept(envelope.body, now);
+        }
+        self.retry_stalled(now);
+        if self.service.deadline().is_some_and(|at| at <= now) {
+            self.service.tick(now);
+        }
+        while let Some(id) = self.service.take_doomed() {
+            self.cut(id);
+        }
+        while let Some(id) = self.service.take_ready() {
+            self.call_again(id);
+            self.converse(id, &[], now);
+        }
+        let is_full = self.is_full();
+        let rest = (!is_full && self.wires.to_http.depth() > 0).then_some(now);
+        let retry = (is_full || !self.stalled.is_empty()).then_some(now + RETRY_AFTER);
+        let own = self.service.deadline();
+        [rest, retry, own].into_iter().flatten().min()
+    }
+
+    /// Forgets all connections. Seen to whenever the incarnation of the network's side has changed.
+    pub fn network_died(&mut self) {
+        self.session = self.wires.session();
+        let (service, counters) = (&mut self.service, &self.wires.counters);
+        self.talks.clear(|id, talk| {
+            if talk.ending.is_none() {
+                service.close(id);
+            }
+            counters.count(RelayEvent::NetworkDied);
+        });
+        self.stalled.clear();
+    }
+
+    /// The service.
+    pub fn service(&self) -> &S {
+        &self.service
+    }
+
+    fn accept(&mut self, message: ToHttp, now: Instant) {
+        if message.session != self.session {
+            self.wires.counters.count(RelayEvent::LateMessage);
+            return;
+        }
+        if let Some(id) = message.closed {
+            self.forget(id);
+        }
+        let id = message.connection;
+        if let Some(peer) = message.opened {
+            self.open(id, peer, now);
+        }
+        let Some(talk) = self.talks.get_mut(id) else {
+            if !message.bytes.is_empty() {
+                self.wires.counters.count(RelayEvent::LateMessage);
+            }
+            return;
+        };
+        talk.unreported += message.bytes.len() as u32;
+        if message.taken > 0 {
+            talk.under_way = talk.under_way.saturating_sub(usize::from(message.taken));
+            self.flush(id);
+        }
+        self.converse(id, &message.bytes, now);
+    }
+
+    fn open(&mut self, id: ConnectionId, peer: SocketAddrV4, now: Instant) {
+        // That one is gone, though its end was not told yet.
+        if let Some(earlier) = self.talks.occupant(id.slot) {
+            self.forget(earlier);
+        }
+        let more = self.talks.len() + 1;
+        let inserted = match self.stalled.try_reserve(more) {
+            Ok(()) => self.talks.insert(id, Talk::new()),
+            Err(error) => Err(error.into()),
+        };
+        if inserted.is_err() {
+            return self.turn_away(id);
+        }
+        self.output.clear();
+        let next = self.service.open(id, peer, now, &mut self.output);
+        self.put(id, next);
+    }
+
+    /// The connection is gone.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if let Some(talk) = self.talks.remove(id)
+            && talk.ending.is_none()
+        {
+            self.service.close(id);
+        }
+    }
+
+    /// Ends a connection that the service does not want any more; it may say a last word.
+    fn cut(&mut self, id: ConnectionId) {
+        let talk = self.talks.get_mut(id);
+        let Some(talk) = talk.filter(|talk| talk.ending.is_none()) else {
+            return;
+        };
+        talk.backlog = Vec::new();
+        self.output.clear();
+        self.service.farewell(id, &mut self.output);
+        self.put(id, Next::Close);
+    }
+
+    fn call_again(&mut self, id: ConnectionId) {
+        if let Some(talk) = self.talks.get_mut(id) {
+            talk.wake_at = 0;
+        }
+    }
+
+    /// Calls the service as often as there is something new for it, and sends what it writes.
+    fn converse(&mut self, id: ConnectionId, mut fresh: &[u8], now: Instant) {
+        while let Some(talk) = self.talks.get_mut(id) {
+            if talk.ending.is_some() {
+                return;
+            }
+            let has_backlog = !talk.backlog.is_empty();
+            if has_backlog || talk.held.len() + fresh.len() < talk.wake_at {
+                // What has come since is not dealt with before the next call.
+                talk.is_settled &= !has_backlog || fresh.is_empty();
+                break;
+            }
+            if !talk.held.is_empty() && !fresh.is_empty() {
+                if talk.hold(fresh).is_err() {
+                    return self.abort(id);
+                }
+                fresh = &[];
+            }
+            let is_held = !talk.held.is_empty();
+            let input = if is_held { &talk.held } else { fresh };
+            self.output.clear();
+            let progress = self.service.receive(Turn {
+                id,
+                now,
+                input,
+                output: &mut self.output,
+            });
+            let left = input.len() - progress.consumed;
+            if !is_held {
+                fresh = &fresh[progress.consumed..];
+            } else if left == 0 {
+                talk.held = Vec::new();
+            } else {
+                talk.held.drain(..progress.consumed);
+            }
+            talk.is_settled = !self.output.is_full();
+            talk.wake_at = match progress.next {
+                Next::Wait { .. } if self.output.is_full() => 0,
+                Next::Wait { until_bytes } => until_bytes.max(left + 1),
+                Next::Close | Next::Abort => usize::MAX,
+            };
+            self.put(id, progress.next);
+        }
+        let Some(talk) = self.talks.get_mut(id) else {
+            return;
+        };
+        if !fresh.is_empty() && talk.hold(fresh).is_err() {
+            return self.abort(id);
+        }
+        if talk.unreported > 0 && talk.backlog.is_empty() {
+            self.send(id, &[]);
+        }
+    }
+
+    /// There is no memory for the connection.
+    #[cold]
+    fn abort(&mut self, id: ConnectionId) {
+        self.wires.counters.count(RelayEvent::OutOfMemory);
+        self.put(id, Next::Abort);
+    }
+
+    /// Tries again those that found the relay's mailbox full.
+    fn retry_stalled(&mut self, now: Instant) {
+        for _ in 0..self.stalled.len() {
+            if self.is_full() {
+                break;
+            }
+            // In turn; who finds it full again is put behind the others.
+            let id = self.stalled.remove(0);
+            if let Some(talk) = self.talks.get_mut(id) {
+                talk.is_stalled = false;
+                self.flush(id);
+                self.converse(id, &[], now);
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A connection as the host knows it, and how its output is sent.
+
+use super::PIECES_UNDER_WAY;
+use super::counters::RelayEvent;
+use super::host::Host;
+use super::message::{Piece, Then, ToNetwork};
+use crate::error::Result;
+use crate::net::service::{ConnectionId, Next, Service};
+use alloc::vec::Vec;
+
+/// A connection as the host knows it.
+pub(super) struct Talk {
+    /// Input that the service has not consumed.
+    pub(super) held: Vec<u8>,
+    /// Unconsumed bytes needed for the next call; 0 for a call without any.
+    pub(super) wake_at: usize,
+    /// Output that is not sent, and how much of it is.
+    pub(super) backlog: Vec<u8>,
+    pub(super) backlog_sent: usize,
+    /// Messages with output that the relay has not handed to the stack.
+    pub(super) under_way: usize,
+    /// Bytes that came and that the relay does not know to be dealt with.
+    pub(super) unreported: u32,
+    /// The service waits for more, having been shown all of them.
+    pub(super) is_settled: bool,
+    /// How it ends once the backlog is sent; the service has forgotten it.
+    pub(super) ending: Option<Then>,
+    /// It is among those that wait for room in the relay's mailbox.
+    pub(super) is_stalled: bool,
+}
+
+impl Talk {
+    pub(super) const fn new() -> Self {
+        Self {
+            held: Vec::new(),
+            wake_at: 1,
+            backlog: Vec::new(),
+            backlog_sent: 0,
+            under_way: 0,
+            unreported: 0,
+            is_settled: true,
+            ending: None,
+            is_stalled: false,
+        }
+    }
+
+    pub(super) fn hold(&mut self, fresh: &[u8]) -> Result<()> {
+        self.held.try_reserve(fresh.len())?;
+        self.held.extend_from_slice(fresh);
+        Ok(())
+    }
+}
+
+impl<S: Service> Host<S> {
+    /// Sends what the service wrote, does what it wants next, and keeps what cannot be sent yet.
+    pub(super) fn put(&mut self, id: ConnectionId, next: Next) {
+        let mut output = core::mem::take(&mut self.output);
+        let ending = match next {
+            _ if output.check().is_err() => Some(Then::Abort),
+            Next::Wait { .. } => None,
+            Next::Close => Some(Then::Close),
+            Next::Abort => Some(Then::Abort),
+        };
+        if ending.is_some() {
+            self.service.close(id);
+        }
+        if let Some(talk) = self.talks.get_mut(id) {
+            talk.ending = ending;
+        }
+        if ending == Some(Then::Abort) {
+            output.clear();
+        }
+        let sent = self.send(id, output.as_slice());
+        if sent < output.len()
+            && let Some(talk) = self.talks.get_mut(id)
+        {
+            talk.backlog = output.take();
+            talk.backlog_sent = sent;
+        }
+        self.output = output;
+    }
+
+    /// Sends what waits, as far as there is room for it.
+    pub(super) fn flush(&mut self, id: ConnectionId) {
+        let Some(talk) = self.talks.get_mut(id) else {
+            return;
+        };
+        let backlog = core::mem::take(&mut talk.backlog);
+        let before = talk.backlog_sent;
+        let sent = before + self.send(id, backlog.get(before..).unwrap_or_default());
+        let Some(talk) = self.talks.get_mut(id) else {
+            return;
+        };
+        if sent < backlog.len() {
+            (talk.backlog, talk.backlog_sent) = (backlog, sent);
+        } else if !backlog.is_empty() {
+            talk.backlog_sent = 0;
+            talk.wake_at = 0;
+        }
+    }
+
+    /// Sends as much of `bytes` as there is room for, which is all that is to be sent now, and behind the last of them
+    /// how the connection ends or what is dealt with; returns how much was sent.
+    pub(super) fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while let Some(talk) = self.talks.get_mut(id) {
+            let rest = &bytes[sent..];
+            let takes_place = !rest.is_empty() || talk.ending.is_some();
+            let is_told = !talk.is_settled || talk.unreported == 0;
+            if !takes_place && is_told || takes_place && talk.under_way == PIECES_UNDER_WAY {
+                return sent;
+            }
+            if self.wires.to_network.depth() >= self.wires.to_network.capacity() {
+                if !core::mem::replace(&mut talk.is_stalled, true) {
+                    self.stalled.push(id);
+                }
+                return sent;
+            }
+            let piece = Piece::first_of(rest, &self.parcels);
+            sent += piece.len();
+            let is_last = sent == bytes.len();
+            talk.under_way += usize::from(takes_place);
+            let message = ToNetwork {
+                session: self.session,
+                connection: id,
+                seen: match is_last && talk.is_settled {
+                    true => core::mem::take(&mut talk.unreported),
+                    false => 0,
+                },
+                then: match talk.ending {
+                    _ if !is_last => Then::More,
+                    Some(ending) => ending,
+                    None => Then::Wait,
+                },
+                tells_taken: talk.under_way == PIECES_UNDER_WAY,
+                bytes: piece,
+            };
+            if is_last && talk.ending.is_some() {
+                self.talks.remove(id);
+            }
+            let is_queued = self
+                .wires
+                .to_network
+                .send(&self.wires.http, message)
+                .is_queued();
+            // The mailbox is closed only when the network's side has stopped for good.
+            if !is_queued {
+                self.forget(id);
+            }
+        }
+        bytes.len()
+    }
+
+    /// Ends a connection that there is no memory for.
+    #[cold]
+    pub(super) fn turn_away(&mut self, id: ConnectionId) {
+        self.wires.counters.count(RelayEvent::OutOfMemory);
+        let message = ToNetwork {
+            session: self.session,
+            connection: id,
+            seen: 0,
+            then: Then::Abort,
+            tells_taken: false,
+            bytes: Piece::EMPTY,
+        };
+        // There is room: without, no message is received. A mailbox that is closed has nobody to be told.
+        let _ = self.wires.to_network.send(&self.wires.http, message);
+    }
+
+    /// Whether the relay's mailbox is. Nobody else sends to it, so what is free now is free when a message is sent.
+    pub(super) fn is_full(&self) -> bool {
+        self.wires.to_network.depth() >= self.wires.to_network.capacity()
+    }
+}

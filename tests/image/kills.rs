@@ -1,0 +1,227 @@
+//! Subsystems that die, by each means, under load: the others never notice, what must survive survives, and what died
+//! comes back. On an image with the feature `kill-switch`.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::guest::{Guest, Setting, connect, image};
+use crate::support::http::{Response, exchange, parse};
+use crate::support::resp::{Client, Reply};
+
+/// How a subsystem can die.
+const MEANS: [&str; 8] = [
+    "panic",
+    "unmapped",
+    "read-only",
+    "nowhere",
+    "overflow",
+    "loop",
+    "loop-pinned",
+    "allocate",
+];
+/// Deaths of each subsystem by each means; a hundred at night.
+const TIMES: u64 = 5;
+const TIMES_NIGHTLY: u64 = 100;
+/// How long a subsystem gets to come back.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Time between two deaths: groups bear so many in so long.
+const BREATH: Duration = Duration::from_millis(270);
+
+fn guest(cpus: u32) -> Guest {
+    let settings: [Setting; 4] = [
+        ("IMAGE", image("nos+kill-switch.img")),
+        ("MEM", "128M".into()),
+        ("SMP", cpus.to_string()),
+        ("APPEND", "nos.hang-ms=100".into()),
+    ];
+    Guest::boot(&settings)
+}
+
+/// `restarts` and `used_bytes` of the subsystem of that name, by `/subsystems`.
+fn standing(guest: &Guest, name: &str) -> (u64, u64, bool) {
+    // Whoever asks while HTTP is dead is told so, or nothing.
+    let ask = b"GET /subsystems HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n";
+    let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with("]}");
+    let began = Instant::now();
+    let page = loop {
+        if let Some(reply) = parse(&exchange(guest.http_port, ask)).filter(is_whole) {
+            break reply.body;
+        }
+        assert!(began.elapsed() < LIMIT, "/subsystems is not answered");
+        thread::sleep(Duration::from_millis(10));
+    };
+    let row = page
+        .split("{\"name\":")
+        .find(|row| row.starts_with(&format!("\"{name}\"")))
+        .unwrap_or_else(|| panic!("{name} is not in {page}"));
+    let number = |key: &str| -> u64 {
+        let (_, rest) = row.split_once(&format!("\"{key}\":")).expect(key);
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).expect(key)
+    };
+    let memory = row.split_once("\"memory\":").expect("memory").1;
+    let used = memory.split_once("\"used_bytes\":").expect("used_bytes").1;
+    let used = used.split(|c: char| !c.is_ascii_digit()).next();
+    (
+        number("recovered"),
+        used.and_then(|used| used.parse().ok()).expect("a number"),
+        row.contains("\"state\":\"running\""),
+    )
+}
+
+fn kill(guest: &Guest, name: &str, means: &str) {
+    let order = format!("{name} {means}");
+    let request = format!(
+        "POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{order}",
+        order.len()
+    );
+    let reply = exchange(guest.http_port, request.as_bytes());
+    // HTTP may be dead before its answer is whole.
+    let reply = parse(&reply).filter(|reply| reply.status != 503);
+    assert!(
+        name == "http" || reply.is_some_and(|reply| reply.status == 200),
+        "{order} was not heard"
+    );
+}
+
+/// Kills one subsystem by every means, and sees to it that it comes back each time with as much memory as before.
+fn kill_by_every_means(guest: &Guest, name: &str, check: &mut dyn FnMut(&str)) {
+    let nightly = std::env::var_os("NOS_NIGHTLY").is_some();
+    let times = if nightly { TIMES_NIGHTLY } else { TIMES };
+    for means in MEANS {
+        for _ in 0..times {
+            let (before, ..) = standing(guest, name);
+            let began = Instant::now();
+            kill(guest, name, means);
+            while {
+                let (now, _, is_running) = standing(guest, name);
+                now == before || !is_running
+            } {
+                assert!(
+                    began.elapsed() < LIMIT,
+                    "{name} did not come back from {means}"
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
+            check(means);
+            thread::sleep(BREATH.saturating_sub(began.elapsed()));
+        }
+    }
+    let crashes = guest.serial().matches("nos: crashed").count();
+    assert_eq!(crashes, 0, "the image crashed");
+}
+
+/// Sets it when dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// HTTP and the diagnosis die; a redis connection that was there before serves through all of it.
+fn others_never_notice(cpus: u32) {
+    let guest = guest(cpus);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let port = guest.redis_port;
+        let is_over = &is_over;
+        // A test that fails must not leave its load behind.
+        let _ends = Ends(is_over);
+        let load = scope.spawn(move || {
+            let mut client = Client::connect(port);
+            let mut requests = 0_u64;
+            while !is_over.load(Relaxed) {
+                let value = requests.to_string();
+                assert_eq!(client.command(&["SET", "k", &value]), Reply::ok());
+                assert_eq!(client.command(&["GET", "k"]), Reply::bulk(&value));
+                requests += 1;
+            }
+            requests
+        });
+        for name in ["http", "diagnosis"] {
+            kill_by_every_means(&guest, name, &mut |means| {
+                assert!(
+                    !load.is_finished(),
+                    "a client noticed {name} die by {means}"
+                );
+            });
+        }
+        is_over.store(true, Relaxed);
+        let requests = load.join().expect("its connection was never touched");
+        println!("  {requests} requests served on one connection meanwhile");
+        assert!(requests > 100);
+    });
+    assert_eq!(guest.serial().matches("nos: ready").count(), 1);
+}
+
+pub(crate) fn others_never_notice_http_or_diagnosis_die_on_one_cpu() {
+    others_never_notice(1);
+}
+
+pub(crate) fn others_never_notice_http_or_diagnosis_die_on_four_cpus() {
+    others_never_notice(4);
+}
+
+/// The data plane dies: connections end, keys and what CONFIG SET changed stay, and it answers where it did.
+fn the_keys_outlive_the_data_plane(cpus: u32) {
+    let guest = guest(cpus);
+    let mut client = guest.redis();
+    for number in 0..500 {
+        let (key, value) = (format!("key:{number}"), format!("value:{number}"));
+        assert_eq!(client.command(&["SET", &key, &value]), Reply::ok());
+    }
+    let expires: [&str; 4] = ["EXPIRE", "key:7", "100000", "NX"];
+    assert_eq!(client.command(&expires).integer(), 1);
+    let change = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"];
+    assert_eq!(client.command(&change), Reply::ok());
+    let mut used = None;
+    kill_by_every_means(&guest, "data-plane", &mut |means| {
+        let mut client = Client::connect(guest.redis_port);
+        assert_eq!(client.command(&["DBSIZE"]).integer(), 500, "after {means}");
+        for number in [0, 7, 250, 499] {
+            let reply = client.command(&["GET", &format!("key:{number}")]);
+            assert_eq!(
+                reply,
+                Reply::bulk(&format!("value:{number}")),
+                "after {means}"
+            );
+        }
+        assert!(client.command(&["TTL", "key:7"]).integer() > 90_000);
+        let policy = client.command(&["CONFIG", "GET", "maxmemory-policy"]);
+        assert!(format!("{policy:?}").contains("allkeys-lfu"), "{policy:?}");
+        drop(client);
+        // Nothing of the dead is kept: each life takes what the first restarted one took, a page cache's worth aside.
+        let (_, bytes, _) = standing(&guest, "data-plane");
+        let first = *used.get_or_insert(bytes);
+        assert!(
+            bytes.abs_diff(first) < 256 << 10,
+            "{first} then {bytes} bytes"
+        );
+    });
+    drop(connect(guest.redis_port));
+    guest.assert_serves();
+}
+
+pub(crate) fn keys_outlive_the_data_plane_on_one_cpu() {
+    the_keys_outlive_the_data_plane(1);
+}
+
+pub(crate) fn keys_outlive_the_data_plane_on_two_cpus() {
+    the_keys_outlive_the_data_plane(2);
+}
+
+/// A subsystem that dies too often has the machine start again, warm, and the next life says why.
+pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
+    let guest = guest(1);
+    let began = Instant::now();
+    while guest.serial().matches("nos: ready").count() < 2 {
+        assert!(began.elapsed() < 6 * LIMIT, "{}", guest.serial());
+        let request = b"POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: 15\r\n\r\ndiagnosis panic";
+        exchange(guest.http_port, request);
+    }
+    guest.await_serial("subsystems died too often", 2);
+    guest.assert_serves();
+}
