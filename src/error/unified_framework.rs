@@ -158,6 +158,57 @@ pub enum Kind {
         /// The byte found.
         found: u8,
     },
+    /// A mailbox has no room.
+    QueueFull {
+        /// What its messages are counted under.
+        topic: &'static str,
+    },
+    /// A message was past its deadline.
+    MessageExpired {
+        /// What it is counted under.
+        topic: &'static str,
+    },
+    /// Nobody reads a mailbox or a topic.
+    NoReader {
+        /// The topic.
+        topic: &'static str,
+    },
+    /// A request was not answered in time.
+    TimedOut {
+        /// Who was asked.
+        peer: &'static str,
+    },
+    /// Who was asked died before it answered.
+    PeerDied {
+        /// Its name.
+        peer: &'static str,
+    },
+    /// A part needs another one that is not there.
+    MissingDependency {
+        /// Who needs it.
+        name: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// Parts need each other in a circle.
+    DependencyCycle {
+        /// One of them,
+        name: &'static str,
+        /// and the one it needs, which in the end needs it.
+        needs: &'static str,
+    },
+    /// A handle is of something that is gone.
+    StaleHandle {
+        /// The thing.
+        what: &'static str,
+    },
+    /// A record is of a version that this image does not read.
+    UnknownVersion {
+        /// The record's.
+        found: u8,
+        /// The one that is read.
+        known: u8,
+    },
     /// A cache command cannot be carried out as asked.
     Command(CommandFault),
     /// An HTTP request cannot be answered as asked.
@@ -336,6 +387,21 @@ impl fmt::Display for Kind {
                     f,
                     "protocol error: expected byte {expected:#04x}, found {found:#04x}"
                 )
+            }
+            Self::QueueFull { topic } => write!(f, "no room for a message to {topic}"),
+            Self::MessageExpired { topic } => write!(f, "a message to {topic} came too late"),
+            Self::NoReader { topic } => write!(f, "nobody reads {topic}"),
+            Self::TimedOut { peer } => write!(f, "no answer from {peer} in time"),
+            Self::PeerDied { peer } => write!(f, "{peer} died before it answered"),
+            Self::MissingDependency { name, needs } => {
+                write!(f, "{name} needs {needs}, which is not there")
+            }
+            Self::DependencyCycle { name, needs } => {
+                write!(f, "{name} needs {needs}, which in the end needs {name}")
+            }
+            Self::StaleHandle { what } => write!(f, "the {what} is gone"),
+            Self::UnknownVersion { found, known } => {
+                write!(f, "version {found} is not known, only {known}")
             }
             Self::Command(fault) => write!(f, "command refused: {fault:?}"),
             Self::Http(fault) => write!(f, "request refused: {fault:?}"),
