@@ -1,7 +1,7 @@
 //! Models of the lock-free structures, checked by loom in every interleaving and reordering: `make loom`.
 //!
-//! Each holds as it is, and fails once its releases or its acquires are taken as relaxed: so each ordering in
-//! the code is one that is needed, and the models would see it go.
+//! Each holds as it is, and fails once all its releases, or all its acquires, are taken as relaxed: so the models
+//! see orderings go. Weakened runs end at the first order of steps that breaks the model.
 
 use super::envelope::Correlation;
 use super::executor::Token;

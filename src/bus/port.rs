@@ -13,7 +13,9 @@ use super::tally::{Drops, Reason};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::time::Instant;
 use alloc::sync::Arc;
+use core::future::poll_fn;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::task::Poll;
 use spin::Once;
 
 /// One of the things that a subsystem waits for: a mailbox, or one of those that every subsystem has.
@@ -132,6 +134,19 @@ impl Port {
         Some(self.last_lost.load(Relaxed))
             .filter(|&id| id != 0)
             .map(MessageId::from_u64)
+    }
+
+    /// Waits until more than `seen` messages of this subsystem were lost; returns how many.
+    pub async fn more_lost(&self, seen: u64) -> u64 {
+        poll_fn(|_| {
+            let lost = self.lost().iter().sum();
+            if lost > seen {
+                return Poll::Ready(lost);
+            }
+            self.local.watch(Door::LOST);
+            Poll::Pending
+        })
+        .await
     }
 
     fn tell_lost(&self, id: MessageId, reason: Reason) {

@@ -22,6 +22,8 @@ pub(in crate::bus) struct Local {
     again: AtomicU64,
     /// No deadline is before this; it may be too early, then the next look corrects it.
     earliest: AtomicU64,
+    /// Tasks that have a deadline.
+    timed: AtomicU64,
     deadlines: [AtomicU64; TASKS_MAX],
     /// Tasks that watch each door.
     watchers: [AtomicU64; DOORS_MAX],
@@ -34,6 +36,7 @@ impl Local {
             current: AtomicU8::new(NO_TASK),
             again: AtomicU64::new(0),
             earliest: AtomicU64::new(NO_DEADLINE),
+            timed: AtomicU64::new(0),
             deadlines: [const { AtomicU64::new(NO_DEADLINE) }; TASKS_MAX],
             watchers: [const { AtomicU64::new(0) }; DOORS_MAX],
         }
@@ -44,9 +47,7 @@ impl Local {
         self.current.store(NO_TASK, Relaxed);
         self.again.store(0, Relaxed);
         self.earliest.store(NO_DEADLINE, Relaxed);
-        for deadline in &self.deadlines {
-            deadline.store(NO_DEADLINE, Relaxed);
-        }
+        self.timed.store(0, Relaxed);
         for watchers in &self.watchers {
             watchers.store(0, Relaxed);
         }
@@ -64,7 +65,8 @@ impl Local {
     pub(super) fn begin_task(&self, number: usize) {
         self.current.store(number as u8, Relaxed);
         // What it still waits for it says again while it is polled.
-        self.deadlines[number].store(NO_DEADLINE, Relaxed);
+        self.timed
+            .store(self.timed.load(Relaxed) & !(1 << number), Relaxed);
     }
 
     pub(super) fn end_task(&self) {
@@ -96,10 +98,19 @@ impl Local {
 
     /// Polls the current task again at `deadline`, or before.
     pub(in crate::bus) fn wake_at(&self, deadline: Instant) {
-        let deadline = deadline.as_nanos();
-        for least in [&self.deadlines[usize::from(self.current())], &self.earliest] {
-            least.store(least.load(Relaxed).min(deadline), Relaxed);
-        }
+        let (task, deadline) = (self.current(), deadline.as_nanos());
+        let timed = self.timed.load(Relaxed);
+        let own = &self.deadlines[usize::from(task)];
+        // Of several waits of one task the earliest counts.
+        let earlier = if timed & 1 << task == 0 {
+            NO_DEADLINE
+        } else {
+            own.load(Relaxed)
+        };
+        own.store(deadline.min(earlier), Relaxed);
+        self.timed.store(timed | 1 << task, Relaxed);
+        let earliest = self.earliest.load(Relaxed).min(deadline);
+        self.earliest.store(earliest, Relaxed);
     }
 
     pub(super) fn take_again(&self) -> u64 {
@@ -114,25 +125,30 @@ impl Local {
         if now < self.earliest.load(Relaxed) {
             return 0;
         }
-        let (mut due, mut earliest) = (0, NO_DEADLINE);
-        for (task, deadline) in self.deadlines.iter().enumerate() {
-            let at = deadline.load(Relaxed);
-            if at == NO_DEADLINE {
-            } else if at <= now {
-                deadline.store(NO_DEADLINE, Relaxed);
-                due |= 1 << task;
-            } else {
-                earliest = earliest.min(at);
-            }
-        }
-        self.earliest.store(earliest, Relaxed);
+        let due = self
+            .timed()
+            .filter(|&(_, at)| at <= now)
+            .fold(0, |due, (task, _)| due | 1 << task);
+        self.timed.store(self.timed.load(Relaxed) & !due, Relaxed);
+        self.earliest
+            .store(self.next_deadline().as_nanos(), Relaxed);
         due
     }
 
     pub(super) fn next_deadline(&self) -> Instant {
-        let deadlines = self.deadlines.iter();
-        let next = deadlines.map(|deadline| deadline.load(Relaxed)).min();
+        let next = self.timed().map(|(_, at)| at).min();
         Instant::from_nanos(next.unwrap_or(NO_DEADLINE))
+    }
+
+    /// Tasks that have a deadline, with it.
+    fn timed(&self) -> impl Iterator<Item = (usize, u64)> {
+        let mut left = self.timed.load(Relaxed);
+        core::iter::from_fn(move || {
+            let task = left.trailing_zeros() as usize;
+            let deadline = self.deadlines.get(task)?.load(Relaxed);
+            left &= left - 1;
+            Some((task, deadline))
+        })
     }
 }
 

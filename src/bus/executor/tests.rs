@@ -122,7 +122,7 @@ fn a_waker_wakes_its_task_from_another_thread() {
     let waker = wakers.lock().expect("no panic").pop().expect("one poll");
     std::thread::spawn(move || {
         waker.wake_by_ref();
-        waker.clone().wake();
+        waker.wake();
     })
     .join()
     .expect("no panic");
