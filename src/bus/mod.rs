@@ -33,6 +33,7 @@
 pub mod envelope;
 pub mod executor;
 pub mod mailbox;
+pub mod metrics;
 #[cfg(all(test, loom))]
 mod models;
 pub mod parcel;
@@ -51,6 +52,7 @@ mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub mod topic;
+pub mod wire;
 
 pub use envelope::{Address, Envelope, Message, MessageId, NEVER, Priority, SubsystemId, TopicId};
 pub use executor::{Executor, Step};
