@@ -7,8 +7,9 @@
 //! | [`kernel`] | composition root: builds each part once, joins them, runs the data plane | everything |
 //! | [`app`] | the `Application` trait; `cache_server`, the default application | net and below |
 //! | [`diagnosis`], [`net`] | what is wrong, and why; sockets, flows, HTTP | bus and below |
-//! | [`bus`] | the registry that parts are found through | memory and below |
+//! | [`bus`] | messages, requests, executors; what subsystems are found through and supervised by | memory and below |
 //! | [`memory`] | frames, per-CPU page cache, heap | cache and below |
+//! | [`storage`] | the `BlockDevice` trait, and a device in memory | cache and below |
 //! | [`cache`] | eviction policies and hit statistics, used by every cache in the image | metrics and below |
 //! | [`metrics`] | counter types, the `Source` trait, the encoder | platform and below |
 //! | [`platform`] | what the device tree says: memory map, CPUs, interrupt controller, console, clock, virtio | arch and below |
@@ -16,7 +17,7 @@
 //! | [`error`] | the one error type of the image | nothing |
 //!
 //! Everything above `arch` and the register level of `platform` is plain Rust that builds and is tested on
-//! the host as well. The rooms `storage` and `modules` of the house plan open when their parts arrive.
+//! the host as well. The room `modules` of the house plan opens when its parts arrive.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -37,3 +38,4 @@ pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod platform;
+pub mod storage;
