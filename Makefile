@@ -40,7 +40,7 @@ ci: setup-test fmt lint loom test ## what CI runs: format, clippy as errors, hou
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
-	cargo clippy --quiet --lib --test house_rules --test harness --test image -- -D warnings
+	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty -- -D warnings
 # The model takes the time, not what it models.
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2

@@ -39,6 +39,8 @@ stage() {
 
 host() {
     cargo test --quiet --lib &&
+        # Thousands of seeds of the spine; what they did is shown.
+        cargo test --quiet --test simulation -- --nocapture &&
         # Shown in full: file sizes and duplicated logic are there to be read.
         cargo test --quiet --test house_rules -- --nocapture --test-threads=1
 }
@@ -54,7 +56,7 @@ ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 [ $# -gt 0 ] || set -- host harness guest image
 for stage; do
     case $stage in
-        host) stage host "plain Rust, and the house rules" host ;;
+        host) stage host "plain Rust, the simulated spine, the house rules" host ;;
         harness) stage harness "the runner of the guest tests" cargo test --quiet --test harness ;;
         guest) stage guest "inside QEMU, one binary a topic" guest ;;
         image)
