@@ -48,6 +48,9 @@ mod modelled {
     use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
     use std::cell::Cell;
 
+    /// What was there: as expected, or not.
+    type Exchanged<T> = core::result::Result<T, T>;
+
     /// Which orderings a model takes away.
     #[derive(Clone, Copy, PartialEq)]
     pub(in crate::bus) enum Weaken {
@@ -107,7 +110,7 @@ mod modelled {
                     new: $number,
                     success: Ordering,
                     failure: Ordering,
-                ) -> core::result::Result<$number, $number> {
+                ) -> Exchanged<$number> {
                     self.0
                         .compare_exchange(current, new, taken(success), taken(failure))
                 }
@@ -117,7 +120,7 @@ mod modelled {
                     new: $number,
                     success: Ordering,
                     failure: Ordering,
-                ) -> core::result::Result<$number, $number> {
+                ) -> Exchanged<$number> {
                     // The strong one: a spurious failure adds nothing but states to search.
                     self.compare_exchange(current, new, success, failure)
                 }
