@@ -9,6 +9,7 @@
 
 use super::envelope::{Correlation, Envelope, Message, SubsystemId};
 use super::mailbox::{Mailbox, Plan, Sent, dropped};
+use super::parcel::Owner;
 use super::port::{Exchange, Port};
 use super::replies::{Answer, Filled, ReplyTable};
 use super::tally::{Queue, Reason, Tally};
@@ -124,8 +125,12 @@ impl<Q: Message, R: Message> Service<Q, R> {
         Err(Error::new(Subsystem::Bus, Kind::StaleHandle { what }))
     }
 
-    fn settle(&self, port: &Port, correlation: Option<Correlation>, answer: Result<R>) -> bool {
+    fn settle(&self, port: &Port, correlation: Option<Correlation>, mut answer: Result<R>) -> bool {
         let _section = port.section();
+        // As in a mailbox: what waits in the table must outlive the server.
+        if let Ok(body) = &mut answer {
+            body.recharge(Owner::KERNEL);
+        }
         let filled = correlation.map(|correlation| self.answers.fill(correlation, answer));
         if let Some(Filled::For(requester)) = filled {
             requester.wake(&self.exchange);

@@ -274,3 +274,29 @@ fn the_charge_for_a_parcel_goes_to_the_queue_and_then_to_the_receiver() {
     drop((sent, received));
     assert_eq!(*accounts.out.lock().expect("one thread"), 0);
 }
+
+#[test]
+fn a_parcel_in_an_answer_is_charged_to_the_table_until_it_is_taken() {
+    let accounts: &'static Accounts = std::boxed::Box::leak(std::boxed::Box::default());
+    let bench = Bench::new();
+    let (client, _) = bench.port("client");
+    let (server, _) = bench.port("server");
+    let service = Service::<u32, Page>::new(bench.plan(&server, 2, Policy::Refuse), 2);
+    let service = Arc::new(service.expect("memory"));
+    let mut executor = Executor::new(client.clone(), 1).expect("memory");
+    let (asking, port) = (service.clone(), client.clone());
+    let ask = async move {
+        let answer = asking.request(&port, 1, Instant::from_nanos(9)).await;
+        assert_eq!(answer.expect("in time").0.len(), 100);
+    };
+    executor.spawn(ask).expect("room");
+    executor.run(&bench.clock);
+    let question = service.questions().try_receive().expect("asked");
+    let page = Parcel::allocate(accounts, accounts, server.owner(), 100).expect("memory");
+    let replied = service.reply(&server, question.correlation, Ok(Page(page)));
+    replied.expect("it waits");
+    executor.run(&bench.clock);
+    assert_eq!(executor.tasks(), 0);
+    let charges = [server.owner(), Owner::KERNEL, client.owner()];
+    assert_eq!(*accounts.charges.lock().expect("one thread"), charges);
+}
