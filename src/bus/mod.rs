@@ -28,7 +28,7 @@
 //! | `replies`, `service` | questions and answers |
 //! | `ready`, `port`, `executor` | waking; a subsystem's place on the bus; its tasks |
 //! | `subsystem`, `registry`, `supervisor` | what is supervised, what there is, what is done after a death |
-//! //! | `sync`, `models` | the atomics, and the models that loom checks |
+//! | `sync`, `models` | the atomics, and the models that loom checks |
 
 pub mod envelope;
 pub mod executor;
