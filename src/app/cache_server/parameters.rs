@@ -82,32 +82,28 @@ const fn number(
     get: fn(&CacheConfig) -> u64,
     set: fn(&mut CacheConfig, u64),
 ) -> Parameter {
-    Parameter {
-        name,
-        access: Access::Number {
-            get,
-            set,
-            range,
-            is_memory: false,
-        },
-    }
+    let is_memory = false;
+    let access = Access::Number {
+        get,
+        set,
+        range,
+        is_memory,
+    };
+    Parameter { name, access }
 }
 
+/// A [`number`] that may be written with a suffix.
 const fn memory(
     name: &'static str,
     range: Range,
     get: fn(&CacheConfig) -> u64,
     set: fn(&mut CacheConfig, u64),
 ) -> Parameter {
-    Parameter {
-        name,
-        access: Access::Number {
-            get,
-            set,
-            range,
-            is_memory: true,
-        },
+    let mut parameter = number(name, range, get, set);
+    if let Access::Number { is_memory, .. } = &mut parameter.access {
+        *is_memory = true;
     }
+    parameter
 }
 
 const fn fixed(name: &'static str, value: &'static str) -> Parameter {

@@ -1,3 +1,5 @@
+//! The ring's protocol against the device of the tests: order, wrap-around, and who asks for a kick when.
+
 use super::device::{Buffer, Device, driver_at};
 use super::{Memory, Virtio, Writer};
 use std::collections::VecDeque;
