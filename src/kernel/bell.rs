@@ -1,7 +1,8 @@
-//! The kernel's bell: a message for a subsystem wakes the fiber that it runs on.
+//! What joins a port on the bus to the fiber behind it: a message for a subsystem wakes its fiber, which is not
+//! killed while it is half through sending one.
 
-use super::scheduler::{FiberId, Fibers, WakeHandle};
-use crate::bus::Bell;
+use super::scheduler::{FiberId, Fibers, Spared, WakeHandle};
+use crate::bus::{Bell, Port};
 
 /// Wakes one fiber, from any CPU.
 #[derive(Clone, Copy)]
@@ -18,5 +19,11 @@ impl Bell for FiberBell {
     #[inline]
     fn ring(&self) {
         self.0.wake();
+    }
+}
+
+impl Spared for Port {
+    fn is_in_section(&self) -> bool {
+        Port::is_in_section(self)
     }
 }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use fiber_support::{Machine, counter, run, this_machine};
 use nos::arch::aarch64::preemption::PreemptionGuard;
 use nos::arch::aarch64::{BootInfo, preemption};
-use nos::kernel::scheduler::{Cause, FiberId, Locked, Obituary, State, Verdict};
+use nos::kernel::scheduler::{Cause, FiberId, Locked, Obituary, Spared, State, Verdict};
 use nos::platform::time::{Clock, Duration};
 
 /// Times that each hang is killed.
@@ -45,6 +45,10 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
                 cpu_time_counts,
             ),
             ("a fiber that hangs on another CPU is killed", elsewhere),
+            (
+                "nobody is killed in a section in which it is spared",
+                spared,
+            ),
         ],
     )
 }
@@ -266,5 +270,80 @@ fn elsewhere(machine: &'static Machine) {
             machine.fibers.restart(id, entry, time % 2).expect("dead");
         }
         hang(machine, id);
+    }
+}
+
+struct Section;
+
+static IN_SECTION: AtomicBool = AtomicBool::new(false);
+
+impl Spared for Section {
+    fn is_in_section(&self) -> bool {
+        IN_SECTION.load(Relaxed)
+    }
+}
+
+/// Mostly in its section, which counter 3 says was begun and counter 4 ended; never back at an executor.
+fn sectioned(_: usize) {
+    loop {
+        counter(3).fetch_add(1, Relaxed);
+        IN_SECTION.store(true, Relaxed);
+        work(3);
+        counter(4).fetch_add(1, Relaxed);
+        IN_SECTION.store(false, Relaxed);
+        work(1);
+    }
+}
+
+fn spared(machine: &'static Machine) {
+    static VICTIM: spin::Once<FiberId> = spin::Once::new();
+    fn stops(_: usize) {
+        let machine = this_machine();
+        loop {
+            let end = machine.ground.clock.now() + Duration::from_millis(10);
+            while machine.ground.clock.now() < end {
+                machine.fibers.park(Some(end));
+            }
+            // What it stops was preempted, or runs on another CPU.
+            let victim = *VICTIM.get().expect("it was made");
+            if machine.fibers.state(victim) == State::Alive {
+                machine.fibers.stop(victim);
+            }
+        }
+    }
+    let in_whole = |what| {
+        let (begun, ended) = (counter(3).load(Relaxed), counter(4).load(Relaxed));
+        assert!(!IN_SECTION.load(Relaxed), "{what}: killed in its section");
+        assert!(begun - ended <= 1, "{what}: {begun} begun, {ended} ended");
+        // One that was killed between the count and the section has begun none.
+        counter(4).store(begun, Relaxed);
+    };
+    // It ranks above this test: the first life is over before anybody can be told of the section.
+    let make = |limit| {
+        let id = machine.spawn_with("spared", 0, 2, limit, |_| (), 0);
+        machine.await_death(id);
+        machine.fibers.spare(id, &Section);
+        id
+    };
+    let victim = make(Some(LIMIT));
+    let begin = |victim| {
+        let restarted = machine.fibers.restart(victim, sectioned, 0);
+        restarted.expect("it is dead");
+    };
+    for _ in 0..TIMES {
+        begin(victim);
+        hang(machine, victim);
+        in_whole("hang");
+    }
+    let victim = *VICTIM.call_once(|| make(None));
+    for cpu in [0, machine.blocks.len() - 1] {
+        let stopper = machine.spawn("stops", cpu, 0, stops, 0);
+        for _ in 0..TIMES {
+            begin(victim);
+            let obituary = machine.await_death(victim);
+            assert_eq!(obituary.cause, Cause::Stopped);
+            in_whole("stop");
+        }
+        machine.fibers.stop(stopper);
     }
 }

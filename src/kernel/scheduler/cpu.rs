@@ -29,6 +29,10 @@ const AWAKE: u32 = 0;
 /// Of one that sleeps: anything ranks above that.
 const ASLEEP: u32 = 64;
 
+/// Ticks after which a fiber that was spared is looked at again: some ten thousand instructions, of which its section
+/// is a few dozen.
+const SPARED_TICKS: u64 = 1_000;
+
 #[repr(align(64))]
 pub(super) struct Cpu {
     /// Fibers that were woken.
@@ -217,6 +221,21 @@ impl Cpu {
         self.doomed.fetch_or(mask(rank), SeqCst);
         if !ptr::eq(self, CpuBlock::current().attachment().cast()) {
             interrupts::wake(self.number);
+        }
+    }
+
+    /// Has this CPU, which runs this, stop that fiber when it has left the section in which it is spared.
+    pub(super) fn doom_again(&self, fiber: &Fiber) {
+        self.doomed.fetch_or(mask(fiber.id.rank.into()), SeqCst);
+        self.look_again();
+    }
+
+    /// Has the timer interrupt this CPU, which runs this with interrupts masked, when a section is over.
+    #[cold]
+    pub(super) fn look_again(&self) {
+        let soon = timer::ticks() + SPARED_TICKS;
+        if soon < self.armed.get() {
+            self.arm(soon);
         }
     }
 

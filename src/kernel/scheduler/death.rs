@@ -175,6 +175,9 @@ impl Cpu {
         for fiber in self.take_doomed() {
             if self.current().is_some_and(|current| current.id == fiber.id) {
                 current_too = true;
+            } else if fiber.state() == State::Alive && fiber.is_spared() {
+                // It was preempted there.
+                self.doom_again(fiber);
             } else if fiber.state() == State::Alive {
                 self.bury(fiber, Cause::Stopped, |_| {});
             }
@@ -183,7 +186,8 @@ impl Cpu {
     }
 
     /// Kills the fiber that `frame` interrupted, at once, or when it drops its last guard if it holds one and was
-    /// not told before. Answers whether it is dead: then the frame leads to the CPU's own loop.
+    /// not told before, or when it has left the section in
+    /// which it is spared. Answers whether it is dead: then the frame leads to the CPU's own loop.
     pub(super) fn kill_interrupted(&self, frame: &mut Frame, cause: Cause) -> bool {
         let Some(fiber) = self.mortal() else {
             if cause == Cause::Hang {
@@ -191,6 +195,14 @@ impl Cpu {
             }
             return false;
         };
+        if fiber.is_spared() {
+            // One that hangs does so at the next look too; a wish to have it stopped has to be kept.
+            match cause {
+                Cause::Hang => self.look_again(),
+                _ => self.doom_again(fiber),
+            }
+            return false;
+        }
         if preemption::depth() > 0 && fiber.doom().is_none() && cause != Cause::StackOverflow {
             fiber.set_doom(cause);
             preemption::request_switch();

@@ -10,7 +10,7 @@
 
 use super::death::{Cause, Obituary};
 use super::lock::Held;
-use super::{FiberId, FiberSpec, NEVER};
+use super::{FiberId, FiberSpec, NEVER, Spared};
 use crate::arch::aarch64::cpu_block::Stack;
 use crate::arch::aarch64::fiber::Context;
 use core::cell::UnsafeCell;
@@ -19,6 +19,7 @@ use core::sync::atomic::{
     Ordering::{self, Relaxed},
 };
 use heapless::Vec;
+use spin::Once;
 
 /// What a stack is filled with before it is used.
 const PAINT: u64 = 0x5ca1_ab1e_0ddb_a115;
@@ -94,6 +95,8 @@ pub(super) struct Fiber {
     pub(super) stale_looks: Own,
     /// Why it is to die when it drops its last guard, if it is to.
     doom: AtomicU8,
+    /// Where it is not to be killed.
+    pub(super) spared: Once<&'static dyn Spared>,
     /// Locks that it holds or waits for.
     held: UnsafeCell<Vec<&'static dyn Held, LOCKS_MAX>>,
     /// Of its last death; whole once the state says dead.
@@ -135,6 +138,7 @@ impl Fiber {
             seen_ticks: Own::default(),
             stale_looks: Own::default(),
             doom: AtomicU8::new(0),
+            spared: Once::new(),
             held: UnsafeCell::new(Vec::new()),
             obituary: UnsafeCell::new(Obituary::new(id)),
         }
@@ -204,6 +208,13 @@ impl Fiber {
     pub(super) fn set_doom(&self, cause: Cause) {
         let doom = if cause == Cause::Hang { 1 } else { 2 };
         self.doom.store(doom, Relaxed);
+    }
+
+    /// True while it is not to be killed: it leaves that section soon, by itself.
+    pub(super) fn is_spared(&self) -> bool {
+        self.spared
+            .get()
+            .is_some_and(|spared| spared.is_in_section())
     }
 
     /// Bytes of its stack that were ever used.

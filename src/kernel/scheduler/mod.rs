@@ -83,6 +83,13 @@ pub struct FiberId {
     rank: u8,
 }
 
+/// Sections in which a fiber is not killed by the watchdog or a stop: what others use is half written there, and it
+/// leaves them within a few dozen instructions of its own.
+pub trait Spared: Sync {
+    /// True while the fiber is in one.
+    fn is_in_section(&self) -> bool;
+}
+
 /// What a fiber is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct FiberSpec {
@@ -244,6 +251,11 @@ impl Fibers {
         let fiber = unsafe { Fiber::new(id, spec, stack, hang_ticks) };
         cpu.add(Box::leak(Box::new(fiber)));
         Ok(id)
+    }
+
+    /// Spares a fiber while it is in one of those sections: who wants it killed waits till it has left. Said once.
+    pub fn spare(&self, id: FiberId, sections: &'static dyn Spared) {
+        self.fiber(id).spared.call_once(|| sections);
     }
 
     /// Makes a fiber and starts it.

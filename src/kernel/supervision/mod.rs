@@ -215,6 +215,7 @@ impl Supervision {
             .policy
             .worker(self.groups[group as usize], ward.profile.name)?;
         self.wards.try_reserve(1)?;
+        self.fibers.spare(ward.fiber, &*ward.port);
         self.wards.push((ward, node));
         Ok(())
     }
@@ -329,12 +330,14 @@ impl Supervision {
         let _ = self.registry.set_dead(&self.port, name, cause, obituary.at);
         ward.body.quiet();
         let locks = obituary.break_locks();
+        // It faulted there: nobody kills it there on purpose. Who waits for what it wrote would wait for ever.
+        let is_cut = ward.port.is_in_section();
         ward.port.end_incarnation();
         ward.body.mourn(&self.port);
         // SAFETY: the fiber is dead, nothing else runs for this owner, its devices were quieted, and what others
         // use of it was made by the composition root or was charged to them when it was handed over.
         let reclaimed = unsafe { reclaim(self.heap, self.memory, ward.owner) };
-        let is_lost = locks.max(reclaimed.verdict) == Verdict::Lost;
+        let is_lost = is_cut || locks.max(reclaimed.verdict) == Verdict::Lost;
         if is_lost {
             crash::warm_reboot(format_args!(
                 "{name} died in a section that cannot be mended"
