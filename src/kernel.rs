@@ -228,6 +228,8 @@ fn compose(
     );
     let work_done = Arc::new(Mailbox::new(work_done)?);
     let wires = Wires::new(&exchange, &data_plane_port, &http_port)?;
+    let data_plane_controls = controls("data-plane.control", &data_plane_port)?;
+    let http_controls = controls("http.control", &http_port)?;
     let diagnosis_controls = controls("diagnosis.control", &diagnosis_port)?;
 
     let network = Arc::new(NetworkCounters::new());
@@ -336,7 +338,6 @@ fn compose(
         memory,
         detection,
         mailbox: work_done,
-        controls: diagnosis_controls,
     });
     let mut supervision = Supervision::new(
         fibers,
@@ -346,18 +347,21 @@ fn compose(
         registry,
         supervisor_port,
     )?;
-    let ward = |profile, fiber, port, body| Ward::new(profile, fiber, port, body, registry);
+    let ward = |profile, fiber, port, controls, body| {
+        Ward::new(profile, fiber, port, controls, body, registry)
+    };
     supervision.add(
         ward(
             data_plane::PROFILE,
             data_plane,
             data_plane_port,
+            data_plane_controls,
             data_plane_body,
         ),
         Group::Serving,
     )?;
     supervision.add(
-        ward(http::PROFILE, http, http_port, http_body),
+        ward(http::PROFILE, http, http_port, http_controls, http_body),
         Group::Watching,
     )?;
     supervision.add(
@@ -365,6 +369,7 @@ fn compose(
             diagnosis::PROFILE,
             diagnosis,
             diagnosis_port,
+            diagnosis_controls,
             diagnosis_body,
         ),
         Group::Watching,

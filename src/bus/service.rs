@@ -98,13 +98,26 @@ impl<Q: Message, R: Message> Service<Q, R> {
     pub fn poll_next(&self) -> Poll<Envelope<Q>> {
         loop {
             let envelope = ready!(self.questions.poll_receive());
-            match envelope.correlation {
-                Some(correlation) if !self.answers.waits(correlation) => {
-                    self.questions.lose_received(&envelope, Reason::NoReader);
-                }
-                _ => return Poll::Ready(envelope),
+            if self.is_waited_for(&envelope) {
+                return Poll::Ready(envelope);
             }
         }
+    }
+
+    /// The next question, if there is one: for a server that looks in its own loop. Drops as `poll_next` does.
+    pub fn try_next(&self) -> Option<Envelope<Q>> {
+        core::iter::from_fn(|| self.questions.try_receive())
+            .find(|envelope| self.is_waited_for(envelope))
+    }
+
+    /// False for a question that nobody waits for any more: it is counted and told.
+    fn is_waited_for(&self, envelope: &Envelope<Q>) -> bool {
+        let is_stale = |correlation| !self.answers.waits(correlation);
+        if envelope.correlation.is_some_and(is_stale) {
+            self.questions.lose_received(envelope, Reason::NoReader);
+            return false;
+        }
+        true
     }
 
     /// Answers the question of that correlation, from the server's `port`.

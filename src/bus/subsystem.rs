@@ -131,6 +131,30 @@ impl Message for Report {
 /// How a subsystem is asked for what the supervisor wants.
 pub type Controls = Service<Control, Report>;
 
+/// What is sent to a subsystem that takes its messages where it uses them: nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Never {}
+
+impl Message for Never {}
+
+/// Answers what the supervisor asks of a subsystem that runs its own loop instead of an executor; true if that was to
+/// end, which it has.
+#[cold]
+pub fn attend<S: Subsystem>(subsystem: &mut S, port: &Port, controls: &Controls) -> bool {
+    while let Some(Envelope {
+        correlation, body, ..
+    }) = controls.try_next()
+    {
+        let (report, ends) = obey(subsystem, body);
+        // As in `serve`.
+        let _ = controls.reply(port, correlation, report);
+        if ends {
+            return true;
+        }
+    }
+    false
+}
+
 /// Starts a subsystem on its executor, with a task that hands it messages and controls until it is stopped.
 ///
 /// # Errors

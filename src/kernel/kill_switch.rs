@@ -67,6 +67,10 @@ pub(super) fn run(number: u8) {
 pub(super) fn order(wards: &[&'static Ward], order: &str) -> Option<&'static Ward> {
     let (name, means) = order.trim().split_once(' ')?;
     let ward = wards.iter().find(|ward| ward.profile.name == name)?;
+    if means == "deaf" {
+        ward.deafen();
+        return Some(ward);
+    }
     let at = MEANS.iter().position(|&(known, _)| known == means)?;
     ward.kill(at as u8 + 1);
     Some(ward)

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::guest::{Guest, Setting, connect, image};
-use crate::support::http::{Response, exchange, parse};
+use crate::support::http::{Response, exchange, get, parse};
 use crate::support::resp::{Client, Reply};
 
 /// How a subsystem can die.
@@ -213,6 +213,30 @@ pub(crate) fn keys_outlive_the_data_plane_on_two_cpus() {
     the_keys_outlive_the_data_plane(2);
 }
 
+/// One that does not answer the supervisor is down by the metrics, and started again after some checks.
+pub(crate) fn a_subsystem_that_answers_no_health_check_is_started_again() {
+    let guest = guest(1);
+    let mut client = guest.redis();
+    assert_eq!(client.command(&["SET", "k", "v"]), Reply::ok());
+    let began = Instant::now();
+    for name in ["http", "data-plane"] {
+        kill(&guest, name, "deaf");
+        let down = format!("{name}: health check failed: it does not answer");
+        guest.await_serial(&down, 3);
+        while {
+            let (restarts, _, is_running) = standing(&guest, name);
+            restarts == 0 || !is_running
+        } {
+            assert!(began.elapsed() < LIMIT, "{name} is not started again");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    // HTTP's end did not touch the connection, the data plane's did.
+    let mut client = Client::connect(guest.redis_port);
+    assert_eq!(client.command(&["GET", "k"]), Reply::bulk("v"));
+    assert_eq!(guest.serial().matches("nos: crashed").count(), 0);
+}
+
 /// A subsystem that dies too often has the machine start again, warm, and the next life says why.
 pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
     let guest = guest(1);
@@ -224,4 +248,35 @@ pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
     }
     guest.await_serial("subsystems died too often", 2);
     guest.assert_serves();
+}
+
+/// What is known of a death is kept: the reason, the registers, and a backtrace into the image.
+pub(crate) fn the_report_of_a_death_is_shown() {
+    let guest = guest(1);
+    kill(&guest, "diagnosis", "unmapped");
+    guest.await_serial("nos: subsystem diagnosis died", 1);
+    let page = get(guest.http_port, "/subsystems").body;
+    let (_, fault) = page.split_once("\"last_fault\":").expect("it died");
+    for part in [
+        "\"cause\":\"abort\"",
+        "far 0x10",
+        "\"registers\":{\"x0\":\"0x",
+        "\"spsr\":\"0x",
+    ] {
+        assert!(fault.contains(part), "no {part} in {fault}");
+    }
+    let (_, pc) = fault.split_once("\"pc\":\"").expect("a register");
+    let pc = pc.split('"').next().expect("a number");
+    let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("hex");
+    let (_, trace) = fault.split_once("\"backtrace\":[").expect("a member");
+    let trace = trace.split(']').next().expect("its end");
+    let trace: Vec<u64> = trace
+        .split(',')
+        .map(|part| number(part.trim_matches('"')))
+        .collect();
+    assert!(trace.len() > 2, "{trace:x?}");
+    // The image is loaded where it was linked or moved as a whole.
+    assert_eq!(trace[0] & 0xfff, number(pc) & 0xfff);
+    let spread = trace.iter().max().unwrap_or(&0) - trace.iter().min().unwrap_or(&0);
+    assert!(spread < 4 << 20, "{trace:x?}");
 }

@@ -133,6 +133,8 @@ fn main() {
             kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,
             kills::keys_outlive_the_data_plane_on_one_cpu,
             kills::keys_outlive_the_data_plane_on_two_cpus,
+            kills::a_subsystem_that_answers_no_health_check_is_started_again,
+            kills::the_report_of_a_death_is_shown,
             kills::too_many_deaths_start_the_machine_again_and_it_says_why,
             disassembly::nothing_exclusive_runs_before_the_caches_are_on,
             disassembly::missing_barriers_are_seen,

@@ -308,6 +308,13 @@ impl Fibers {
         cpu.park(deadline.map_or(NEVER, |deadline| cpu.common().clock.ticks_at(deadline)));
     }
 
+    /// Parks the running fiber for good: what it was for has ended.
+    pub fn rest(&self) -> ! {
+        loop {
+            self.park(None);
+        }
+    }
+
     /// Tells the watchdog that the running fiber is back at its executor, as [`Fibers::park`] does by itself.
     #[inline]
     pub fn beat(&self) {

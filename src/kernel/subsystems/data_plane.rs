@@ -12,7 +12,9 @@
 use super::diagnosis::WorkDone;
 use crate::app::{Application, Environment, Incarnation};
 use crate::arch::aarch64::cpu;
-use crate::bus::{Mailbox, Port, Profile};
+use crate::bus::executor::Executor;
+use crate::bus::subsystem::Never;
+use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
 use crate::error::Result;
 use crate::kernel::devices::{NetworkDevice, NetworkFinder};
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
@@ -122,17 +124,59 @@ impl Body for DataPlaneBody {
         self.counters.forget_connections();
     }
 
-    fn mourn(&self, _: &Port) {
+    fn mourn(&self) {
         // It looks at this subsystem's incarnation when it runs.
         self.fibers.wake(self.http);
+    }
+}
+
+impl Subsystem for DataPlane {
+    // The relay takes what HTTP sends; requests come from the network.
+    type Message = Never;
+
+    fn profile(&self) -> Profile {
+        PROFILE
+    }
+
+    fn start(&mut self, _: &mut Executor) -> Result<()> {
+        Ok(())
+    }
+
+    fn handle(&mut self, message: Envelope<Never>) -> Result<()> {
+        match message.body {}
+    }
+
+    fn health(&self) -> Health {
+        match self.stack.is_configured() {
+            true => Health::Good,
+            false => Health::Degraded("it has no address yet"),
+        }
+    }
+
+    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
+        // The keys are the store's, which outlives it.
+        Ok(0)
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.body.quiet();
+        Ok(())
     }
 }
 
 impl DataPlane {
     /// Serves for good.
     fn run(mut self) -> ! {
+        let ward = self.ward;
         loop {
-            self.ward.obey();
+            ward.obey();
+            if ward.attend(&mut self) {
+                self.body.fibers.rest();
+            }
             let now = self.body.clock.now();
             let activity = self.stack.poll(now);
             if self.stack.is_configured() {

@@ -1,8 +1,8 @@
 //! The diagnosis subsystem: it looks at the image when the data plane says that work was done, and an idle image
 //! sleeps.
 
-use crate::bus::subsystem::{Controls, launch};
-use crate::bus::{Envelope, Executor, Health, Mailbox, Message, NEVER, Port, Profile, Subsystem};
+use crate::bus::subsystem::launch;
+use crate::bus::{Envelope, Executor, Health, Mailbox, Message, NEVER, Profile, Subsystem};
 use crate::diagnosis::{FaultDetection, MemorySample};
 use crate::error::Result;
 use crate::kernel::scheduler::{Fibers, Locked};
@@ -40,7 +40,6 @@ pub(in crate::kernel) struct DiagnosisBody {
     pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) detection: &'static Locked<FaultDetection>,
     pub(in crate::kernel) mailbox: Arc<Mailbox<WorkDone>>,
-    pub(in crate::kernel) controls: Arc<Controls>,
 }
 
 /// One incarnation.
@@ -98,7 +97,7 @@ impl Subsystem for Diagnosis {
 impl Body for DiagnosisBody {
     fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
         let mut executor = Executor::new(ward.port.clone(), TASKS)?;
-        let (mailbox, controls) = (self.mailbox.clone(), self.controls.clone());
+        let (mailbox, controls) = (self.mailbox.clone(), ward.controls.clone());
         launch(Diagnosis(self), &mut executor, mailbox, controls)?;
         ward.is_up();
         loop {
@@ -107,9 +106,5 @@ impl Body for DiagnosisBody {
             self.fibers
                 .park(Some(deadline).filter(|&deadline| deadline != NEVER));
         }
-    }
-
-    fn mourn(&self, supervisor: &Port) {
-        self.controls.server_died(supervisor);
     }
 }

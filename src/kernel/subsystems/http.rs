@@ -1,7 +1,9 @@
 //! The HTTP subsystem: it serves the pages of port 9100 over messages from the data plane.
 
 use crate::app::Application;
-use crate::bus::{Port, Profile};
+use crate::bus::executor::Executor;
+use crate::bus::subsystem::Never;
+use crate::bus::{Envelope, Health, Profile, Subsystem};
 use crate::error::Result;
 use crate::kernel::pages::PageMaker;
 use crate::kernel::scheduler::{FiberId, Fibers};
@@ -33,22 +35,65 @@ pub(in crate::kernel) struct HttpBody {
     pub(in crate::kernel) parcels: Parcels,
 }
 
+/// One incarnation.
+struct Http {
+    host: Host<HttpServer>,
+}
+
+impl Subsystem for Http {
+    // The host takes what the data plane sends.
+    type Message = Never;
+
+    fn profile(&self) -> Profile {
+        PROFILE
+    }
+
+    fn start(&mut self, _: &mut Executor) -> Result<()> {
+        Ok(())
+    }
+
+    fn handle(&mut self, message: Envelope<Never>) -> Result<()> {
+        match message.body {}
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+
+    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
+        // Connections end with it.
+        Ok(0)
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Body for HttpBody {
     fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
         let routes = self.pages.routes(self.application.parts()?.pages)?;
         let counters = self.pages.counters.clone();
         let server = HttpServer::new(self.clock, self.port, Limits::DEFAULT, routes, counters)?
             .with_admin_token(self.admin_token.clone());
-        let mut host = Host::new(&self.wires, self.parcels, server);
+        let host = Host::new(&self.wires, self.parcels, server);
         ward.is_up();
+        let mut http = Http { host };
         loop {
             ward.obey();
-            let deadline = host.run(self.clock.now());
+            if ward.attend(&mut http) {
+                self.fibers.rest();
+            }
+            let deadline = http.host.run(self.clock.now());
             self.fibers.park(deadline);
         }
     }
 
-    fn mourn(&self, _: &Port) {
+    fn mourn(&self) {
         // It looks at this subsystem's incarnation when it runs.
         self.fibers.wake(self.data_plane);
     }

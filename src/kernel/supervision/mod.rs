@@ -15,6 +15,7 @@
     reason = "what a dead subsystem held is taken back; fibers are given the address of their ward"
 )]
 
+mod health;
 mod report;
 pub(in crate::kernel) mod status;
 
@@ -22,7 +23,9 @@ use super::crash;
 use super::scheduler::{self, FiberId, Fibers, Locked, Obituary, State as FiberState, Verdict};
 use super::this_cpu::ThisCpu;
 use crate::bus::registry::{Cause, Registry, State};
+use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
+use crate::bus::{Executor, NEVER};
 use crate::bus::{Port, Profile};
 use crate::error::Result;
 use crate::memory::accounts::Owner;
@@ -62,7 +65,7 @@ pub(super) trait Body: Sync {
     fn quiet(&self) {}
 
     /// Tells whoever talked to the dead incarnation. On the supervisor's fiber.
-    fn mourn(&self, _supervisor: &Port) {}
+    fn mourn(&self) {}
 }
 
 /// One subsystem, as the supervisor knows it.
@@ -71,6 +74,8 @@ pub(super) struct Ward {
     pub(super) fiber: FiberId,
     pub(super) port: Arc<Port>,
     pub(super) owner: Owner,
+    /// How it is asked for its health.
+    pub(super) controls: Arc<Controls>,
     body: &'static dyn Body,
     registry: &'static Registry,
     is_up: AtomicBool,
@@ -80,6 +85,9 @@ pub(super) struct Ward {
     /// How it is to die, by a test's wish; 0 for not.
     #[cfg(feature = "kill-switch")]
     doom: core::sync::atomic::AtomicU8,
+    /// It does not answer the supervisor, by a test's wish.
+    #[cfg(feature = "kill-switch")]
+    is_deaf: AtomicBool,
 }
 
 /// Which group of the tree a subsystem belongs to.
@@ -110,6 +118,7 @@ impl Ward {
         profile: Profile,
         fiber: FiberId,
         port: Arc<Port>,
+        controls: Arc<Controls>,
         body: &'static dyn Body,
         registry: &'static Registry,
     ) -> &'static Self {
@@ -118,6 +127,7 @@ impl Ward {
             profile,
             fiber,
             port,
+            controls,
             body,
             registry,
             is_up: AtomicBool::new(false),
@@ -125,6 +135,8 @@ impl Ward {
             last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
             #[cfg(feature = "kill-switch")]
             doom: core::sync::atomic::AtomicU8::new(0),
+            #[cfg(feature = "kill-switch")]
+            is_deaf: AtomicBool::new(false),
         }))
     }
 
@@ -135,10 +147,26 @@ impl Ward {
         super::kill_switch::run(self.doom.swap(0, Relaxed));
     }
 
+    /// Answers the supervisor, if it asks: for a subsystem that runs its own loop. True if that is to end.
+    #[inline(always)]
+    pub(super) fn attend(&self, subsystem: &mut impl Subsystem) -> bool {
+        #[cfg(feature = "kill-switch")]
+        if self.is_deaf.load(Relaxed) {
+            return false;
+        }
+        self.controls.questions().depth() > 0 && attend(subsystem, &self.port, &self.controls)
+    }
+
     /// Has it die by those means in its next turn.
     #[cfg(feature = "kill-switch")]
     pub(super) fn kill(&self, means: u8) {
         self.doom.store(means, Relaxed);
+    }
+
+    /// Has it answer nothing that the supervisor asks, until it is started again.
+    #[cfg(feature = "kill-switch")]
+    pub(super) fn deafen(&self) {
+        self.is_deaf.store(true, Relaxed);
     }
 
     /// Whether this incarnation said that it does its work.
@@ -240,12 +268,23 @@ impl Supervision {
         let first: heapless::Vec<Action, ACTIONS_MAX> =
             self.policy.start_all().iter().copied().collect();
         self.carry_out(&first);
+        let mut checks = self.checks().expect("there is memory at the start");
         loop {
             while let Some(at) = self.next_dead() {
                 self.attend(at);
             }
-            self.fibers.park(None);
+            let deadline = checks.run(self.clock);
+            self.fibers
+                .park(Some(deadline).filter(|&deadline| deadline != NEVER));
         }
+    }
+
+    /// What asks the wards for their health, on this fiber.
+    fn checks(&self) -> Result<Executor> {
+        let mut executor = Executor::new(self.port.clone(), 1)?;
+        let wards = self.wards().collect();
+        executor.spawn(health::watch(wards, self.fibers, self.port.clone()))?;
+        Ok(executor)
     }
 
     /// A ward that is dead though it was not told to stop.
@@ -283,6 +322,8 @@ impl Supervision {
     fn start(&self, ward: &'static Ward) {
         ward.is_stopped.store(false, Relaxed);
         ward.is_up.store(false, Relaxed);
+        #[cfg(feature = "kill-switch")]
+        ward.is_deaf.store(false, Relaxed);
         let name = ward.profile.name;
         // As in `Ward::is_up`.
         let _ = self.registry.set_state(&self.port, name, State::Starting);
@@ -315,8 +356,8 @@ impl Supervision {
             return;
         };
         let (name, cause) = (ward.profile.name, cause_of(&obituary));
-        let is_first = obituary.cause != scheduler::Cause::Stopped;
-        if is_first {
+        // One that the policy has stopped was not at fault.
+        if !ward.is_stopped.load(Relaxed) {
             report::print_report(name, &obituary);
             ward.last_fault.lock().note(&obituary);
         }
@@ -333,7 +374,8 @@ impl Supervision {
         // It faulted there: nobody kills it there on purpose. Who waits for what it wrote would wait for ever.
         let is_cut = ward.port.is_in_section();
         ward.port.end_incarnation();
-        ward.body.mourn(&self.port);
+        ward.controls.server_died(&self.port);
+        ward.body.mourn();
         // SAFETY: the fiber is dead, nothing else runs for this owner, its devices were quieted, and what others
         // use of it was made by the composition root or was charged to them when it was handed over.
         let reclaimed = unsafe { reclaim(self.heap, self.memory, ward.owner) };

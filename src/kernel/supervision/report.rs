@@ -1,15 +1,18 @@
-//! The report of a death: on the console at once, and its first line kept for `GET /subsystems`.
+//! The report of a death: on the console at once, and kept for `GET /subsystems`.
 
 use crate::arch::aarch64::ImageLayout;
+use crate::arch::aarch64::backtrace::DEPTH_MAX;
 use crate::arch::aarch64::exceptions::class_of;
-use crate::kernel::scheduler::{Cause, Obituary};
+use crate::kernel::scheduler::{Cause, Obituary, Registers};
 use crate::platform::console::print;
 use crate::platform::time::Instant;
 use core::fmt::{self, Write};
-use heapless::String;
+use heapless::{String, Vec};
 
 /// Bytes of a reason: a panic's message and its place, cut to what fits.
 const REASON_BYTES: usize = 200;
+/// Addresses of a backtrace, with where it was.
+const TRACE_MAX: usize = DEPTH_MAX + 1;
 
 /// The last death of a subsystem, in words.
 #[derive(Clone, Debug)]
@@ -18,6 +21,10 @@ pub(in crate::kernel) struct LastFault {
     pub(in crate::kernel) reason: String<REASON_BYTES>,
     /// When.
     pub(in crate::kernel) at: Instant,
+    /// Its registers, where an exception or the watchdog saved them.
+    pub(in crate::kernel) registers: Option<Registers>,
+    /// Where it was and who had called it, innermost first, as the image's symbol table has it.
+    pub(in crate::kernel) backtrace: Vec<usize, TRACE_MAX>,
 }
 
 impl LastFault {
@@ -25,6 +32,8 @@ impl LastFault {
     pub(super) const NONE: Self = Self {
         reason: String::new(),
         at: Instant::ZERO,
+        registers: None,
+        backtrace: Vec::new(),
     };
 
     pub(super) fn note(&mut self, obituary: &Obituary) {
@@ -32,6 +41,8 @@ impl LastFault {
         self.reason.clear();
         // What does not fit is cut.
         let _ = write!(Cut(&mut self.reason), "{}", Reason(obituary));
+        self.registers.clone_from(&obituary.registers);
+        self.backtrace = linked(obituary).map(|(_, linked)| linked).collect();
     }
 }
 
@@ -62,7 +73,7 @@ impl fmt::Display for Reason<'_> {
             Cause::Exception(_) => write!(f, "{}, esr {esr:#x}, far {far:#x}", class_of(*esr)),
             Cause::StackOverflow => write!(f, "its stack overflowed, far {far:#x}"),
             Cause::Hang => f.write_str("it did not come back to its executor in time"),
-            Cause::Stopped => f.write_str("it was stopped"),
+            Cause::Stopped => f.write_str("it was stopped: its health checks failed"),
             Cause::Returned => f.write_str("it ended by itself"),
         }
     }
@@ -86,16 +97,19 @@ pub(super) fn print_report(name: &str, obituary: &Obituary) {
         ));
     }
     print(format_args!("backtrace, innermost first:\n"));
-    let layout = ImageLayout::current();
-    let first = obituary
-        .registers
-        .as_ref()
-        .map(|registers| registers.pc as usize);
-    for address in first.into_iter().chain(obituary.backtrace.iter().copied()) {
-        // As the image's symbol table has it.
-        let linked = address
-            .wrapping_sub(layout.start)
-            .wrapping_add(layout.linked_at);
+    for (address, linked) in linked(obituary) {
         print(format_args!("  {address:#018x}  linked {linked:#x}\n"));
     }
+}
+
+/// Where it was and who had called it, as addresses and as the image's symbol table has them.
+fn linked(obituary: &Obituary) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let layout = ImageLayout::current();
+    let first = obituary.registers.as_ref().map(|registers| registers.pc);
+    let first = first.map(|pc| pc as usize).into_iter();
+    let linked = move |address: usize| {
+        let offset = address.wrapping_sub(layout.start);
+        (address, offset.wrapping_add(layout.linked_at))
+    };
+    first.chain(obituary.backtrace.iter().copied()).map(linked)
 }

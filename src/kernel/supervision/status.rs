@@ -6,8 +6,10 @@
 //!   "stack":{"used_bytes":9312,"size_bytes":131072},
 //!   "memory":{"used_bytes":65536,"peak_bytes":98304,"quota_bytes":16777216,"refusals":0},
 //!   "mailboxes":[{"topic":"http","depth":0,"delivered":12,"dropped":0}],
-//!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …"}}]}
+//!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …",
+//!     "registers":{"x0":"0x1", …, "sp":"0x…","pc":"0x…","spsr":"0x…"},"backtrace":["0x40212340", …]}}]}
 //! ```
+//! Addresses of the backtrace are those of the image's symbol table (`nos.debug`); a panic saves no registers.
 //!
 //! Names only get added. A subsystem that never died has no `last_fault`.
 
@@ -18,6 +20,7 @@ use crate::kernel::scheduler::Fibers;
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
 use crate::metrics::{Json, Value};
+use core::fmt::Write;
 
 /// Writes the page.
 pub(in crate::kernel) fn write(
@@ -98,6 +101,37 @@ fn write_one(
             json.member("seconds")
                 .number(Value::Nanos(fault.at.as_nanos()));
             json.member("reason").text(&fault.reason);
+            if let Some(registers) = &fault.registers {
+                json.member("registers").object(|json| {
+                    for (number, &value) in registers.x.iter().enumerate() {
+                        hexadecimal(json.member(&name_of(number)), value);
+                    }
+                    hexadecimal(json.member("sp"), registers.sp);
+                    hexadecimal(json.member("pc"), registers.pc);
+                    hexadecimal(json.member("spsr"), registers.spsr);
+                });
+            }
+            json.member("backtrace").array(|json| {
+                for &address in &fault.backtrace {
+                    hexadecimal(json, address as u64);
+                }
+            });
         });
     }
+}
+
+/// A number as JSON has none: 64 bits of it.
+fn hexadecimal(json: &mut Json<'_>, value: u64) {
+    let mut text = heapless::String::<18>::new();
+    // "0x" and sixteen digits fit.
+    let _ = write!(text, "{value:#x}");
+    json.text(&text);
+}
+
+/// The name of a general register.
+fn name_of(number: usize) -> heapless::String<4> {
+    let mut name = heapless::String::new();
+    // "x30" fits.
+    let _ = write!(name, "x{number}");
+    name
 }

@@ -1,0 +1,78 @@
+//! Health: each subsystem is asked how it finds itself, now and then.
+//!
+//! The registry's row says what the last check found (`nos_subsystem_up`). One that fails check after check is stopped:
+//! a death like any other, after which the policy says who is started again.
+
+use super::Ward;
+use crate::bus::Port;
+use crate::bus::subsystem::{Control, Health, Report};
+use crate::error::Kind;
+use crate::kernel::scheduler::{FiberId, Fibers};
+use crate::platform::time::Duration;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Tests of it do not wait for a minute.
+const IS_SHORT: bool = cfg!(feature = "kill-switch");
+/// Time between two checks of one subsystem: a scrape's default interval is longer, and an idle image may execute
+/// some thousand instructions a second.
+const INTERVAL: Duration = Duration::from_secs(if IS_SHORT { 1 } else { 10 });
+/// Time for an answer. One that hangs is the watchdog's, which is sooner unless `nos.hang-ms=` says otherwise.
+const PATIENCE: Duration = Duration::from_secs(if IS_SHORT { 1 } else { 5 });
+/// Checks in a row that may fail.
+const FAILURES_MAX: u32 = 3;
+
+/// Asks all wards in turn, for ever. On the supervisor's executor.
+pub(super) async fn watch(wards: Vec<&'static Ward>, fibers: Fibers, port: Arc<Port>) {
+    let mut patients: Vec<Patient> = wards.into_iter().map(Patient::new).collect();
+    loop {
+        port.sleep_until(port.now() + INTERVAL).await;
+        for patient in &mut patients {
+            patient.check(&port, |fiber| fibers.stop(fiber)).await;
+        }
+    }
+}
+
+struct Patient {
+    ward: &'static Ward,
+    failures: u32,
+}
+
+impl Patient {
+    fn new(ward: &'static Ward) -> Self {
+        Self { ward, failures: 0 }
+    }
+
+    async fn check(&mut self, port: &Port, stop: impl Fn(FiberId)) {
+        let ward = self.ward;
+        if !ward.was_up() {
+            self.failures = 0;
+            return;
+        }
+        let deadline = port.now() + PATIENCE;
+        let request = ward.controls.request(port, Control::Health, deadline);
+        let health = match request.await {
+            Ok(Report::Health(health)) => health,
+            Ok(_) => Health::Failed("it answers another question"),
+            Err(error) => match error.kind() {
+                Kind::TimedOut { .. } => Health::Failed("it does not answer"),
+                // It died meanwhile, or there is no room: neither says how it is.
+                _ => return,
+            },
+        };
+        let name = ward.profile.name;
+        if let Some(row) = ward.registry.find(name) {
+            row.status().set_healthy(health.passed());
+        }
+        let Health::Failed(why) = health else {
+            self.failures = 0;
+            return;
+        };
+        self.failures += 1;
+        log::error!("{name}: health check failed: {why}");
+        if self.failures == FAILURES_MAX {
+            self.failures = 0;
+            stop(ward.fiber);
+        }
+    }
+}
