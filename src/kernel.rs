@@ -254,7 +254,7 @@ fn compose(
     bus_metrics.add(wires.to_http().clone())?;
     bus_metrics.add(work_done.clone())?;
     let source: SharedSource = network.clone();
-    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(wires.to_network().clone())?;
+    let queues = two(wires.to_network().clone(), data_plane_controls.clone())?;
     subsystem(
         &mut registry,
         data_plane::PROFILE,
@@ -263,7 +263,7 @@ fn compose(
         queues,
     )?;
     let source: SharedSource = http_counters.clone();
-    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(wires.to_http().clone())?;
+    let queues = two(wires.to_http().clone(), http_controls.clone())?;
     subsystem(
         &mut registry,
         http::PROFILE,
@@ -271,7 +271,7 @@ fn compose(
         Some(source),
         queues,
     )?;
-    let queues: Vec<Arc<dyn crate::bus::Queue>> = one(work_done.clone())?;
+    let queues = two(work_done.clone(), diagnosis_controls.clone())?;
     subsystem(
         &mut registry,
         diagnosis::PROFILE,
@@ -384,11 +384,15 @@ fn leak<T>(part: T) -> &'static T {
     Box::leak(Box::new(part))
 }
 
-/// One queue, as the registry takes them.
-fn one<Q: crate::bus::Queue + 'static>(queue: Arc<Q>) -> Result<Vec<Arc<dyn crate::bus::Queue>>> {
+/// A subsystem's messages and what the supervisor asks it, as the registry takes them.
+fn two(
+    messages: Arc<dyn crate::bus::Queue>,
+    controls: Arc<Controls>,
+) -> Result<Vec<Arc<dyn crate::bus::Queue>>> {
     let mut queues: Vec<Arc<dyn crate::bus::Queue>> = Vec::new();
-    queues.try_reserve_exact(1)?;
-    queues.push(queue);
+    queues.try_reserve_exact(2)?;
+    queues.push(messages);
+    queues.push(controls);
     Ok(queues)
 }
 

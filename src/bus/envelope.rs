@@ -41,6 +41,16 @@ impl MessageId {
         Self((sender.0 as u64) << 56 | (count & (u64::MAX >> 8)))
     }
 
+    /// Who sent it.
+    pub const fn sender(self) -> SubsystemId {
+        SubsystemId((self.0 >> 56) as u8)
+    }
+
+    /// Which of its sender's messages it is, the first being 1.
+    pub const fn count(self) -> u64 {
+        self.0 & (u64::MAX >> 8)
+    }
+
     /// As one number.
     pub const fn as_u64(self) -> u64 {
         self.0

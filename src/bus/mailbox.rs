@@ -10,13 +10,13 @@
 //!
 //! The composition root makes mailboxes; they outlive both ends. Sending and receiving allocate nothing.
 
-use super::envelope::{Address, Envelope, Message, NEVER, Priority, SubsystemId};
+use super::envelope::{Address, Envelope, Message, MessageId, NEVER, Priority, SubsystemId};
 use super::parcel::Owner;
 use super::port::{Door, Exchange, Port};
 use super::ready::Knock;
 use super::ring::{Claim, Ring};
 use super::sync::{self, AcqRel};
-use super::tally::{Drops, Queue, Reason, Tally};
+use super::tally::{Drops, Queue, RECENT, Reason, Tally};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::time::Instant;
 use alloc::sync::Arc;
@@ -292,6 +292,7 @@ impl<M: Message> Mailbox<M> {
             return self.receive_from_both();
         }
         self.count_received();
+        found.note(found.look(|envelope| envelope.id.as_u64()));
         let mut envelope = found.take();
         envelope.body.recharge(reader.owner());
         drop(section);
@@ -307,6 +308,7 @@ impl<M: Message> Mailbox<M> {
                 Some(urgent) => urgent,
                 None => self.normal.find()?,
             };
+            found.note(found.look(|envelope| envelope.id.as_u64()));
             let mut envelope = found.take();
             if self.policy == Policy::Wait {
                 self.tell_room();
@@ -431,6 +433,11 @@ impl<M: Message> Queue for Mailbox<M> {
             dropped: self.drops.get(),
             depth: self.depth() as u64,
         }
+    }
+
+    fn recent(&self) -> [Option<MessageId>; RECENT] {
+        let mut notes = self.urgent.notes().chain(self.normal.notes());
+        core::array::from_fn(|_| notes.next().map(MessageId::from_u64))
     }
 }
 

@@ -62,5 +62,5 @@ pub use port::{Exchange, Port};
 pub use ready::{Bell, Mute};
 pub use service::Service;
 pub use subsystem::{Health, Profile, Subsystem};
-pub use tally::{Queue, Reason, Tally};
+pub use tally::{Queue, RECENT, Reason, Tally};
 pub use topic::{Published, Topic};

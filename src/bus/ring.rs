@@ -24,6 +24,7 @@ use crate::error::Result;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use core::sync::atomic::AtomicU64;
 
 /// On a cache line of its own: senders write the tail, the reader the head.
 #[repr(align(64))]
@@ -33,6 +34,8 @@ struct Padded<T>(T);
 #[repr(C, align(64))]
 struct Slot<T> {
     sequence: AtomicUsize,
+    /// What the last one to take a value out noted of it. Not one of the models' atomics: nothing hangs on its order.
+    note: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -83,6 +86,12 @@ impl<T> Find<'_, T> {
             .with_mut(|place| look(unsafe { (*place).assume_init_ref() }))
     }
 
+    /// Notes something of the value, to be found by [`Ring::notes`] until the slot's next value is taken out.
+    #[inline(always)]
+    pub(super) fn note(&self, note: u64) {
+        self.slot.note.store(note, Relaxed);
+    }
+
     /// Takes the value out: the slot is free from now on.
     #[inline(always)]
     pub(super) fn take(self) -> T {
@@ -128,6 +137,7 @@ impl<T> Ring<T> {
         slots.try_reserve_exact(capacity)?;
         slots.extend((0..capacity).map(|position| Slot {
             sequence: AtomicUsize::new(position),
+            note: AtomicU64::new(0),
             value: UnsafeCell::new(MaybeUninit::uninit()),
         }));
         Ok(Self {
@@ -203,6 +213,13 @@ impl<T> Ring<T> {
             }
             position = self.head.0.load(Relaxed);
         }
+    }
+
+    /// What was noted of the values taken out last, the last one first. Right while nobody takes any out.
+    pub(super) fn notes(&self) -> impl Iterator<Item = u64> {
+        let head = self.head.0.load(Relaxed);
+        let last = (0..head).rev().take(self.capacity());
+        last.map(|position| self.slot(position).note.load(Relaxed))
     }
 
     /// Values in the ring, those being pushed counted. Exact while nobody pushes or pops.

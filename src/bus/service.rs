@@ -7,12 +7,12 @@
 //! The composition root makes services; they outlive both ends. After a death, the supervisor calls
 //! [`Service::server_died`] or [`Service::client_died`] before it starts anything again.
 
-use super::envelope::{Correlation, Envelope, Message, SubsystemId};
+use super::envelope::{Correlation, Envelope, Message, MessageId, SubsystemId};
 use super::mailbox::{Mailbox, Plan, Sent, dropped};
 use super::parcel::Owner;
 use super::port::{Exchange, Port};
 use super::replies::{Answer, Filled, ReplyTable};
-use super::tally::{Queue, Reason, Tally};
+use super::tally::{Queue, RECENT, Reason, Tally};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::metrics::Counter;
 use crate::platform::time::Instant;
@@ -196,6 +196,10 @@ impl<Q: Message, R: Message> Queue for Service<Q, R> {
 
     fn tally(&self) -> Tally {
         self.questions.tally()
+    }
+
+    fn recent(&self) -> [Option<MessageId>; RECENT] {
+        self.questions.recent()
     }
 }
 

@@ -1,6 +1,10 @@
 //! What is counted of queues: messages delivered, messages dropped and why, and how a scrape shows it.
 
+use super::envelope::MessageId;
 use crate::metrics::Counter;
+
+/// Messages that a queue remembers having delivered: a power of two.
+pub const RECENT: usize = 4;
 
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,4 +79,10 @@ pub trait Queue: Send + Sync {
 
     /// Its counts now.
     fn tally(&self) -> Tally;
+
+    /// The messages that were received last, urgent ones before the others, of either the last one first. For when its
+    /// reader does not run.
+    fn recent(&self) -> [Option<MessageId>; RECENT] {
+        [None; RECENT]
+    }
 }

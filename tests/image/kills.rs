@@ -262,6 +262,7 @@ pub(crate) fn the_report_of_a_death_is_shown() {
         "far 0x10",
         "\"registers\":{\"x0\":\"0x",
         "\"spsr\":\"0x",
+        "\"last_messages\":[{\"topic\":\"diagnosis\",\"sender\":\"data-plane\",\"number\":",
     ] {
         assert!(fault.contains(part), "no {part} in {fault}");
     }

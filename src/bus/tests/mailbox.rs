@@ -36,6 +36,26 @@ fn a_message_says_who_sent_it_to_whom_and_rings_the_reader_once() {
 }
 
 #[test]
+fn a_mailbox_remembers_which_messages_were_received_last() {
+    let bench = Bench::new();
+    let (sender, _) = bench.port("sender");
+    let (reader, _) = bench.port("reader");
+    let mailbox = bench.mailbox(&reader, 8, Policy::Refuse);
+    assert_eq!(mailbox.recent(), [None; RECENT]);
+    for number in 0..RECENT as u32 + 2 {
+        assert!(mailbox.send(&sender, number).is_queued());
+    }
+    let first = mailbox.try_receive().expect("queued").id;
+    assert_eq!(mailbox.recent()[..2], [Some(first), None]);
+    assert_eq!((first.sender(), first.count()), (sender.id(), 1));
+    assert_eq!(bodies(&mailbox).len(), RECENT + 1);
+    let counts = mailbox
+        .recent()
+        .map(|id| id.expect("there were more").count());
+    assert_eq!(counts, [6, 5, 4, 3]);
+}
+
+#[test]
 fn a_full_mailbox_that_refuses_gives_the_message_back_and_counts_it() {
     let bench = Bench::new();
     let (sender, _) = bench.port("sender");

@@ -22,7 +22,7 @@ pub(in crate::kernel) mod status;
 use super::crash;
 use super::scheduler::{self, FiberId, Fibers, Locked, Obituary, State as FiberState, Verdict};
 use super::this_cpu::ThisCpu;
-use crate::bus::registry::{Cause, Registry, State};
+use crate::bus::registry::{Cause, Registry, Row, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
 use crate::bus::{Executor, NEVER};
@@ -359,7 +359,8 @@ impl Supervision {
         // One that the policy has stopped was not at fault.
         if !ward.is_stopped.load(Relaxed) {
             report::print_report(name, &obituary);
-            ward.last_fault.lock().note(&obituary);
+            let queues = self.registry.find(name).map_or(&[][..], Row::queues);
+            ward.last_fault.lock().note(&obituary, queues);
         }
         if let Some(row) = self.registry.find(name)
             && !ward.is_up.load(Relaxed)

@@ -3,9 +3,11 @@
 use crate::arch::aarch64::ImageLayout;
 use crate::arch::aarch64::backtrace::DEPTH_MAX;
 use crate::arch::aarch64::exceptions::class_of;
+use crate::bus::{MessageId, Queue, RECENT};
 use crate::kernel::scheduler::{Cause, Obituary, Registers};
 use crate::platform::console::print;
 use crate::platform::time::Instant;
+use alloc::sync::Arc;
 use core::fmt::{self, Write};
 use heapless::{String, Vec};
 
@@ -13,6 +15,8 @@ use heapless::{String, Vec};
 const REASON_BYTES: usize = 200;
 /// Addresses of a backtrace, with where it was.
 const TRACE_MAX: usize = DEPTH_MAX + 1;
+/// Messages of a report: the last of two queues.
+const MESSAGES_MAX: usize = 2 * RECENT;
 
 /// The last death of a subsystem, in words.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub(in crate::kernel) struct LastFault {
     pub(in crate::kernel) registers: Option<Registers>,
     /// Where it was and who had called it, innermost first, as the image's symbol table has it.
     pub(in crate::kernel) backtrace: Vec<usize, TRACE_MAX>,
+    /// The messages that it received last, by topic.
+    pub(in crate::kernel) messages: Vec<(&'static str, MessageId), MESSAGES_MAX>,
 }
 
 impl LastFault {
@@ -34,15 +40,21 @@ impl LastFault {
         at: Instant::ZERO,
         registers: None,
         backtrace: Vec::new(),
+        messages: Vec::new(),
     };
 
-    pub(super) fn note(&mut self, obituary: &Obituary) {
+    pub(super) fn note(&mut self, obituary: &Obituary, queues: &[Arc<dyn Queue>]) {
         self.at = obituary.at;
         self.reason.clear();
         // What does not fit is cut.
         let _ = write!(Cut(&mut self.reason), "{}", Reason(obituary));
         self.registers.clone_from(&obituary.registers);
         self.backtrace = linked(obituary).map(|(_, linked)| linked).collect();
+        let received = queues.iter().flat_map(|queue| {
+            let recent = queue.recent().into_iter().flatten();
+            recent.map(|id| (queue.topic(), id))
+        });
+        self.messages = received.take(MESSAGES_MAX).collect();
     }
 }
 

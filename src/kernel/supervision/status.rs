@@ -7,19 +7,21 @@
 //!   "memory":{"used_bytes":65536,"peak_bytes":98304,"quota_bytes":16777216,"refusals":0},
 //!   "mailboxes":[{"topic":"http","depth":0,"delivered":12,"dropped":0}],
 //!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …",
-//!     "registers":{"x0":"0x1", …, "sp":"0x…","pc":"0x…","spsr":"0x…"},"backtrace":["0x40212340", …]}}]}
+//!     "registers":{"x0":"0x1", …, "sp":"0x…","pc":"0x…","spsr":"0x…"},
+//!     "last_messages":[{"topic":"http.input","sender":"data-plane","number":17}],"backtrace":["0x40212340", …]}}]}
 //! ```
 //! Addresses of the backtrace are those of the image's symbol table (`nos.debug`); a panic saves no registers.
 //!
 //! Names only get added. A subsystem that never died has no `last_fault`.
 
 use super::Ward;
-use crate::bus::Reason;
 use crate::bus::registry::{Registry, Row};
+use crate::bus::{MessageId, Port, Reason};
 use crate::kernel::scheduler::Fibers;
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
 use crate::metrics::{Json, Value};
+use alloc::sync::Arc;
 use core::fmt::Write;
 
 /// Writes the page.
@@ -34,7 +36,7 @@ pub(in crate::kernel) fn write(
         json.member("subsystems").array(|json| {
             for &ward in wards {
                 if let Some(row) = registry.find(ward.profile.name) {
-                    json.object(|json| write_one(ward, row, fibers, memory, json));
+                    json.object(|json| write_one(ward, row, registry, fibers, memory, json));
                 }
             }
         });
@@ -44,6 +46,7 @@ pub(in crate::kernel) fn write(
 fn write_one(
     ward: &'static Ward,
     row: &Row,
+    registry: &Registry,
     fibers: Fibers,
     memory: &MemoryManager<ThisCpu>,
     json: &mut Json<'_>,
@@ -111,6 +114,15 @@ fn write_one(
                     hexadecimal(json.member("spsr"), registers.spsr);
                 });
             }
+            json.member("last_messages").array(|json| {
+                for &(topic, id) in &fault.messages {
+                    json.object(|json| {
+                        json.member("topic").text(topic);
+                        json.member("sender").text(sender_of(id, registry));
+                        whole(json, "number", id.count());
+                    });
+                }
+            });
             json.member("backtrace").array(|json| {
                 for &address in &fault.backtrace {
                     hexadecimal(json, address as u64);
@@ -134,4 +146,13 @@ fn name_of(number: usize) -> heapless::String<4> {
     // "x30" fits.
     let _ = write!(name, "x{number}");
     name
+}
+
+/// The name of whoever sent a message: a subsystem, or the supervisor, which has no row.
+fn sender_of(id: MessageId, registry: &Registry) -> &'static str {
+    let is_sender = |port: &Arc<Port>| port.id() == id.sender();
+    let mut ports = registry.rows().iter().filter_map(Row::port);
+    ports
+        .find(|port| is_sender(port))
+        .map_or("supervisor", |port| port.name())
 }
