@@ -207,11 +207,25 @@ memset:
     b       41b
 42: sub     x4, x5, x7                  // the last place where a block fits
     mov     x3, x6
-43: cmp     x3, x4
+    add     x6, x7, x7, lsl #1
+    sub     x6, x4, x6                  // the last place where four fit
+    cmp     x3, x6
+    b.hi    44f
+43: dc      zva, x3
+    add     x3, x3, x7
+    dc      zva, x3
+    add     x3, x3, x7
+    dc      zva, x3
+    add     x3, x3, x7
+    dc      zva, x3
+    add     x3, x3, x7
+    cmp     x3, x6
+    b.ls    43b
+44: cmp     x3, x4
     b.hi    31b
     dc      zva, x3
     add     x3, x3, x7
-    b       43b
+    b       44b
     .popsection
 
 // memcmp(x0, x1, x2 bytes) -> w0: below, equal to or above 0, by the first byte that differs.
