@@ -293,10 +293,26 @@ impl<T: Transport> VirtioTransmitter<T> {
         }
     }
 
+    /// Whether there is room once it was looked for.
+    #[inline(never)]
+    fn finds_room(&mut self) -> bool {
+        self.reap();
+        if self.free.is_empty() {
+            // The device may not know of what is queued: else nothing would ever come back.
+            self.kick();
+            self.reap();
+        }
+        !self.free.is_empty()
+    }
+
     /// Writes the virtio header of a frame, and the partial checksum that goes with it.
     #[inline]
     fn write_header(&self, header: &mut [u8], frame: &mut [u8]) {
-        header.fill(0);
+        match header.first_chunk_mut::<12>() {
+            // The usual length, without a call.
+            Some(header) => *header = [0; 12],
+            None => header.fill(0),
+        }
         if !self.fills_checksums {
             return;
         }
@@ -313,15 +329,7 @@ impl<T: Transport> VirtioTransmitter<T> {
 impl<T: Transport> Transmitter for VirtioTransmitter<T> {
     #[inline]
     fn has_room(&mut self) -> bool {
-        if self.free.is_empty() {
-            self.reap();
-            if self.free.is_empty() {
-                // The device may not know of what is queued: else nothing would ever come back.
-                self.kick();
-                self.reap();
-            }
-        }
-        !self.free.is_empty()
+        !self.free.is_empty() || self.finds_room()
     }
 
     #[inline]
