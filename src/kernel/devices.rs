@@ -70,13 +70,14 @@ impl NetworkFinder {
     /// Those of [`NetworkFinder::find`] and [`interrupts::bind`].
     pub(super) fn bind(&self, fibers: Fibers, served_by: FiberId) -> Result<()> {
         let found = self.find()?;
+        let bell = fibers.wake_handle(served_by);
         let quiet = found.quiet;
         interrupts::bind(Binding {
             interrupt: found.interrupt,
             source: Source::Network,
             handler: Box::new(move || {
                 quiet.acknowledge();
-                fibers.wake(served_by);
+                bell.wake();
             }),
         })
     }

@@ -10,7 +10,7 @@ use super::gic::{Controller, Lines};
 use crate::arch::aarch64::{cpu, exceptions};
 use crate::error::{Error, Kind, Result, Subsystem};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use spin::{Mutex, Once};
 
 /// Handlers at most.
@@ -59,6 +59,8 @@ struct Interrupts {
     lines: Lines,
     cpu_count: usize,
     bindings: [Once<Binding>; HANDLERS_MAX],
+    /// The number of each binding's interrupt, to be searched; it says nothing of whether the binding is whole.
+    numbers: [AtomicU32; HANDLERS_MAX],
     bound: AtomicUsize,
     on_wake: Once<Handler>,
     /// How each CPU is named as a target, by its number.
@@ -102,6 +104,7 @@ pub unsafe fn set_up(
         lines,
         cpu_count,
         bindings: [const { Once::new() }; HANDLERS_MAX],
+        numbers: [const { AtomicU32::new(u32::MAX) }; HANDLERS_MAX],
         bound: AtomicUsize::new(0),
         on_wake: Once::new(),
         targets: [const { AtomicU64::new(0) }; CPUS_MAX],
@@ -151,6 +154,7 @@ pub fn bind(binding: Binding) -> Result<()> {
         .get(place)
         .ok_or(Error::new(Subsystem::Platform, limit))?
         .call_once(|| binding);
+    interrupts.numbers[place].store(interrupt.intid(), Relaxed);
     interrupts.enable(interrupt)
 }
 
@@ -224,8 +228,9 @@ impl Interrupts {
             }
             return;
         }
-        let bindings = self.bindings.iter().map_while(Once::get);
-        match { bindings }.find(|binding| binding.interrupt.intid() == number) {
+        let mut numbers = self.numbers.iter();
+        let place = numbers.position(|bound| bound.load(Relaxed) == number);
+        match place.and_then(|place| self.bindings[place].get()) {
             Some(binding) => {
                 count(binding.source);
                 (binding.handler)();

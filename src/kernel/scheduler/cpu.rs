@@ -239,12 +239,15 @@ impl Cpu {
         }
     }
 
+    /// Whether there are fibers to be stopped.
+    #[inline]
+    pub(super) fn has_doomed(&self) -> bool {
+        self.doomed.load(Relaxed) != 0
+    }
+
     /// The fibers to be stopped, each once.
     pub(super) fn take_doomed(&self) -> impl Iterator<Item = &'static Fiber> {
-        let mut doomed = match self.doomed.load(Relaxed) {
-            0 => 0,
-            _ => self.doomed.swap(0, SeqCst),
-        };
+        let mut doomed = self.doomed.swap(0, SeqCst);
         core::iter::from_fn(move || {
             (doomed != 0).then(|| {
                 let rank = doomed.trailing_zeros();

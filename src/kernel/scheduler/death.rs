@@ -170,7 +170,13 @@ impl Cpu {
 
     /// Buries those that other CPUs want stopped; answers whether the one that runs is among them. Interrupts are
     /// masked.
+    #[inline]
     pub(super) fn reap(&self) -> bool {
+        self.has_doomed() && self.reap_doomed()
+    }
+
+    #[cold]
+    fn reap_doomed(&self) -> bool {
         let mut current_too = false;
         for fiber in self.take_doomed() {
             if self.current().is_some_and(|current| current.id == fiber.id) {
