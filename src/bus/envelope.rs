@@ -89,7 +89,7 @@ pub enum Priority {
 }
 
 /// No deadline.
-pub const NEVER: Instant = Instant::from_nanos(u64::MAX);
+pub const NEVER: Instant = Instant::NEVER;
 
 /// A message. Bodies are moved, never copied through a buffer.
 #[derive(Clone, Debug, PartialEq)]

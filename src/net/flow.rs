@@ -23,6 +23,10 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 /// Time for the answer to the last keep-alive probe.
 const ANSWER_TIME: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(10);
 
+/// Bytes at most whose acknowledgement waits: the least of a full-sized segment (RFC 9293 3.7.1), of which every
+/// second one is to be acknowledged at once.
+const DEFERRED_MAX: usize = 536;
+
 /// How flows are to behave: the settings that concern them, in smoltcp's units where smoltcp obeys them.
 #[derive(Debug)]
 pub(super) struct FlowPolicy {
@@ -123,6 +127,16 @@ pub(super) struct Visit<'a> {
     pub(super) policy: &'a FlowPolicy,
 }
 
+/// What a turn leaves for the socket to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Whatever it has.
+    Output,
+    /// Nothing but the acknowledgement of a short segment, all of which the service has taken: there was nothing to
+    /// say to it yet.
+    Ack,
+}
+
 /// Where a flow is between its SYN and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -156,6 +170,8 @@ pub(super) struct Flow {
     heard_at: Instant,
     /// The highest sequence number sent, once something has been sent.
     highest_sent: Option<u32>,
+    /// An acknowledgement waits for something to travel with.
+    pub(super) defers_ack: bool,
 }
 
 impl Flow {
@@ -183,6 +199,7 @@ impl Flow {
             conversation: Conversation::new(),
             heard_at: now,
             highest_sent: None,
+            defers_ack: false,
         })
     }
 
@@ -238,21 +255,22 @@ impl Flow {
     }
 
     /// Lets the service work on what has come, and the socket take what is to be sent.
-    pub(super) fn turn(&mut self, visit: &mut Visit<'_>) {
-        match self.phase {
+    pub(super) fn turn(&mut self, visit: &mut Visit<'_>) -> Leaves {
+        let leaves = match self.phase {
             Phase::Open => self.converse(visit),
             Phase::Handshake => self.begin(visit),
-            Phase::Finishing { .. } => {}
-        }
+            Phase::Finishing { .. } => Leaves::Output,
+        };
         if let Phase::Finishing { until } = self.phase {
             self.finish(until, visit.now, visit.policy);
         }
+        leaves
     }
 
     /// Opens the flow if the handshake is complete.
-    fn begin(&mut self, visit: &mut Visit<'_>) {
+    fn begin(&mut self, visit: &mut Visit<'_>) -> Leaves {
         if !matches!(self.state(), State::Established | State::CloseWait) {
-            return;
+            return Leaves::Output;
         }
         self.phase = Phase::Open;
         self.heard_at = visit.now;
@@ -263,15 +281,19 @@ impl Flow {
         let socket = self.seat.sockets.get_mut(self.seat.handle);
         match self.conversation.send(socket, visit.output) {
             Ok(()) if matches!(next, Next::Wait { .. }) => self.converse(visit),
-            sent => self.go_on(sent.map(|()| next), visit),
+            sent => {
+                self.go_on(sent.map(|()| next), visit);
+                Leaves::Output
+            }
         }
     }
 
     /// Shows the service what has come.
-    fn converse(&mut self, visit: &mut Visit<'_>) {
+    fn converse(&mut self, visit: &mut Visit<'_>) -> Leaves {
         let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        let fresh = socket.recv_queue();
         // A peer that takes its time over a long answer is not idle.
-        if socket.recv_queue() > 0 || self.conversation.has_backlog() {
+        if fresh > 0 || self.conversation.has_backlog() {
             self.heard_at = visit.now;
         }
         let state = socket.state();
@@ -280,12 +302,20 @@ impl Flow {
             _ => self.conversation.run(socket, visit),
         };
         // A peer that is silent is given less time while it owes us an acknowledgement.
+        let mut leaves = Leaves::Output;
         socket.set_timeout(match socket.send_queue() {
-            0 => visit.policy.silence,
+            0 => {
+                let is_little = (1..=DEFERRED_MAX).contains(&fresh) && socket.recv_queue() == 0;
+                if is_little && state == State::Established && !self.conversation.has_backlog() {
+                    leaves = Leaves::Ack;
+                }
+                visit.policy.silence
+            }
             _ => Some(visit.policy.unanswered),
         });
         if !matches!(next, Ok(Next::Wait { .. })) {
-            return self.go_on(next, visit);
+            self.go_on(next, visit);
+            return Leaves::Output;
         }
         // A peer that has sent its FIN gets what it asked for and then ours.
         let has_ended = state == State::CloseWait
@@ -293,7 +323,9 @@ impl Flow {
             && !visit.service.is_busy(visit.id);
         if has_ended || self.is_idle(visit) {
             self.end(visit);
+            return Leaves::Output;
         }
+        leaves
     }
 
     fn is_idle(&self, visit: &Visit<'_>) -> bool {

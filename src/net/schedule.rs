@@ -3,13 +3,20 @@
 //! Invariant: the timer wheel never holds a later time for a flow than the flow needs. It may hold an
 //! earlier one: a busy flow is not re-armed by each packet but looked at again when the old timer fires.
 //!
+//! Acknowledgements that may wait have a list of their own, in the order of time: most are sent with an answer
+//! long before, and then cost no timer.
+//!
 //! Marking a flow never allocates: [`Schedule::grow`] made room for every slot at once.
 
 use super::flow::Flow;
 use super::timer_wheel::TimerWheel;
 use crate::error::Result;
-use crate::platform::time::Instant;
+use crate::platform::time::{Duration, Instant};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+/// How long an acknowledgement may wait for something to travel with: as long as smoltcp lets it.
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 
 /// The lists of flows, by slot.
 pub(super) struct Schedule {
@@ -22,6 +29,10 @@ pub(super) struct Schedule {
     /// Flows that wait for a neighbour's hardware address, each at most once.
     waiting: Vec<u32>,
     is_waiting: Vec<bool>,
+    /// Flows whose acknowledgement waits and until when, the earliest first. The first does wait; others may have sent
+    /// it since, and may even be here again.
+    deferred: VecDeque<(u32, Instant)>,
+    is_deferred: Vec<bool>,
 }
 
 impl Schedule {
@@ -34,6 +45,8 @@ impl Schedule {
             round: Vec::new(),
             waiting: Vec::new(),
             is_waiting: Vec::new(),
+            deferred: VecDeque::new(),
+            is_deferred: Vec::new(),
         }
     }
 
@@ -41,12 +54,28 @@ impl Schedule {
     ///
     /// # Errors
     /// `OutOfMemory`.
+    #[inline]
     pub(super) fn grow(&mut self, slots: usize) -> Result<()> {
+        // What is grown last says how far all were.
+        match slots > self.is_deferred.len() {
+            true => self.make_room(slots),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, slots: usize) -> Result<()> {
         self.wheel.grow(slots)?;
         for list in [&mut self.marked, &mut self.round, &mut self.waiting] {
             list.try_reserve(slots.saturating_sub(list.len()))?;
         }
-        for flags in [&mut self.is_marked, &mut self.is_waiting] {
+        let deferred = &mut self.deferred;
+        deferred.try_reserve(slots.saturating_sub(deferred.len()))?;
+        for flags in [
+            &mut self.is_marked,
+            &mut self.is_waiting,
+            &mut self.is_deferred,
+        ] {
             let missing = slots.saturating_sub(flags.len());
             flags.try_reserve(missing)?;
             flags.resize(flags.len() + missing, false);
@@ -85,12 +114,48 @@ impl Schedule {
         self.wheel.pop_due(now)
     }
 
-    /// When a flow next has something to do.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.has_marked() {
-            true => Some(Instant::ZERO),
-            false => self.wheel.next_deadline(),
+    /// When a flow next has something to do; [`Instant::NEVER`] if none has.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> Instant {
+        if self.has_marked() {
+            return Instant::ZERO;
         }
+        let timed = self.wheel.next_deadline();
+        match self.deferred.front() {
+            None => timed,
+            Some(&(_, until)) => timed.min(until),
+        }
+    }
+
+    /// Has the acknowledgement that the flow in `slot` owes since `now` wait for something to travel with; false if too
+    /// many wait. A flow that is in the list from before has its turn earlier than need be.
+    pub(super) fn defer(&mut self, slot: u32, now: Instant) -> bool {
+        let has_room = self.deferred.len() < self.deferred.capacity();
+        if has_room {
+            self.is_deferred[slot as usize] = true;
+            self.deferred.push_back((slot, now + ACK_DELAY));
+        }
+        has_room
+    }
+
+    /// The acknowledgement of the flow in `slot` waits no more.
+    pub(super) fn end_deferral(&mut self, slot: u32) {
+        self.is_deferred[slot as usize] = false;
+        while let Some(&(first, _)) = self.deferred.front()
+            && !self.is_deferred[first as usize]
+        {
+            self.deferred.pop_front();
+        }
+    }
+
+    /// Takes a flow whose acknowledgement has waited long enough.
+    #[inline]
+    pub(super) fn pop_deferred(&mut self, now: Instant) -> Option<u32> {
+        let &(slot, until) = self.deferred.front()?;
+        (until <= now).then(|| {
+            self.end_deferral(slot);
+            slot
+        })
     }
 
     /// Sees to it that the flow in `slot` has its turn by `at`.

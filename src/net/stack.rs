@@ -135,11 +135,8 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// When [`Stack::poll`] has to be called if no frame comes before.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = self
-            .schedule
-            .next_deadline()
-            .into_iter()
-            .chain(self.system.deadline());
+        let flows = Some(self.schedule.next_deadline()).filter(|&at| at != Instant::NEVER);
+        let own = flows.into_iter().chain(self.system.deadline());
         own.chain(self.service_deadline).min()
     }
 

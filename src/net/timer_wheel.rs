@@ -69,7 +69,7 @@ pub(super) struct TimerWheel {
 }
 
 /// A time that never comes.
-const NEVER: Instant = Instant::from_nanos(u64::MAX);
+const NEVER: Instant = Instant::NEVER;
 
 impl TimerWheel {
     /// An empty wheel whose present is `now`.
@@ -144,10 +144,15 @@ impl TimerWheel {
     }
 
     /// Takes a key whose deadline has come by `now`, if there is one; its deadline is forgotten.
+    #[inline]
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
-        if now < self.quiet_until {
-            return None;
+        match now < self.quiet_until {
+            true => None,
+            false => self.pop_due_now(now),
         }
+    }
+
+    fn pop_due_now(&mut self, now: Instant) -> Option<u32> {
         if self.due == NIL {
             self.advance(now.as_nanos() / TICK.as_nanos());
         }
@@ -161,9 +166,10 @@ impl TimerWheel {
     }
 
     /// When [`TimerWheel::pop_due`] will have something: never later than the earliest deadline (rounded
-    /// up to a tick), and earlier only after a disarming.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        Some(self.quiet_until).filter(|&until| until != NEVER)
+    /// up to a tick), and earlier only after a disarming; [`Instant::NEVER`] for an empty wheel.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.quiet_until
     }
 
     /// The earliest deadline of those that are not due.
@@ -266,7 +272,7 @@ mod tests {
             let deadline = Instant::from_nanos(at(5).as_nanos() + delay * TICK.as_nanos());
             let mut wheel = wheel_at(5);
             wheel.arm(3, deadline);
-            assert_eq!(wheel.next_deadline(), Some(deadline));
+            assert_eq!(wheel.next_deadline(), deadline);
             assert_eq!(
                 wheel.pop_due(deadline - Duration::from_nanos(1)),
                 None,
@@ -274,7 +280,7 @@ mod tests {
             );
             assert_eq!(wheel.pop_due(deadline), Some(3), "{delay}");
             assert_eq!(wheel.pop_due(deadline), None);
-            assert_eq!(wheel.next_deadline(), None);
+            assert_eq!(wheel.next_deadline(), NEVER);
         }
         wheel.arm(1, at(2));
         assert_eq!(
@@ -327,10 +333,10 @@ mod tests {
                 }
                 let first = model.first().map(|&(deadline, _)| at(deadline));
                 assert!(
-                    first.is_none() || wheel.next_deadline().is_some(),
+                    first.is_none() || wheel.next_deadline() != NEVER,
                     "seed {seed}"
                 );
-                if model.first().is_some_and(|&(deadline, _)| deadline > now) {
+                if let Some(first) = first.filter(|&first| first > at(now)) {
                     assert!(wheel.next_deadline() <= first, "seed {seed}");
                 }
             }

@@ -1,7 +1,8 @@
 //! Flows that have something to do: their turns, and their end.
 
-use super::flow::{Flow, Visit};
+use super::flow::{Flow, Leaves, Visit};
 use super::link::{Egress, Moment};
+use super::schedule::Schedule;
 use super::service::ConnectionId;
 use super::stack::Stack;
 use crate::platform::network_device::NetworkDevice;
@@ -22,6 +23,9 @@ impl<D: NetworkDevice> Stack<D> {
                 flow.armed = None;
                 self.schedule.mark(slot);
             }
+        }
+        while let Some(slot) = self.schedule.pop_deferred(now) {
+            self.schedule.mark(slot);
         }
     }
 
@@ -49,7 +53,7 @@ impl<D: NetworkDevice> Stack<D> {
         };
         let was_half_open = flow.is_half_open();
         let is_bare_opening = was_half_open && flow.has_no_input();
-        flow.turn(&mut Visit {
+        let leaves = flow.turn(&mut Visit {
             id,
             now: at.now,
             service: &mut *self.services[flow.service],
@@ -59,12 +63,17 @@ impl<D: NetworkDevice> Stack<D> {
         if was_half_open && !flow.is_half_open() {
             self.half_open.left();
         }
-        // A handshake that is complete leaves a timer armed, and often nothing to say.
-        let is_quiet = is_bare_opening && flow.armed.is_some() && flow.is_quiet();
+        let may_be_quiet = is_bare_opening || leaves == Leaves::Ack;
+        let is_quiet =
+            may_be_quiet && keeps_quiet(flow, leaves, &mut self.schedule, (slot, at.now));
         let egress = match is_quiet {
             true => Egress::Silent,
             false => self.link.send_from(flow, self.system.network(), at),
         };
+        if flow.defers_ack && egress == Egress::Sent {
+            flow.defers_ack = false;
+            self.schedule.end_deferral(slot);
+        }
         let (before, state) = (flow.counted_as, flow.state());
         if before != state {
             flow.counted_as = state;
@@ -166,6 +175,9 @@ impl<D: NetworkDevice> Stack<D> {
         }
         self.link.counters.moved(flow.counted_as, State::Closed);
         self.schedule.disarm(slot);
+        if flow.defers_ack {
+            self.schedule.end_deferral(slot);
+        }
         self.flows.keep_spare(flow.into_seat());
         self.sweep_queues();
     }
@@ -184,5 +196,28 @@ impl<D: NetworkDevice> Stack<D> {
             let is_waiting = |flow: &Flow| flow.counted_as == State::TimeWait;
             self.time_wait.retain(|&id| is_in(id, is_waiting));
         }
+    }
+}
+
+/// Whether the socket need not be asked for what it has to send: a handshake that is complete often leaves nothing to
+/// say, and an acknowledgement may wait. What timers there are beside the latter's are armed already, and only became
+/// later.
+fn keeps_quiet(
+    flow: &mut Flow,
+    leaves: Leaves,
+    schedule: &mut Schedule,
+    (slot, now): (u32, Instant),
+) -> bool {
+    if flow.armed.is_none() {
+        return false;
+    }
+    match leaves {
+        // Once: if more comes before it is sent, smoltcp decides when it is.
+        Leaves::Ack => {
+            let defers = !flow.defers_ack && schedule.defer(slot, now);
+            flow.defers_ack |= defers;
+            defers
+        }
+        Leaves::Output => flow.is_quiet(),
     }
 }

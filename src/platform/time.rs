@@ -20,6 +20,8 @@ pub struct Duration(u64);
 impl Instant {
     /// The moment of reset.
     pub const ZERO: Self = Self(0);
+    /// A point that never comes: 584 years after reset.
+    pub const NEVER: Self = Self(u64::MAX);
 
     /// The point that many nanoseconds after reset.
     pub const fn from_nanos(nanos: u64) -> Self {

@@ -80,3 +80,64 @@ fn the_window_closes_while_the_service_does_not_run_and_nothing_is_lost() {
     }
     assert!(back == bytes, "{} bytes came back", back.len());
 }
+
+#[test]
+fn a_short_request_is_acknowledged_within_the_delay_though_its_answer_takes_long() {
+    let (mut world, mut peer, mut host) = world();
+    let client = peer.connected(&mut world);
+    for _ in 0..3 {
+        peer.send(client, b"a request");
+        peer.exchange(&mut world);
+        assert_eq!(
+            peer.socket(client).send_queue(),
+            9,
+            "the acknowledgement waits for the answer"
+        );
+        peer.sleep(&mut world, Duration::from_millis(12));
+        assert_eq!(peer.socket(client).send_queue(), 0);
+        host.run(world.now);
+        peer.sleep(&mut world, STEP);
+        assert_eq!(peer.receive(client), b"a request");
+    }
+    // So is one that comes in two segments before there is an answer.
+    peer.send(client, b"a request");
+    peer.exchange(&mut world);
+    peer.send(client, b" in two parts");
+    peer.sleep(&mut world, Duration::from_millis(12));
+    assert_eq!(peer.socket(client).send_queue(), 0);
+}
+
+#[test]
+fn an_answer_that_comes_in_time_leaves_no_timer_of_the_acknowledgement() {
+    let (mut world, mut peer, mut host) = world();
+    let clients = [(); 3].map(|()| peer.connected(&mut world));
+    // The timers of the handshakes are over.
+    peer.sleep(&mut world, Duration::from_secs(3));
+    for client in clients {
+        peer.send(client, b"a request");
+    }
+    peer.exchange(&mut world);
+    let in_time = world.now + Duration::from_millis(11);
+    assert!(world.stack.deadline().is_some_and(|at| at <= in_time));
+    host.run(world.now);
+    peer.exchange(&mut world);
+    for client in clients {
+        assert_eq!(peer.receive(client), b"a request");
+        assert_eq!(peer.socket(client).send_queue(), 0);
+    }
+    assert!(world.stack.deadline().is_none_or(|at| at > in_time));
+}
+
+#[test]
+fn a_connection_that_ends_while_its_acknowledgement_waits_leaves_no_timer() {
+    let (mut world, mut peer, _) = world();
+    let client = peer.connected(&mut world);
+    peer.sleep(&mut world, Duration::from_secs(3));
+    peer.send(client, b"a request");
+    peer.exchange(&mut world);
+    let in_time = world.now + Duration::from_millis(11);
+    peer.socket(client).abort();
+    peer.exchange(&mut world);
+    assert_eq!(world.stack.connections(), 0);
+    assert!(world.stack.deadline().is_none_or(|at| at > in_time));
+}
