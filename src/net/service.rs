@@ -49,11 +49,20 @@ pub trait Service {
     /// A deadline told by [`Service::deadline`] has come, or came earlier.
     fn tick(&mut self, now: Instant);
 
-    /// When [`Service::tick`] is to be called next, if ever. Asked at the end of each poll: keep it cheap.
+    /// When [`Service::tick`] is to be called next, if ever.
     fn deadline(&self) -> Option<Instant>;
 
+    /// What the service has for the stack, in one call. Asked at the end of each poll: keep it cheap. By default there
+    /// may be something.
+    fn agenda(&mut self) -> Agenda {
+        Agenda {
+            deadline: self.deadline().unwrap_or(Instant::NEVER),
+            has_news: true,
+        }
+    }
+
     /// Takes the next connection that the service wants ended though no call for it is under way (an idle
-    /// or slow client, a client that another one killed). Asked after every tick and turn: keep it cheap.
+    /// or slow client, a client that another one killed). Asked when there is news ([`Agenda::has_news`]).
     fn take_doomed(&mut self) -> Option<ConnectionId>;
 
     /// Takes the next connection that the service has something for though nothing came from its peer: its
@@ -69,6 +78,15 @@ pub trait Service {
         let _ = id;
         false
     }
+}
+
+/// What a service has for the stack though nothing came for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agenda {
+    /// [`Service::deadline`]; [`Instant::NEVER`] for none.
+    pub deadline: Instant,
+    /// False if neither [`Service::take_doomed`] nor [`Service::take_ready`] would name a connection.
+    pub has_news: bool,
 }
 
 /// One call of a service for one connection.

@@ -72,8 +72,8 @@ pub struct Stack<D: NetworkDevice> {
     pub(super) numbers: SequenceNumbers,
     /// Turns taken in this poll.
     pub(super) turns: usize,
-    /// The services' earliest deadline, as the last poll left it.
-    service_deadline: Option<Instant>,
+    /// The services' earliest deadline, as the last poll left it; [`Instant::NEVER`] for none.
+    service_deadline: Instant,
 }
 
 impl<D: NetworkDevice> Stack<D> {
@@ -106,7 +106,10 @@ impl<D: NetworkDevice> Stack<D> {
             link,
             system,
             flows: FlowTable::new(limit, spare, secrets.hash_seed),
-            service_deadline: earliest(&services),
+            service_deadline: {
+                let deadlines = services.iter().filter_map(|service| service.deadline());
+                deadlines.min().unwrap_or(Instant::NEVER)
+            },
             half_open: Queue::default(),
             time_wait: Queue::default(),
             schedule: Schedule::new(now),
@@ -128,16 +131,18 @@ impl<D: NetworkDevice> Stack<D> {
         if self.system.is_due(now) {
             self.run_system(at);
         }
-        self.take_turns(at);
+        if self.schedule.has_marked() {
+            self.take_turns(at);
+        }
         self.run_services(at);
         self.settle()
     }
 
     /// When [`Stack::poll`] has to be called if no frame comes before.
     pub fn deadline(&self) -> Option<Instant> {
-        let flows = Some(self.schedule.next_deadline()).filter(|&at| at != Instant::NEVER);
-        let own = flows.into_iter().chain(self.system.deadline());
-        own.chain(self.service_deadline).min()
+        let system = self.system.deadline().unwrap_or(Instant::NEVER);
+        let nearest = self.schedule.next_deadline().min(self.service_deadline);
+        Some(nearest.min(system)).filter(|&at| at != Instant::NEVER)
     }
 
     /// Our address, once there is one.
@@ -180,28 +185,36 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// Runs the services' own deadlines and ends the connections that they want ended.
     fn run_services(&mut self, at: Moment) {
-        let is_past =
-            |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= at.now);
-        // A deadline that came into being in this poll and is past already has the next one follow at once.
-        let is_any_due = is_past(self.service_deadline);
-        let mut is_any_marked = false;
+        let mut earliest = Instant::NEVER;
         for index in 0..self.services.len() {
-            if is_any_due && is_past(self.services[index].deadline()) {
-                self.services[index].tick(at.now);
+            let service = &mut self.services[index];
+            let mut agenda = service.agenda();
+            if agenda.deadline <= at.now {
+                service.tick(at.now);
+                agenda = service.agenda();
             }
-            while let Some(id) = self.services[index].take_doomed() {
-                self.cut(id, at.now);
-                is_any_marked = true;
+            if agenda.has_news && self.hear(index, at.now) {
+                self.take_turns(at);
+                // A deadline that came into being in these turns and is past already has the next poll follow at once.
+                agenda = self.services[index].agenda();
             }
-            while let Some(id) = self.services[index].take_ready() {
-                self.call_again(id);
-                is_any_marked = true;
-            }
+            earliest = earliest.min(agenda.deadline);
         }
-        if is_any_marked {
-            self.take_turns(at);
+        self.service_deadline = earliest;
+    }
+
+    /// Marks the connections that a service has something for though nothing came from them; false if there are none.
+    fn hear(&mut self, service: usize, now: Instant) -> bool {
+        let mut is_any_marked = false;
+        while let Some(id) = self.services[service].take_doomed() {
+            self.cut(id, now);
+            is_any_marked = true;
         }
-        self.service_deadline = earliest(&self.services);
+        while let Some(id) = self.services[service].take_ready() {
+            self.call_again(id);
+            is_any_marked = true;
+        }
+        is_any_marked
     }
 
     /// Tells the device, the counters and the caller what this poll did.
@@ -217,12 +230,4 @@ impl<D: NetworkDevice> Stack<D> {
             Activity::Idle
         }
     }
-}
-
-/// The earliest of the services' deadlines.
-fn earliest(services: &[Box<dyn Service>]) -> Option<Instant> {
-    services
-        .iter()
-        .filter_map(|service| service.deadline())
-        .min()
 }

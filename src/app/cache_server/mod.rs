@@ -47,7 +47,7 @@ pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};
 pub use counters::KvCounters;
 
-use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
+use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use commands::{Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
@@ -396,6 +396,14 @@ impl Service for CacheServer {
         match (self.expiry_deadline(), self.client_check) {
             (Some(expiry), Some(idle)) => Some(expiry.min(idle)),
             (one, other) => one.or(other),
+        }
+    }
+
+    #[inline]
+    fn agenda(&mut self) -> Agenda {
+        Agenda {
+            deadline: self.deadline().unwrap_or(Instant::NEVER),
+            has_news: !self.server.doomed.is_empty() || self.server.gate.has_news(),
         }
     }
 

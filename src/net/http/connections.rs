@@ -242,6 +242,12 @@ impl Connections {
         }
     }
 
+    /// Whether one is to be ended.
+    #[inline]
+    pub(super) fn has_ending(&self) -> bool {
+        self.lists[Wait::End as usize].first != NONE
+    }
+
     /// Takes the next connection that is to be ended; it stays known until it is removed.
     pub(super) fn take_ending(&mut self) -> Option<ConnectionId> {
         let index = self.lists[Wait::End as usize].first;

@@ -15,7 +15,7 @@ use super::request::{self, Framing, Head, Limits, Request};
 use super::response::{Content, Persistence, Response, Status};
 use super::route::{Access, Method, Methods, Route};
 use crate::error::{Error, HttpFault, Kind, Result, Subsystem};
-use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
+use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Clock, Instant};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -396,6 +396,14 @@ impl Service for HttpServer {
 
     fn deadline(&self) -> Option<Instant> {
         self.connections.next_deadline()
+    }
+
+    #[inline]
+    fn agenda(&mut self) -> Agenda {
+        Agenda {
+            deadline: self.connections.next_deadline().unwrap_or(Instant::NEVER),
+            has_news: self.connections.has_ending(),
+        }
     }
 
     fn take_doomed(&mut self) -> Option<ConnectionId> {
