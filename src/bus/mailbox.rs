@@ -13,7 +13,7 @@
 use super::envelope::{Address, Envelope, Message, MessageId, NEVER, Priority, SubsystemId};
 use super::parcel::Owner;
 use super::port::{Door, Exchange, Port};
-use super::ready::Knock;
+use super::ready::{Bell, Knock, ReadyWord};
 use super::ring::{Claim, Ring};
 use super::sync::{self, AcqRel};
 use super::tally::{Drops, Queue, RECENT, Reason, Tally};
@@ -66,6 +66,9 @@ impl<M> Sent<M> {
         }
     }
 }
+
+/// The ready word of a subsystem.
+type ReaderWord = ReadyWord<&'static dyn Bell>;
 
 /// What became of a message at the queue.
 enum Enqueued<M> {
@@ -154,6 +157,23 @@ impl<M: Message> Mailbox<M> {
         self.deliver(port, self.envelope(port, body), drop)
     }
 
+    /// As [`Mailbox::send`], but leaves the reader's bell to [`Mailbox::ring`], which the sender owes: for one who is about
+    /// to sleep, so that the reader need not interrupt it first.
+    #[inline(always)]
+    pub fn leave(&self, port: &Port, body: M) -> Sent<M> {
+        match self.enqueue(port, self.envelope(port, body), ReadyWord::leave) {
+            Enqueued::Done => Sent::Queued,
+            Enqueued::Full(envelope) => self.overfull(port, envelope, drop),
+            Enqueued::Closed(envelope) => self.refuse(envelope, Reason::NoReader),
+        }
+    }
+
+    /// Rings the reader's bell for what was left ([`Mailbox::leave`]).
+    #[inline(always)]
+    pub fn ring(&self) {
+        self.reader.ready.ring();
+    }
+
     /// Sends a message that was made before; one that was refused keeps its number.
     #[inline(always)]
     pub fn post(&self, port: &Port, envelope: Envelope<M>) -> Sent<M> {
@@ -181,22 +201,27 @@ impl<M: Message> Mailbox<M> {
         envelope: Envelope<M>,
         displaced: impl FnMut(Envelope<M>),
     ) -> Sent<M> {
-        match self.enqueue(port, envelope) {
+        match self.enqueue(port, envelope, ReadyWord::knock) {
             Enqueued::Done => Sent::Queued,
             Enqueued::Full(envelope) => self.overfull(port, envelope, displaced),
             Enqueued::Closed(envelope) => self.refuse(envelope, Reason::NoReader),
         }
     }
 
-    /// Queues a message and rings, if there is room; if not, it is the sender's as before.
+    /// Queues a message and tells its reader, if there is room; if not, it is the sender's as before.
     #[inline(always)]
-    fn enqueue(&self, port: &Port, mut envelope: Envelope<M>) -> Enqueued<M> {
+    fn enqueue(
+        &self,
+        port: &Port,
+        mut envelope: Envelope<M>,
+        tell: impl FnOnce(&ReaderWord, Knock),
+    ) -> Enqueued<M> {
         let section = port.section();
         match self.lane(envelope.priority).claim() {
             Claim::Place(place) => {
                 envelope.body.recharge(Owner::KERNEL);
                 place.fill(envelope);
-                self.reader.ready.knock(self.knock);
+                tell(&self.reader.ready, self.knock);
                 drop(section);
                 Enqueued::Done
             }
@@ -233,7 +258,7 @@ impl<M: Message> Mailbox<M> {
                 self.lose(&oldest, Reason::Full);
                 displaced(oldest);
             }
-            envelope = match self.enqueue(port, envelope) {
+            envelope = match self.enqueue(port, envelope, ReadyWord::knock) {
                 Enqueued::Done => return Sent::Queued,
                 Enqueued::Closed(envelope) => return self.refuse(envelope, Reason::NoReader),
                 // Others took the room, or the oldest is still being written by one that is preempted.
@@ -347,6 +372,18 @@ impl<M: Message> Mailbox<M> {
     /// Messages that the normal lane holds.
     pub fn capacity(&self) -> usize {
         self.normal.capacity()
+    }
+
+    /// Whether the normal lane has no room. Exact for who alone sends to it: what is free then is free until it sends.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.normal.len() >= self.normal.capacity()
+    }
+
+    /// Whether there is surely nothing to receive. Cheaper than to try.
+    #[inline(always)]
+    pub fn is_surely_empty(&self) -> bool {
+        self.normal.is_surely_empty() && self.urgent.is_surely_empty()
     }
 
     /// Messages waiting.
@@ -474,7 +511,7 @@ impl<M: Message> Future for SendWithin<'_, M> {
         if mailbox.policy != Policy::Wait || envelope.deadline <= port.now() {
             return Poll::Ready(mailbox.post(port, envelope));
         }
-        let envelope = match mailbox.enqueue(port, envelope) {
+        let envelope = match mailbox.enqueue(port, envelope, ReadyWord::knock) {
             Enqueued::Full(envelope) => envelope,
             Enqueued::Done => return Poll::Ready(Sent::Queued),
             Enqueued::Closed(envelope) => {
@@ -486,7 +523,7 @@ impl<M: Message> Future for SendWithin<'_, M> {
         }
         mailbox.wait_for_room(port);
         // Once more: the reader may have made room before it could see that somebody waits.
-        match mailbox.enqueue(port, envelope) {
+        match mailbox.enqueue(port, envelope, ReadyWord::knock) {
             Enqueued::Done => Poll::Ready(Sent::Queued),
             Enqueued::Closed(envelope) => Poll::Ready(mailbox.refuse(envelope, Reason::NoReader)),
             Enqueued::Full(envelope) => {

@@ -7,6 +7,7 @@
 //!
 //! No wake is lost: a bit is set before the bell rings, and the executor takes the word after the bell woke
 //! it. Every set rings, also when bits were set before: who set those may have been preempted before it rang.
+//! A sender may put several sets, or a set and its own sleep, together into one ring: then it owes that ring.
 
 use super::sync::{Acquire, AtomicU64, Relaxed, Release};
 use alloc::sync::Arc;
@@ -121,11 +122,23 @@ impl<B: Bell> ReadyWord<B> {
         self.raise(door.0);
     }
 
+    /// As [`ReadyWord::knock`], for one who rings later.
+    #[inline(always)]
+    pub(super) fn leave(&self, door: Knock) {
+        // Release: pairs with the Acquire in `take`: what was written before is seen by the task.
+        self.word.fetch_or(door.0, Release);
+    }
+
+    /// Rings for all that was left.
+    #[inline(always)]
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
     #[inline(always)]
     fn raise(&self, bits: u64) {
-        // Release: pairs with the Acquire in `take`: what was written before is seen by the task.
-        self.word.fetch_or(bits, Release);
-        self.bell.ring();
+        self.leave(Knock(bits));
+        self.ring();
     }
 
     /// What became ready since the last take.

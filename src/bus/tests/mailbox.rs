@@ -56,6 +56,32 @@ fn a_mailbox_remembers_which_messages_were_received_last() {
 }
 
 #[test]
+fn a_message_that_was_left_rings_when_its_sender_says() {
+    let bench = Bench::new();
+    let (sender, _) = bench.port("sender");
+    let (reader, bell) = bench.port("reader");
+    let mailbox = bench.mailbox(&reader, 2, Policy::Refuse);
+    assert!(mailbox.is_surely_empty());
+    assert!(mailbox.leave(&sender, 1_u32).is_queued());
+    assert!(!mailbox.is_surely_empty() && !mailbox.is_full());
+    assert!(mailbox.leave(&sender, 2).is_queued());
+    assert!(mailbox.is_full());
+    assert!(matches!(
+        refusal(mailbox.leave(&sender, 3)),
+        Kind::QueueFull { .. }
+    ));
+    assert_eq!(bell.get(), 0);
+    mailbox.ring();
+    assert_eq!(bell.get(), 1);
+    assert_eq!(bodies(&mailbox), [1, 2]);
+    mailbox.close(drop);
+    assert!(matches!(
+        refusal(mailbox.leave(&sender, 4)),
+        Kind::NoReader { .. }
+    ));
+}
+
+#[test]
 fn a_full_mailbox_that_refuses_gives_the_message_back_and_counts_it() {
     let bench = Bench::new();
     let (sender, _) = bench.port("sender");
