@@ -1,6 +1,7 @@
 //! The HTTP subsystem: it serves the pages of port 9100 over messages from the data plane.
 
 use crate::app::Application;
+use crate::arch::aarch64::cpu;
 use crate::bus::executor::Executor;
 use crate::bus::subsystem::Never;
 use crate::bus::{Envelope, Health, Profile, Subsystem};
@@ -88,7 +89,11 @@ impl Body for HttpBody {
             if ward.attend(&mut http) {
                 self.fibers.rest();
             }
-            let deadline = http.host.run(self.clock.now());
+            let deadline = http.host.step(self.clock.now());
+            // Masked, the bell does not switch to the data plane at once: this parks first, and need not be run again
+            // only to do that.
+            cpu::mask_interrupts();
+            http.host.ring();
             self.fibers.park(deadline);
         }
     }

@@ -4,23 +4,30 @@ use super::counters::RelayEvent;
 use super::message::{Piece, ToHttp};
 use super::network::Relay;
 use super::peer::Peer;
-use super::{RETRY_AFTER, UNSEEN_BYTES};
+use super::{NEWS_AFTER, RETRY_AFTER, UNSEEN_BYTES};
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
 
 impl Relay {
     pub(super) fn has_room(&self) -> bool {
         // Nobody else sends to HTTP, so what is free now is free when the message is sent.
-        let mailbox = &self.wires.to_http;
-        mailbox.depth() < mailbox.capacity()
+        !self.wires.to_http.is_full()
     }
 
     /// Sends bytes, and what news there is; false if HTTP takes no messages any more.
+    #[inline]
     pub(super) fn send(&mut self, id: ConnectionId, bytes: Piece) -> bool {
+        if !bytes.is_empty() {
+            self.await_http();
+        }
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
-        let is_known = peer.known_in.replace(self.session).is_some();
+        let is_known = core::mem::replace(&mut peer.is_known, true);
+        let is_first = |&(first, _): &(ConnectionId, Instant)| first == id;
+        if !is_known && self.unannounced.front().is_some_and(is_first) {
+            self.unannounced.pop_front();
+        }
         peer.unseen += bytes.len();
         self.unseen += bytes.len();
         peer.owes_taken = false;
@@ -72,8 +79,10 @@ impl Relay {
         {
             if self.blocked.is_empty() {
                 self.retry_at = self.now + RETRY_AFTER;
+                self.tick_by(self.retry_at);
             }
             self.blocked.push(id);
+            self.await_http();
         }
     }
 
@@ -91,7 +100,7 @@ impl Relay {
     /// there was no room.
     pub(super) fn announce(&mut self, is_enough: impl Fn(Instant, usize) -> bool) -> bool {
         while let Some(&(id, at)) = self.unannounced.front() {
-            let is_pending = |peer: &Peer| peer.known_in.is_none() && !peer.is_over;
+            let is_pending = |peer: &Peer| !peer.is_known && !peer.is_over;
             if self.peers.get(id).is_some_and(is_pending) {
                 if is_enough(at, self.unannounced.len()) {
                     return true;
@@ -99,7 +108,9 @@ impl Relay {
                 if !self.has_room() {
                     return false;
                 }
+                // That takes it off the list.
                 self.send(id, Piece::EMPTY);
+                continue;
             }
             self.unannounced.pop_front();
         }
@@ -127,5 +138,8 @@ impl Relay {
         }
         // What is left is tried again.
         self.gone_since = self.now;
+        if !self.gone.is_empty() {
+            self.tick_by(self.now + NEWS_AFTER);
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Host<S> {
     pub(super) output: Output,
     /// Connections that wait for room in the relay's mailbox; there is always room for all.
     pub(super) stalled: Vec<ConnectionId>,
+    /// Messages were left that the network's side has not been rung for.
+    pub(super) owes_ring: bool,
 }
 
 impl<S: Service> Host<S> {
@@ -36,12 +38,22 @@ impl<S: Service> Host<S> {
             talks: Table::new(),
             output: Output::new(),
             stalled: Vec::new(),
+            owes_ring: false,
         }
     }
 
     /// Does what is to be done now. Call it when its bell has rung, and at the time it returns, if any.
     pub fn run(&mut self, now: Instant) -> Option<Instant> {
-        if self.wires.session() != self.session {
+        let next = self.step(now);
+        self.ring();
+        next
+    }
+
+    /// As [`Host::run`], for one who calls [`Host::ring`] when it is about to sleep: the network's side, which may rank
+    /// higher, then takes its place once, and not at each message. All but the last messages are rung for at once.
+    pub fn step(&mut self, now: Instant) -> Option<Instant> {
+        let network = self.wires.network.incarnation();
+        if !self.session.is_with_network(network) {
             self.network_died();
         }
         // Bounded, so that messages which keep coming do not look like a hang.
@@ -52,24 +64,54 @@ impl<S: Service> Host<S> {
             let Some(envelope) = self.wires.to_http.try_receive() else {
                 break;
             };
+            // What comes may take long: nothing waits for that.
+            self.ring();
             self.accept(envelope.body, now);
+            if self.wires.to_http.is_surely_empty() {
+                break;
+            }
         }
-        self.retry_stalled(now);
-        if self.service.deadline().is_some_and(|at| at <= now) {
+        if !self.stalled.is_empty() {
+            self.retry_stalled(now);
+        }
+        let next = self.heed_service(now);
+        let next = match self.is_full() {
+            true => next.min(now + RETRY_AFTER),
+            false if !self.wires.to_http.is_surely_empty() => now,
+            false if !self.stalled.is_empty() => next.min(now + RETRY_AFTER),
+            false => next,
+        };
+        Some(next).filter(|&next| next != Instant::NEVER)
+    }
+
+    /// Does what the service wants though nothing came for it; returns its deadline.
+    #[inline]
+    fn heed_service(&mut self, now: Instant) -> Instant {
+        let mut agenda = self.service.agenda();
+        if agenda.deadline <= now {
             self.service.tick(now);
+            agenda = self.service.agenda();
         }
-        while let Some(id) = self.service.take_doomed() {
-            self.cut(id);
+        if agenda.has_news {
+            while let Some(id) = self.service.take_doomed() {
+                self.cut(id);
+            }
+            while let Some(id) = self.service.take_ready() {
+                self.ring();
+                self.call_again(id);
+                self.converse(id, &[], now);
+            }
+            agenda = self.service.agenda();
         }
-        while let Some(id) = self.service.take_ready() {
-            self.call_again(id);
-            self.converse(id, &[], now);
+        agenda.deadline
+    }
+
+    /// Rings for the messages that were left.
+    #[inline]
+    pub fn ring(&mut self) {
+        if core::mem::take(&mut self.owes_ring) {
+            self.wires.to_network.ring();
         }
-        let is_full = self.is_full();
-        let rest = (!is_full && self.wires.to_http.depth() > 0).then_some(now);
-        let retry = (is_full || !self.stalled.is_empty()).then_some(now + RETRY_AFTER);
-        let own = self.service.deadline();
-        [rest, retry, own].into_iter().flatten().min()
     }
 
     /// Forgets all connections. Seen to whenever the incarnation of the network's side has changed.
@@ -123,7 +165,7 @@ impl<S: Service> Host<S> {
         }
         let more = self.talks.len() + 1;
         let inserted = match self.stalled.try_reserve(more) {
-            Ok(()) => self.talks.insert(id, Talk::new()),
+            Ok(()) => self.talks.insert(id).map(drop),
             Err(error) => Err(error.into()),
         };
         if inserted.is_err() {
@@ -131,14 +173,15 @@ impl<S: Service> Host<S> {
         }
         self.output.clear();
         let next = self.service.open(id, peer, now, &mut self.output);
-        self.put(id, next);
+        // Most say nothing yet, and wait.
+        if next != Next::MORE || !self.output.is_empty() || self.output.check().is_err() {
+            self.put(id, next);
+        }
     }
 
     /// The connection is gone.
     pub(super) fn forget(&mut self, id: ConnectionId) {
-        if let Some(talk) = self.talks.remove(id)
-            && talk.ending.is_none()
-        {
+        if self.talks.remove(id, |talk| talk.ending.is_none()) == Some(true) {
             self.service.close(id);
         }
     }
@@ -203,6 +246,9 @@ impl<S: Service> Host<S> {
                 Next::Close | Next::Abort => usize::MAX,
             };
             self.put(id, progress.next);
+            if !matches!(progress.next, Next::Wait { .. }) {
+                return;
+            }
         }
         let Some(talk) = self.talks.get_mut(id) else {
             return;

@@ -14,19 +14,25 @@ pub(super) const PIECE_BYTES: usize = 16 * 1024;
 
 /// Which incarnations of the two sides a message is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    network: u32,
-    http: u32,
-}
+pub struct Session(u64);
 
 impl Session {
     /// The session of those incarnations.
     pub(super) const fn new(network: u64, http: u64) -> Self {
         // Four thousand million restarts until a number comes again.
-        Self {
-            network: network as u32,
-            http: http as u32,
-        }
+        Self(network << 32 | http & u32::MAX as u64)
+    }
+
+    /// Whether that incarnation of the network's side is in it.
+    #[inline]
+    pub(super) const fn is_with_network(self, incarnation: u64) -> bool {
+        self.0 >> 32 == incarnation & u32::MAX as u64
+    }
+
+    /// Whether that incarnation of HTTP is in it.
+    #[inline]
+    pub(super) const fn is_with_http(self, incarnation: u64) -> bool {
+        self.0 as u32 == incarnation as u32
     }
 }
 
@@ -73,13 +79,12 @@ impl Piece {
     };
 
     /// As many of the first bytes as one message takes: its length says how many. At least one, if there is one.
+    #[inline]
     pub fn first_of(bytes: &[u8], parcels: &Parcels) -> Self {
-        if bytes.len() > SHORT_BYTES {
-            for limit in [PIECE_BYTES, PAGE_SIZE] {
-                if let Some(parcel) = parcels.of(&bytes[..bytes.len().min(limit)]) {
-                    return Self::Long(parcel);
-                }
-            }
+        if bytes.len() > SHORT_BYTES
+            && let Some(long) = Self::long_of(bytes, parcels)
+        {
+            return long;
         }
         let first = &bytes[..bytes.len().min(SHORT_BYTES)];
         let mut short = [0; SHORT_BYTES];
@@ -90,6 +95,15 @@ impl Piece {
         }
     }
 
+    #[inline(never)]
+    fn long_of(bytes: &[u8], parcels: &Parcels) -> Option<Self> {
+        let limits = [PIECE_BYTES, PAGE_SIZE].into_iter();
+        { limits }
+            .find_map(|limit| parcels.of(&bytes[..bytes.len().min(limit)]))
+            .map(Self::Long)
+    }
+
+    #[inline(always)]
     fn recharge(&mut self, to: Owner) {
         if let Self::Long(parcel) = self {
             parcel.recharge(to);

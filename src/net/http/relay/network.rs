@@ -10,7 +10,7 @@ use super::{NEWS_AFTER, PATIENCE, RETRY_AFTER, Wires};
 use crate::error::{HttpFault, Result};
 use crate::net::http::fault::fault;
 use crate::net::http::response::{Content, Persistence, Response};
-use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
+use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
@@ -30,10 +30,10 @@ pub struct Relay {
     pub(super) now: Instant,
     /// Bytes of all connections that HTTP has and has not dealt with.
     pub(super) unseen: usize,
-    /// Since when HTTP owes a sign of life.
-    pub(super) waiting_since: Option<Instant>,
-    /// Something came from HTTP since `waiting_since` was last looked at.
-    pub(super) has_heard: bool,
+    /// Since when HTTP owes a sign of life, if it does.
+    waiting_since: Option<Instant>,
+    /// Something came from HTTP after that.
+    has_heard: bool,
     /// Connections that HTTP has not been told of, and when they opened; in that order.
     pub(super) unannounced: Deque<(ConnectionId, Instant), NEWS_MAX>,
     /// Connections that are gone and that HTTP still knows. Here and in the next three there is always room for all.
@@ -46,7 +46,8 @@ pub struct Relay {
     pub(super) again: Vec<ConnectionId>,
     /// Connections to be ended.
     pub(super) doomed: Vec<ConnectionId>,
-    pub(super) deadline: Option<Instant>,
+    /// When to look at what waits for a time, or earlier: set back by a tick alone, as most of it is done in time.
+    deadline: Instant,
 }
 
 impl Relay {
@@ -69,32 +70,57 @@ impl Relay {
             retry_at: Instant::ZERO,
             again: Vec::new(),
             doomed: Vec::new(),
-            deadline: None,
+            deadline: Instant::NEVER,
         }
     }
 
     /// Ends the connections that HTTP's last incarnation knew, and drops what it left. Seen to whenever HTTP's
     /// incarnation has changed: nobody needs to call it but who knows earlier.
+    #[cold]
     pub fn peer_died(&mut self) {
         self.session = self.wires.session();
         self.gone.clear();
         self.end_known(RelayEvent::PeerDied);
+        self.peers
+            .iter_mut()
+            .for_each(|(_, peer)| peer.is_known = false);
     }
 
     /// Sees to it that nothing is meant for an incarnation that has died.
     #[inline]
     fn look_after_http(&mut self) {
-        if self.wires.session() != self.session {
+        if !self.session.is_with_http(self.wires.http.incarnation()) {
             self.peer_died();
         }
     }
 
+    /// Has a tick come at `at`, or earlier.
+    #[inline]
+    pub(super) fn tick_by(&mut self, at: Instant) {
+        self.deadline = self.deadline.min(at);
+    }
+
+    /// HTTP owes a sign of life from now on, if it did not yet.
+    #[inline]
+    pub(super) fn await_http(&mut self) {
+        if self.has_heard || self.waiting_since.is_none() {
+            self.has_heard = false;
+            self.waiting_since = Some(self.now);
+            self.tick_by(self.now + PATIENCE);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.unseen > 0 || !self.blocked.is_empty()
+    }
+
     /// Dooms each connection that HTTP knows, or ought to know.
+    #[cold]
     pub(super) fn end_known(&mut self, why: RelayEvent) {
         let counters = &self.wires.counters;
         for (id, peer) in self.peers.iter_mut() {
             let is_waiting = why == RelayEvent::PeerDown && peer.holds_back;
-            if peer.is_over || peer.known_in.is_none() && !is_waiting {
+            if peer.is_over || !peer.is_known && !is_waiting {
                 continue;
             }
             peer.is_over = true;
@@ -120,7 +146,9 @@ impl Relay {
             }
         }
         // HTTP has worked, so there may be room.
-        self.unblock();
+        if !self.blocked.is_empty() {
+            self.unblock();
+        }
         self.again.pop()
     }
 
@@ -155,8 +183,7 @@ impl Relay {
         if core::mem::take(&mut self.has_heard) {
             self.waiting_since = None;
         }
-        let is_waiting = self.unseen > 0 || !self.blocked.is_empty();
-        self.waiting_since = match is_waiting {
+        self.waiting_since = match self.is_waiting() {
             true => self.waiting_since.or(Some(self.now)),
             false => None,
         };
@@ -167,10 +194,12 @@ impl Relay {
             .map(|&(_, at)| (at + NEWS_AFTER).max(self.retry_at));
         let gone = (!self.gone.is_empty()).then_some(self.gone_since + NEWS_AFTER);
         let retry = (!self.blocked.is_empty()).then_some(self.retry_at);
-        self.deadline = [silent, opened, gone, retry].into_iter().flatten().min();
+        let all = [silent, opened, gone, retry].into_iter().flatten();
+        self.deadline = all.min().unwrap_or(Instant::NEVER);
     }
 
     /// Makes room for one more connection in the lists that must never lack it.
+    #[inline]
     fn reserve(&mut self) -> Result<()> {
         let more = self.peers.len() + 1;
         for list in [
@@ -190,14 +219,14 @@ impl Relay {
             self.wires.counters.count(RelayEvent::PeerDown);
             return unavailable;
         }
-        let is_enough = |_, waiting| waiting < NEWS_MAX;
-        if !self.announce(is_enough) {
+        if self.unannounced.is_full() && !self.announce(|_, waiting| waiting < NEWS_MAX) {
             self.wires.counters.count(RelayEvent::PeerDown);
             return unavailable;
         }
         let inserted = self
             .reserve()
-            .and_then(|()| self.peers.insert(id, Peer::new(peer)));
+            .and_then(|()| self.peers.insert(id))
+            .map(|place| place.address = peer);
         if inserted.is_err() {
             self.wires.counters.count(RelayEvent::OutOfMemory);
         }
@@ -224,19 +253,18 @@ impl Service for Relay {
         output: &mut Output,
     ) -> Next {
         self.now = now;
-        let next = match self.admit(id, peer) {
+        match self.admit(id, peer) {
             Ok(()) => {
                 let pushed = self.unannounced.push_back((id, now));
                 assert!(pushed.is_ok(), "admission left room");
+                self.tick_by(now + NEWS_AFTER);
                 Next::MORE
             }
             Err(_) => {
                 refuse(output);
                 Next::Close
             }
-        };
-        self.rearm();
-        next
+        }
     }
 
     fn receive(&mut self, turn: Turn<'_>) -> Progress {
@@ -258,14 +286,12 @@ impl Service for Relay {
         }
         if let Some(next) = peer.write_queued(output) {
             // HTTP has forgotten it already.
-            peer.known_in = None;
+            peer.is_known = false;
             peer.is_over = true;
             let consumed = input.len();
             return Progress { consumed, next };
         }
         let consumed = self.forward(id, input);
-        self.announce(|_, _| true);
-        self.rearm();
         let next = match consumed == input.len() {
             true => Next::MORE,
             false => Next::PAUSED,
@@ -282,21 +308,24 @@ impl Service for Relay {
     }
 
     fn close(&mut self, id: ConnectionId) {
-        let Some(peer) = self.peers.remove(id) else {
+        let last = self.peers.remove(id, |peer| (peer.unseen, peer.is_known));
+        let Some((unseen, is_known)) = last else {
             return;
         };
-        self.unseen -= peer.unseen;
-        if peer.known_in == Some(self.session) {
+        self.unseen -= unseen;
+        if unseen > 0 && !self.is_waiting() {
+            self.waiting_since = None;
+        }
+        if is_known {
             if self.gone.is_empty() {
                 self.gone_since = self.now;
+                self.tick_by(self.now + NEWS_AFTER);
             }
             self.gone.push(id);
             if self.gone.len() > NEWS_MAX {
                 self.tell_gone();
             }
         }
-        self.announce(|_, _| true);
-        self.rearm();
     }
 
     fn tick(&mut self, now: Instant) {
@@ -319,7 +348,16 @@ impl Service for Relay {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        Some(self.deadline).filter(|&at| at != Instant::NEVER)
+    }
+
+    fn agenda(&mut self) -> Agenda {
+        self.look_after_http();
+        let has_messages = !self.wires.to_network.is_surely_empty();
+        Agenda {
+            deadline: self.deadline,
+            has_news: has_messages || !self.doomed.is_empty() || !self.again.is_empty(),
+        }
     }
 
     fn take_doomed(&mut self) -> Option<ConnectionId> {
@@ -328,9 +366,6 @@ impl Service for Relay {
     }
 
     fn take_ready(&mut self) -> Option<ConnectionId> {
-        if self.wires.to_network.depth() == 0 && self.again.is_empty() {
-            return None;
-        }
         self.next_ready()
     }
 

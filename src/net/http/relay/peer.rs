@@ -1,15 +1,16 @@
 //! A connection as the relay knows it.
 
 use super::PIECES_UNDER_WAY;
-use super::message::{Session, Then, ToNetwork};
+use super::message::{Then, ToNetwork};
+use super::table::Place;
 use crate::net::service::{Next, Output};
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// What the relay knows of a connection.
 pub(super) struct Peer {
     pub(super) address: SocketAddrV4,
-    /// The session in which HTTP was told of it, if it was.
-    pub(super) known_in: Option<Session>,
+    /// This incarnation of HTTP was told of it.
+    pub(super) is_known: bool,
     /// Bytes that HTTP has and has not dealt with.
     pub(super) unseen: usize,
     /// Messages handed to the stack since HTTP was told last.
@@ -28,23 +29,32 @@ pub(super) struct Peer {
     pub(super) queue: [Option<ToNetwork>; PIECES_UNDER_WAY],
 }
 
-impl Peer {
-    pub(super) fn new(address: SocketAddrV4) -> Self {
-        Self {
-            address,
-            known_in: None,
-            unseen: 0,
-            taken: 0,
-            owes_taken: false,
-            holds_back: false,
-            is_blocked: false,
-            is_mid_answer: false,
-            is_over: false,
-            queue: [const { None }; PIECES_UNDER_WAY],
-        }
-    }
+impl Place for Peer {
+    const VACANT: Self = Self {
+        address: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        is_known: false,
+        unseen: 0,
+        taken: 0,
+        owes_taken: false,
+        holds_back: false,
+        is_blocked: false,
+        is_mid_answer: false,
+        is_over: false,
+        queue: [const { None }; PIECES_UNDER_WAY],
+    };
 
+    #[inline]
+    fn vacate(&mut self) {
+        self.queue.iter_mut().for_each(|message| *message = None);
+        (self.is_known, self.unseen, self.taken) = (false, 0, 0);
+        (self.owes_taken, self.holds_back, self.is_blocked) = (false, false, false);
+        (self.is_mid_answer, self.is_over) = (false, false);
+    }
+}
+
+impl Peer {
     /// Writes what came; tells how the connection ends, if it does.
+    #[inline]
     pub(super) fn write_queued(&mut self, output: &mut Output) -> Option<Next> {
         for message in &mut self.queue {
             let Some(message) = message.take() else { break };

@@ -4,6 +4,7 @@ use super::PIECES_UNDER_WAY;
 use super::counters::RelayEvent;
 use super::host::Host;
 use super::message::{Piece, Then, ToNetwork};
+use super::table::Place;
 use crate::error::Result;
 use crate::net::service::{ConnectionId, Next, Service};
 use alloc::vec::Vec;
@@ -29,21 +30,34 @@ pub(super) struct Talk {
     pub(super) is_stalled: bool,
 }
 
-impl Talk {
-    pub(super) const fn new() -> Self {
-        Self {
-            held: Vec::new(),
-            wake_at: 1,
-            backlog: Vec::new(),
-            backlog_sent: 0,
-            under_way: 0,
-            unreported: 0,
-            is_settled: true,
-            ending: None,
-            is_stalled: false,
-        }
-    }
+impl Place for Talk {
+    const VACANT: Self = Self {
+        held: Vec::new(),
+        wake_at: 1,
+        backlog: Vec::new(),
+        backlog_sent: 0,
+        under_way: 0,
+        unreported: 0,
+        is_settled: true,
+        ending: None,
+        is_stalled: false,
+    };
 
+    #[inline]
+    fn vacate(&mut self) {
+        if self.held.capacity() > 0 {
+            self.held = Vec::new();
+        }
+        if self.backlog.capacity() > 0 {
+            self.backlog = Vec::new();
+        }
+        (self.wake_at, self.backlog_sent, self.under_way) = (1, 0, 0);
+        (self.unreported, self.ending) = (0, None);
+        (self.is_settled, self.is_stalled) = (true, false);
+    }
+}
+
+impl Talk {
     pub(super) fn hold(&mut self, fresh: &[u8]) -> Result<()> {
         self.held.try_reserve(fresh.len())?;
         self.held.extend_from_slice(fresh);
@@ -110,7 +124,7 @@ impl<S: Service> Host<S> {
             if !takes_place && is_told || takes_place && talk.under_way == PIECES_UNDER_WAY {
                 return sent;
             }
-            if self.wires.to_network.depth() >= self.wires.to_network.capacity() {
+            if self.wires.to_network.is_full() {
                 if !core::mem::replace(&mut talk.is_stalled, true) {
                     self.stalled.push(id);
                 }
@@ -136,16 +150,20 @@ impl<S: Service> Host<S> {
                 bytes: piece,
             };
             if is_last && talk.ending.is_some() {
-                self.talks.remove(id);
+                self.talks.remove(id, |_| {});
             }
-            let is_queued = self
-                .wires
-                .to_network
-                .send(&self.wires.http, message)
-                .is_queued();
+            let to_network = &self.wires.to_network;
+            let is_queued = to_network.leave(&self.wires.http, message).is_queued();
+            self.owes_ring = true;
+            if !is_last {
+                self.ring();
+            }
             // The mailbox is closed only when the network's side has stopped for good.
             if !is_queued {
                 self.forget(id);
+            }
+            if is_last {
+                break;
             }
         }
         bytes.len()
@@ -169,6 +187,6 @@ impl<S: Service> Host<S> {
 
     /// Whether the relay's mailbox is. Nobody else sends to it, so what is free now is free when a message is sent.
     pub(super) fn is_full(&self) -> bool {
-        self.wires.to_network.depth() >= self.wires.to_network.capacity()
+        self.wires.to_network.is_full()
     }
 }

@@ -222,3 +222,77 @@ fn with_http_and_its_mailbox_full_nothing_is_lost() {
         assert_eq!(world.network.clients[client].received, expected);
     }
 }
+
+#[test]
+fn the_network_is_rung_for_at_once_but_for_the_last_message_of_a_step() {
+    let mut world = World::new();
+    let clients = [GET, GET, GET_PAGE].map(|bytes| world.network.connect(bytes, world.now));
+    for client in clients {
+        world.network.deliver(client, usize::MAX);
+        world.network.poll(world.now);
+    }
+    world.rings.take();
+    let host = world.host.as_mut().expect("it runs");
+    host.step(world.now);
+    // For each of the short answers before the next request is looked at, and for each piece of the page, as there is more.
+    assert_eq!(world.rings.take(), 2 + PIECES_UNDER_WAY);
+    host.ring();
+    assert_eq!(world.rings.take(), 0, "nothing was left");
+
+    let mut world = World::new();
+    let client = world.network.connect(GET, world.now);
+    world.network.deliver(client, usize::MAX);
+    world.network.poll(world.now);
+    let host = world.host.as_mut().expect("it runs");
+    host.step(world.now);
+    assert_eq!(
+        world.rings.take(),
+        0,
+        "its host rings when it is about to sleep"
+    );
+    host.run(world.now);
+    assert_eq!(world.rings.take(), 1);
+    host.run(world.now);
+    assert_eq!(world.rings.take(), 0, "nothing was left");
+}
+
+#[test]
+fn news_and_silence_are_seen_to_in_their_time_after_any_number_of_requests() {
+    let mut world = World::new();
+    for _ in 0..50 {
+        let client = world.network.connect(GET, world.now);
+        world.network.deliver(client, usize::MAX);
+        world.settle();
+        world.network.read(client, usize::MAX);
+        assert_eq!(world.network.clients[client].received, direct(GET).0);
+        world.network.disconnect(client);
+        world.now = world.now + Duration::from_millis(300);
+    }
+    // One that says nothing is told of; HTTP, which does not run, owes nothing for that.
+    let silent = world.network.connect(b"", world.now);
+    world.network.poll(world.now + NEWS_AFTER);
+    assert!(world.wires.to_http().depth() > 0);
+    world
+        .network
+        .poll(world.now + NEWS_AFTER + PATIENCE + PATIENCE);
+    assert_eq!(world.count(RelayEvent::PeerDown), 0);
+    // One that asks is answered by HTTP, or told that nobody does.
+    world.now = world.now + NEWS_AFTER + PATIENCE + PATIENCE;
+    let asks = world.network.connect(GET, world.now);
+    world.network.deliver(asks, usize::MAX);
+    world.network.poll(world.now);
+    world
+        .network
+        .poll(world.now + PATIENCE - Duration::from_millis(1));
+    assert_eq!(world.count(RelayEvent::PeerDown), 0);
+    world.network.poll(world.now + PATIENCE);
+    world.network.poll(world.now + PATIENCE);
+    world.network.read(asks, usize::MAX);
+    assert!(
+        world.network.clients[asks]
+            .received
+            .starts_with(b"HTTP/1.1 503")
+    );
+    assert_eq!(world.count(RelayEvent::PeerDown), 2);
+    assert!(world.network.clients[silent].end.is_some());
+}

@@ -6,12 +6,13 @@ mod toy;
 
 use super::testing::TestFrames;
 use super::*;
-use crate::bus::{Exchange, Mute, Owner, Port};
+use crate::bus::{Bell, Exchange, Mute, Owner, Port};
 use crate::net::http::{
     FixedPage, Handler, HttpCounters, HttpServer, Limits, Methods, Request, Response, Route,
 };
 use crate::platform::time::{Clock, Duration, Instant};
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::boxed::Box;
 use std::vec::Vec;
 use toy::Network;
@@ -67,6 +68,23 @@ fn at(seconds: u64) -> Instant {
 const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 const GET_PAGE: &[u8] = b"GET /echo?page HTTP/1.1\r\nHost: a\r\n\r\n";
 
+/// Counts how often it rang.
+#[derive(Default)]
+struct Rings(AtomicUsize);
+
+impl Rings {
+    /// How often it rang since the last time.
+    fn take(&self) -> usize {
+        self.0.swap(0, Relaxed)
+    }
+}
+
+impl Bell for Rings {
+    fn ring(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
 /// The two subsystems and what joins them.
 struct World {
     network: Network<Relay>,
@@ -76,6 +94,8 @@ struct World {
     http: Arc<Port>,
     data_plane: Arc<Port>,
     frames: &'static TestFrames,
+    /// How often the network's side was rung for.
+    rings: Arc<Rings>,
     now: Instant,
     runs: usize,
 }
@@ -84,9 +104,10 @@ impl World {
     fn new() -> Self {
         let exchange = Arc::new(Exchange::new());
         let owner = Owner::from_low_bits;
-        let port = |name, number| exchange.add(name, owner(number), Arc::new(Mute));
-        let data_plane = port("data plane", 1).expect("a new name");
-        let http = port("http", 2).expect("a new name");
+        let rings = Arc::new(Rings::default());
+        let data_plane = exchange.add("data plane", owner(1), rings.clone());
+        let http = exchange.add("http", owner(2), Arc::new(Mute));
+        let (data_plane, http) = (data_plane.expect("new"), http.expect("new"));
         let wires = Wires::new(&exchange, &data_plane, &http).expect("room");
         let frames: &'static TestFrames = Box::leak(Box::default());
         let relay = Relay::new(&wires, frames.parcels(1), 9100);
@@ -97,6 +118,7 @@ impl World {
             http,
             data_plane,
             frames,
+            rings,
             now: at(1),
             runs: 0,
         }
