@@ -43,13 +43,12 @@ impl<'b> Summary<'b> {
                 6 if is("expect") => {
                     summary.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue");
                 }
-                10 if is("connection") => {
-                    for option in field.value.split(|&byte| byte == b',') {
-                        let option = option.trim_ascii();
-                        summary.closes |= option.eq_ignore_ascii_case(b"close");
-                        summary.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-                    }
-                }
+                10 if is("connection") => match field.value {
+                    // As most say it.
+                    b"close" => summary.closes = true,
+                    b"keep-alive" => summary.keeps = true,
+                    _ => summary.note_options(field.value),
+                },
                 14 if is("content-length") => {
                     let slot = &mut summary.content_length;
                     set_once(slot, field.value, "two Content-Length fields")?;
@@ -62,6 +61,15 @@ impl<'b> Summary<'b> {
             }
         }
         Ok(summary)
+    }
+
+    /// The options of a Connection field.
+    fn note_options(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',') {
+            let option = option.trim_ascii();
+            self.closes |= option.eq_ignore_ascii_case(b"close");
+            self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
     }
 
     /// RFC 9112, 6.3, with a refusal wherever it speaks of possible smuggling.

@@ -190,6 +190,8 @@ enum Stage {
     Open { length_at: usize, body_at: usize },
 }
 
+/// What stands between the content type and the length.
+const LENGTH_FIELD: &[u8] = b"\r\nContent-Length: ";
 /// Room for a length: more digits than an output can have bytes.
 const LENGTH_ROOM: &[u8; 10] = b"          ";
 
@@ -291,10 +293,24 @@ impl<'a> Response<'a> {
     }
 
     fn put_whole(&mut self, status: Status, content_type: &str, allow: &[u8], body: &[&[u8]]) {
-        self.put_status(status, content_type);
         let length: usize = body.iter().map(|piece| piece.len()).sum();
-        self.output
-            .write(itoa::Buffer::new().format(length).as_bytes());
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(length).as_bytes();
+        if let ([], &[body], Content::Sent) = (allow, body, self.content) {
+            // The usual answer, in one go.
+            self.output.write_pieces([
+                status.head().as_bytes(),
+                content_type.as_bytes(),
+                LENGTH_FIELD,
+                digits,
+                self.persistence.head_end(),
+                body,
+            ]);
+            self.stage = Stage::Whole;
+            return;
+        }
+        self.put_status(status, content_type);
+        self.output.write(digits);
         self.put_head_end(allow);
         if self.content == Content::Sent {
             for piece in body {
@@ -308,7 +324,7 @@ impl<'a> Response<'a> {
     fn put_status(&mut self, status: Status, content_type: &str) {
         self.output.write(status.head().as_bytes());
         self.output.write(content_type.as_bytes());
-        self.output.write(b"\r\nContent-Length: ");
+        self.output.write(LENGTH_FIELD);
     }
 
     fn put_head_end(&mut self, allow: &[u8]) {

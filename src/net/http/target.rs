@@ -35,6 +35,10 @@ impl<'a> Target<'a> {
         };
         let mut path_end = origin.len();
         for (i, &byte) in origin.as_bytes().iter().enumerate() {
+            // Letters, digits and a slash, mostly.
+            if matches!(byte, b'&'..=b'>' | b'@'..=127) {
+                continue;
+            }
             match byte {
                 b'?' if path_end == origin.len() => path_end = i,
                 b'%' if path_end == origin.len() => {

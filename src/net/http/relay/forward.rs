@@ -4,6 +4,7 @@ use super::counters::RelayEvent;
 use super::message::{Piece, ToHttp};
 use super::network::Relay;
 use super::peer::Peer;
+use super::table::Index;
 use super::{NEWS_AFTER, RETRY_AFTER, UNSEEN_BYTES};
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
@@ -16,13 +17,11 @@ impl Relay {
 
     /// Sends bytes, and what news there is; false if HTTP takes no messages any more.
     #[inline]
-    pub(super) fn send(&mut self, id: ConnectionId, bytes: Piece) -> bool {
+    pub(super) fn send(&mut self, id: ConnectionId, at: Index, bytes: Piece) -> bool {
         if !bytes.is_empty() {
             self.await_http();
         }
-        let Some(peer) = self.peers.get_mut(id) else {
-            return false;
-        };
+        let peer = self.peers.at(at);
         let is_known = core::mem::replace(&mut peer.is_known, true);
         let is_first = |&(first, _): &(ConnectionId, Instant)| first == id;
         if !is_known && self.unannounced.front().is_some_and(is_first) {
@@ -48,9 +47,10 @@ impl Relay {
     }
 
     /// Passes on as much of `input` as HTTP may have; returns how much that was.
-    pub(super) fn forward(&mut self, id: ConnectionId, input: &[u8]) -> usize {
+    pub(super) fn forward(&mut self, id: ConnectionId, at: Index, input: &[u8]) -> usize {
         let mut passed = 0;
-        while let Some(peer) = self.peers.get_mut(id) {
+        loop {
+            let peer = self.peers.at(at);
             let allowed = UNSEEN_BYTES - peer.unseen;
             let rest = &input[passed..];
             let rest = &rest[..rest.len().min(allowed)];
@@ -64,7 +64,7 @@ impl Relay {
             }
             let bytes = Piece::first_of(rest, &self.parcels);
             let len = bytes.len();
-            if !self.send(id, bytes) {
+            if !self.send(id, at, bytes) {
                 break;
             }
             passed += len;
@@ -100,8 +100,10 @@ impl Relay {
     /// there was no room.
     pub(super) fn announce(&mut self, is_enough: impl Fn(Instant, usize) -> bool) -> bool {
         while let Some(&(id, at)) = self.unannounced.front() {
-            let is_pending = |peer: &Peer| !peer.is_known && !peer.is_over;
-            if self.peers.get(id).is_some_and(is_pending) {
+            let is_pending = |peer: &mut Peer| !peer.is_known && !peer.is_over;
+            if let Some(place) = self.peers.find(id)
+                && is_pending(self.peers.at(place))
+            {
                 if is_enough(at, self.unannounced.len()) {
                     return true;
                 }
@@ -109,7 +111,7 @@ impl Relay {
                     return false;
                 }
                 // That takes it off the list.
-                self.send(id, Piece::EMPTY);
+                self.send(id, place, Piece::EMPTY);
                 continue;
             }
             self.unannounced.pop_front();

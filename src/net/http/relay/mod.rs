@@ -11,7 +11,8 @@
 //!
 //! Few messages: a short request on a new connection is one message, its answer another. News that can wait (a
 //! connection that has opened and said nothing, one that is gone) travels with the next message, or by itself
-//! after [`NEWS_AFTER`].
+//! after [`NEWS_AFTER`]. HTTP rings for the last message of a step when it parks ([`Host::step`]), so that the
+//! network's side, which ranks higher, takes its place once.
 //!
 //! Death: a message names the incarnations of both ends that it is of ([`Session`]); one of another session is
 //! dropped and counted. When HTTP dies the relay ends the connections that HTTP knew: with 503 those that wait for

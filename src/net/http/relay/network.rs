@@ -276,10 +276,11 @@ impl Service for Relay {
         } = turn;
         self.now = now;
         self.look_after_http();
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(at) = self.peers.find(id) else {
             let (consumed, next) = (input.len(), Next::Close);
             return Progress { consumed, next };
         };
+        let peer = self.peers.at(at);
         if peer.is_over {
             let (consumed, next) = (0, Next::PAUSED);
             return Progress { consumed, next };
@@ -291,7 +292,7 @@ impl Service for Relay {
             let consumed = input.len();
             return Progress { consumed, next };
         }
-        let consumed = self.forward(id, input);
+        let consumed = self.forward(id, at, input);
         let next = match consumed == input.len() {
             true => Next::MORE,
             false => Next::PAUSED,

@@ -20,10 +20,28 @@ pub(super) trait Place {
 }
 
 struct Entry<T> {
-    /// None while the entry is vacant.
-    name: Option<ConnectionId>,
+    /// The connection's name in one word; [`NOBODY`] while the entry is vacant.
+    name: u64,
     value: T,
 }
+
+/// The name of no connection: slots are fewer.
+const NOBODY: u64 = u64::MAX;
+
+#[inline]
+fn name_of(id: ConnectionId) -> u64 {
+    u64::from(id.slot) << 32 | u64::from(id.generation)
+}
+
+#[inline]
+fn named(name: u64) -> Option<ConnectionId> {
+    let (slot, generation) = ((name >> 32) as u32, name as u32);
+    (name != NOBODY).then_some(ConnectionId { slot, generation })
+}
+
+/// Where a connection's entry is, as long as the connection is in the table.
+#[derive(Clone, Copy)]
+pub(super) struct Index(u32);
 
 /// A value for each connection.
 ///
@@ -53,7 +71,7 @@ impl<T: Place> Table<T> {
     #[inline]
     pub(super) fn occupant(&self, slot: u32) -> Option<ConnectionId> {
         let entry = *self.entry_of_slot.get(slot as usize)?;
-        self.entries.get(entry as usize)?.name
+        named(self.entries.get(entry as usize)?.name)
     }
 
     /// Takes in a connection whose slot is free; its value is as it was made, or as its predecessor left it when it
@@ -70,7 +88,7 @@ impl<T: Place> Table<T> {
         let index = self.vacant.pop().expect("one was free, or has been made");
         self.entry_of_slot[slot] = index;
         let entry = &mut self.entries[index as usize];
-        entry.name = Some(id);
+        entry.name = name_of(id);
         Ok(&mut entry.value)
     }
 
@@ -87,7 +105,7 @@ impl<T: Place> Table<T> {
             // An entry can always be given back: room for it is taken now.
             self.vacant.try_reserve(index + 1)?;
             self.entries.push(Entry {
-                name: None,
+                name: NOBODY,
                 value: T::VACANT,
             });
             self.vacant.push(index as u32);
@@ -95,12 +113,26 @@ impl<T: Place> Table<T> {
         Ok(())
     }
 
+    /// Where a connection's entry is, if it is one of these.
+    #[inline]
+    pub(super) fn find(&self, id: ConnectionId) -> Option<Index> {
+        let index = *self.entry_of_slot.get(id.slot as usize)?;
+        let entry = self.entries.get(index as usize)?;
+        (entry.name == name_of(id)).then_some(Index(index))
+    }
+
+    /// What is known of the connection that was found there and has not been removed since.
+    #[inline]
+    pub(super) fn at(&mut self, index: Index) -> &mut T {
+        &mut self.entries[index.0 as usize].value
+    }
+
     /// What is known of a connection, if it is one of these.
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
         let index = *self.entry_of_slot.get(id.slot as usize)?;
         let entry = self.entries.get_mut(index as usize)?;
-        (entry.name == Some(id)).then_some(&mut entry.value)
+        (entry.name == name_of(id)).then_some(&mut entry.value)
     }
 
     /// As [`Table::get_mut`], to be read.
@@ -108,7 +140,7 @@ impl<T: Place> Table<T> {
     pub(super) fn get(&self, id: ConnectionId) -> Option<&T> {
         let index = *self.entry_of_slot.get(id.slot as usize)?;
         let entry = self.entries.get(index as usize)?;
-        (entry.name == Some(id)).then_some(&entry.value)
+        (entry.name == name_of(id)).then_some(&entry.value)
     }
 
     /// Forgets a connection; `last` looks at what was known of it.
@@ -120,11 +152,11 @@ impl<T: Place> Table<T> {
     ) -> Option<R> {
         let index = self.entry_of_slot.get_mut(id.slot as usize)?;
         let entry = self.entries.get_mut(*index as usize)?;
-        if entry.name != Some(id) {
+        if entry.name != name_of(id) {
             return None;
         }
         let result = last(&mut entry.value);
-        entry.name = None;
+        entry.name = NOBODY;
         entry.value.vacate();
         self.vacant.push(core::mem::replace(index, NONE));
         Some(result)
@@ -133,7 +165,7 @@ impl<T: Place> Table<T> {
     /// All of them.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut T)> {
         let entries = self.entries.iter_mut();
-        entries.filter_map(|entry| Some((entry.name?, &mut entry.value)))
+        entries.filter_map(|entry| Some((named(entry.name)?, &mut entry.value)))
     }
 
     /// Forgets all of them; `each` gets what was known.
@@ -142,7 +174,7 @@ impl<T: Place> Table<T> {
         self.vacant.clear();
         self.entry_of_slot.clear();
         for entry in entries {
-            if let Some(id) = entry.name {
+            if let Some(id) = named(entry.name) {
                 each(id, entry.value);
             }
         }
