@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use core::cell::RefCell;
 use nos::app::{Application, Page, Parts};
 use nos::error::{Error, HttpFault::BadRequest, Kind, Result, Subsystem};
-use nos::metrics::{Counter, Encoder, Source};
+use nos::metrics::{Counter, Encoder, Source, heading};
 use nos::net::http::{Handler, Method, Methods, Request, Response, Route};
 
 #[cfg(target_os = "none")]
@@ -124,6 +124,9 @@ impl Handler for WordPage {
 
 impl Source for Greeted {
     fn collect(&self, page: &mut Encoder<'_>) {
-        page.counter("hello_greetings_total", "Greetings given.", self.0.get());
+        page.counter(
+            heading!(Counter, "hello_greetings_total", "Greetings given."),
+            self.0.get(),
+        );
     }
 }

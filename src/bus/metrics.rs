@@ -3,8 +3,7 @@
 use super::registry::{Registry, Row, Status};
 use super::tally::{Queue, Reason, Tally};
 use crate::error::Result;
-use crate::metrics::FamilyKind::{Counter, Gauge};
-use crate::metrics::{Encoder, Label, Source, Value};
+use crate::metrics::{Encoder, Label, Source, Value, heading};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -59,20 +58,20 @@ impl BusMetrics {
 
 impl Source for BusMetrics {
     fn collect(&self, page: &mut Encoder<'_>) {
-        let mut family = page.family(
-            "nos_bus_messages_total",
+        let mut family = page.family(heading!(
             Counter,
-            "Messages delivered, by topic.",
-        );
+            "nos_bus_messages_total",
+            "Messages delivered, by topic."
+        ));
         for (topic, tally) in self.tallies() {
             let labels = [("topic", Label::Word(topic))];
             family.sample(&labels, Value::Whole(tally.delivered));
         }
-        let mut family = page.family(
-            "nos_bus_dropped_total",
+        let mut family = page.family(heading!(
             Counter,
-            "Messages lost, by topic and reason; their senders were told.",
-        );
+            "nos_bus_dropped_total",
+            "Messages lost, by topic and reason; their senders were told."
+        ));
         for (topic, tally) in self.tallies() {
             for reason in Reason::ALL {
                 let reason_label = Label::Word(reason.label());
@@ -80,7 +79,11 @@ impl Source for BusMetrics {
                 family.sample(&labels, Value::Whole(tally.dropped(reason)));
             }
         }
-        let mut family = page.family("nos_bus_queue_depth", Gauge, "Messages waiting, by topic.");
+        let mut family = page.family(heading!(
+            Gauge,
+            "nos_bus_queue_depth",
+            "Messages waiting, by topic."
+        ));
         for (topic, tally) in self.tallies() {
             let labels = [("topic", Label::Word(topic))];
             family.sample(&labels, Value::Whole(tally.depth));
@@ -107,20 +110,20 @@ impl SubsystemMetrics {
 
 impl Source for SubsystemMetrics {
     fn collect(&self, page: &mut Encoder<'_>) {
-        let mut family = page.family(
-            "nos_subsystem_up",
+        let mut family = page.family(heading!(
             Gauge,
-            "1 when its last health check passed.",
-        );
+            "nos_subsystem_up",
+            "1 when its last health check passed."
+        ));
         for (name, status) in &self.0 {
             let labels = [("subsystem", Label::Word(name))];
             family.sample(&labels, Value::Whole(status.is_up().into()));
         }
-        let mut family = page.family(
-            "nos_subsystem_restarts_total",
+        let mut family = page.family(heading!(
             Counter,
-            "Restarts, by what the health check then said.",
-        );
+            "nos_subsystem_restarts_total",
+            "Restarts, by what the health check then said."
+        ));
         for (name, status) in &self.0 {
             let (recovered, failed) = status.restarts();
             for (outcome, count) in [("recovered", recovered), ("failed", failed)] {

@@ -2,7 +2,7 @@
 
 use super::scheduler::Fibers;
 use crate::arch::aarch64::cpu_block::CpuBlock;
-use crate::metrics::{Encoder, FamilyKind, Label, Source, Value};
+use crate::metrics::{Encoder, Label, Source, Value, heading};
 use crate::platform::clock::CounterClock;
 use crate::platform::interrupts::{SOURCES, taken};
 use crate::platform::time::{Clock, Instant};
@@ -78,11 +78,11 @@ impl Source for System {
         } else {
             "release"
         };
-        page.family(
+        page.family(heading!(
+            Gauge,
             "nos_build_info",
-            FamilyKind::Gauge,
-            "What was built; always 1.",
-        )
+            "What was built; always 1."
+        ))
         .sample(
             &[
                 ("version", Label::Word(env!("CARGO_PKG_VERSION"))),
@@ -92,15 +92,18 @@ impl Source for System {
             Value::Whole(1),
         );
         page.gauge(
-            "nos_boot_timestamp_seconds",
-            "Wall clock at boot, 0 when unknown.",
+            heading!(
+                Gauge,
+                "nos_boot_timestamp_seconds",
+                "Wall clock at boot, 0 when unknown."
+            ),
             Value::Nanos(self.clock.boot_unix_nanos()),
         );
-        let mut boot = page.family(
+        let mut boot = page.family(heading!(
+            Gauge,
             "nos_boot_duration_seconds",
-            FamilyKind::Gauge,
-            "From reset to the end of each stage.",
-        );
+            "From reset to the end of each stage."
+        ));
         for (stage, end) in STAGES.iter().zip(&self.stages) {
             let nanos = end.load(Relaxed);
             if nanos > 0 {
@@ -108,16 +111,15 @@ impl Source for System {
             }
         }
         page.gauge(
-            "nos_uptime_seconds",
-            "Monotonic clock since boot.",
+            heading!(Gauge, "nos_uptime_seconds", "Monotonic clock since boot."),
             Value::Nanos(now.as_nanos()),
         );
 
-        let mut seconds = page.family(
+        let mut seconds = page.family(heading!(
+            Counter,
             "nos_cpu_seconds_total",
-            FamilyKind::Counter,
-            "Time spent by mode; fibers are app, interrupts count where they came.",
-        );
+            "Time spent by mode; fibers are app, interrupts count where they came."
+        ));
         for (number, cpu) in self.cpus.iter().enumerate() {
             let (busy, idle) = self.busy_and_idle(cpu, now);
             for (mode, nanos) in [("idle", idle), ("kernel", 0), ("irq", 0), ("app", busy)] {
@@ -130,22 +132,22 @@ impl Source for System {
                 );
             }
         }
-        let mut online = page.family(
+        let mut online = page.family(heading!(
+            Gauge,
             "nos_cpu_online",
-            FamilyKind::Gauge,
-            "1 for a CPU that is ready for work, 0 for one that could not be started.",
-        );
+            "1 for a CPU that is ready for work, 0 for one that could not be started."
+        ));
         for (number, cpu) in self.cpus.iter().enumerate() {
             online.sample(
                 &[("cpu", Label::Number(number as u64))],
                 Value::Whole(u64::from(cpu.ready_at().is_some())),
             );
         }
-        let mut interrupts = page.family(
+        let mut interrupts = page.family(heading!(
+            Counter,
             "nos_interrupts_total",
-            FamilyKind::Counter,
-            "Interrupts taken by source.",
-        );
+            "Interrupts taken by source."
+        ));
         for cpu in 0..self.cpus.len() {
             for (source, word) in SOURCES {
                 interrupts.sample(
@@ -161,16 +163,19 @@ impl Source for System {
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {
         page.gauge(
-            "node_boot_time_seconds",
-            "Node boot time, in unixtime.",
+            heading!(
+                Gauge,
+                "node_boot_time_seconds",
+                "Node boot time, in unixtime."
+            ),
             Value::Nanos(self.clock.boot_unix_nanos()),
         );
         let now = self.clock.now();
-        let mut seconds = page.family(
+        let mut seconds = page.family(heading!(
+            Counter,
             "node_cpu_seconds_total",
-            FamilyKind::Counter,
-            "Seconds the CPUs spent in each mode.",
-        );
+            "Seconds the CPUs spent in each mode."
+        ));
         for (number, cpu) in self.cpus.iter().enumerate() {
             let (busy, idle) = self.busy_and_idle(cpu, now);
             for (mode, nanos) in [("idle", idle), ("system", 0), ("user", busy)] {

@@ -5,8 +5,7 @@ use super::local_cpu::LocalCpu;
 use super::manager::MemoryManager;
 use super::page_cache::CacheStats;
 use super::zone::PerOrder;
-use crate::metrics::FamilyKind::{self, Counter, Gauge};
-use crate::metrics::{Encoder, Label, Source, Value};
+use crate::metrics::{Encoder, Label, Source, Value, heading};
 
 impl<C: LocalCpu> Source for MemoryManager<C> {
     fn collect(&self, page: &mut Encoder<'_>) {
@@ -16,26 +15,32 @@ impl<C: LocalCpu> Source for MemoryManager<C> {
     }
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {
-        for (name, help, frames) in [
+        for (heading, frames) in [
             (
-                "node_memory_MemTotal_bytes",
-                "Memory information field MemTotal_bytes.",
+                heading!(
+                    Gauge,
+                    "node_memory_MemTotal_bytes",
+                    "Memory information field MemTotal_bytes."
+                ),
                 self.total_frames(),
             ),
             (
-                "node_memory_MemFree_bytes",
-                "Memory information field MemFree_bytes.",
+                heading!(
+                    Gauge,
+                    "node_memory_MemFree_bytes",
+                    "Memory information field MemFree_bytes."
+                ),
                 self.free_frames(),
             ),
         ] {
-            page.gauge(name, help, Value::Whole(frames * PAGE_SIZE as u64));
+            page.gauge(heading, Value::Whole(frames * PAGE_SIZE as u64));
         }
         let zone = self.zone_stats();
-        let mut family = page.family(
-            "node_buddyinfo_blocks",
+        let mut family = page.family(heading!(
             Gauge,
-            "Count of free blocks according to size.",
-        );
+            "node_buddyinfo_blocks",
+            "Count of free blocks according to size."
+        ));
         for (order, blocks) in Order::all().zip(zone.free_blocks) {
             let labels = [
                 ("node", Label::Number(0)),
@@ -51,18 +56,27 @@ impl<C: LocalCpu> MemoryManager<C> {
     fn collect_memory(&self, page: &mut Encoder<'_>) {
         let bytes = |frames| Value::Whole(frames * PAGE_SIZE as u64);
         page.gauge(
-            "nos_memory_total_bytes",
-            "Memory that the page allocator manages.",
+            heading!(
+                Gauge,
+                "nos_memory_total_bytes",
+                "Memory that the page allocator manages."
+            ),
             bytes(self.total_frames()),
         );
         page.gauge(
-            "nos_memory_free_bytes",
-            "Managed memory that is free, pages in page caches included.",
+            heading!(
+                Gauge,
+                "nos_memory_free_bytes",
+                "Managed memory that is free, pages in page caches included."
+            ),
             bytes(self.free_frames()),
         );
         page.gauge(
-            "nos_memory_reserved_bytes",
-            "Memory that is not managed: image, tables, rings.",
+            heading!(
+                Gauge,
+                "nos_memory_reserved_bytes",
+                "Memory that is not managed: image, tables, rings."
+            ),
             Value::Whole(self.reserved_bytes()),
         );
     }
@@ -71,8 +85,8 @@ impl<C: LocalCpu> MemoryManager<C> {
         let zone = self.zone_stats();
         let whole =
             |values: PerOrder| move |order: Order| Value::Whole(values[usize::from(order.get())]);
-        let mut family = |name, kind, help, value: &dyn Fn(Order) -> Value| {
-            let mut family = page.family(name, kind, help);
+        let mut family = |heading, value: &dyn Fn(Order) -> Value| {
+            let mut family = page.family(heading);
             for order in Order::all() {
                 family.sample(
                     &[("order", Label::Number(order.get().into()))],
@@ -81,91 +95,112 @@ impl<C: LocalCpu> MemoryManager<C> {
             }
         };
         family(
-            "nos_buddy_free_blocks",
-            Gauge,
-            "Free blocks of each order.",
+            heading!(Gauge, "nos_buddy_free_blocks", "Free blocks of each order."),
             &whole(zone.free_blocks),
         );
         family(
-            "nos_buddy_fragmentation_ratio",
-            Gauge,
-            "Share of the memory in free blocks that lies in blocks smaller than the order.",
+            heading!(
+                Gauge,
+                "nos_buddy_fragmentation_ratio",
+                "Share of the memory in free blocks that lies in blocks smaller than the order."
+            ),
             &|order| Value::Millionths(zone.fragmentation_millionths(order)),
         );
         family(
-            "nos_buddy_allocations_total",
-            Counter,
-            "Blocks handed out, those to page caches included.",
+            heading!(
+                Counter,
+                "nos_buddy_allocations_total",
+                "Blocks handed out, those to page caches included."
+            ),
             &whole(zone.allocations),
         );
         family(
-            "nos_buddy_frees_total",
-            Counter,
-            "Blocks given back, those from page caches included.",
+            heading!(
+                Counter,
+                "nos_buddy_frees_total",
+                "Blocks given back, those from page caches included."
+            ),
             &whole(zone.frees),
         );
         family(
-            "nos_buddy_failures_total",
-            Counter,
-            "Requests refused.",
+            heading!(Counter, "nos_buddy_failures_total", "Requests refused."),
             &|order| Value::Whole(self.refusals()[usize::from(order.get())].get()),
         );
         family(
-            "nos_buddy_splits_total",
-            Counter,
-            "Blocks of the order split.",
+            heading!(
+                Counter,
+                "nos_buddy_splits_total",
+                "Blocks of the order split."
+            ),
             &whole(zone.splits),
         );
         family(
-            "nos_buddy_merges_total",
-            Counter,
-            "Blocks of the order formed by merging.",
+            heading!(
+                Counter,
+                "nos_buddy_merges_total",
+                "Blocks of the order formed by merging."
+            ),
             &whole(zone.merges),
         );
         page.histogram(
-            "nos_buddy_allocation_seconds",
-            "Time of one allocation, page caches included; one in about 64 is timed.",
+            heading!(
+                Histogram,
+                "nos_buddy_allocation_seconds",
+                "Time of one allocation, page caches included; one in about 64 is timed."
+            ),
             self.duration(),
         );
     }
 
     fn collect_page_caches(&self, page: &mut Encoder<'_>) {
-        let mut family = |name, kind: FamilyKind, help, value: fn(CacheStats) -> u64| {
-            let mut family = page.family(name, kind, help);
+        let mut family = |heading, value: fn(CacheStats) -> u64| {
+            let mut family = page.family(heading);
             for (cpu, stats) in self.cache_stats().enumerate() {
                 let labels = [("cpu", Label::Number(cpu as u64))];
                 family.sample(&labels, Value::Whole(value(stats)));
             }
         };
         family(
-            "nos_page_cache_hits_total",
-            Counter,
-            "Requests met without the shared allocator.",
+            heading!(
+                Counter,
+                "nos_page_cache_hits_total",
+                "Requests met without the shared allocator."
+            ),
             |stats| stats.hits,
         );
         family(
-            "nos_page_cache_misses_total",
-            Counter,
-            "Requests that refilled from the shared allocator.",
+            heading!(
+                Counter,
+                "nos_page_cache_misses_total",
+                "Requests that refilled from the shared allocator."
+            ),
             |stats| stats.misses,
         );
         family(
-            "nos_page_cache_drains_total",
-            Counter,
-            "Batches given back to the shared allocator.",
+            heading!(
+                Counter,
+                "nos_page_cache_drains_total",
+                "Batches given back to the shared allocator."
+            ),
             |stats| stats.drains,
         );
-        family("nos_page_cache_pages", Gauge, "Pages held now.", |stats| {
-            stats.pages
-        });
         family(
-            "nos_page_cache_capacity_pages",
-            Gauge,
-            "Most pages that may be held now.",
+            heading!(Gauge, "nos_page_cache_pages", "Pages held now."),
+            |stats| stats.pages,
+        );
+        family(
+            heading!(
+                Gauge,
+                "nos_page_cache_capacity_pages",
+                "Most pages that may be held now."
+            ),
             |stats| stats.capacity_pages,
         );
-        let name = "nos_page_cache_resizes_total";
-        let mut family = page.family(name, Counter, "Changes of the capacity.");
+        let mut family = page.family(heading!(
+            Counter,
+            "nos_page_cache_resizes_total",
+            "Changes of the capacity."
+        ));
         for (cpu, _) in self.cache_stats().enumerate() {
             for direction in ["grow", "shrink"] {
                 let cpu = Label::Number(cpu as u64);

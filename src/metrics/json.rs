@@ -8,7 +8,8 @@
 //! [`Json::array`] see to. Text that is not UTF-8 cannot get in. Memory that runs out is remembered and told
 //! by [`Json::finish`].
 
-use super::encoder::{VALUE_BYTES_MAX, Value, put_value};
+use super::Value;
+use super::encoder::Digits;
 use crate::error::Result;
 use alloc::vec::Vec;
 
@@ -65,11 +66,10 @@ impl<'a> Json<'a> {
     }
 
     /// Writes a number: whole, or with the decimals that its unit asks for.
+    #[inline(never)]
     pub fn number(&mut self, value: Value) {
         self.separate();
-        if self.has_room(VALUE_BYTES_MAX) {
-            put_value(self.page, value);
-        }
+        self.put(Digits::of(value).as_bytes());
     }
 
     /// Writes a truth value.

@@ -9,7 +9,7 @@ mod encoder;
 mod json;
 
 pub use counters::{Counter, Gauge, Histogram, LATENCY_BOUNDS_NS};
-pub use encoder::{Encoder, Family, FamilyKind, Format, Label, Value};
+pub use encoder::{Encoder, Family, Format, Heading, Label, Value, heading};
 pub use json::Json;
 
 /// A part whose counters a scrape shows.

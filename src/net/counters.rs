@@ -3,11 +3,11 @@
 //! The stack adds to them at the end of each poll, or as a rare thing happens; a scrape reads them from
 //! any CPU. Connections by state are kept up to date by each transition, so a scrape walks no connection.
 
-use crate::metrics::{Counter, Encoder, FamilyKind, Gauge, Label, Source, Value};
+use crate::metrics::{Counter, Encoder, Gauge, Label, Source, Value, heading};
 use smoltcp::socket::tcp::State;
 
 /// The one device; METRICS.md has a label for it.
-const DEVICE: (&str, Label<'static>) = ("device", Label::Word("eth0"));
+const DEVICE: (&str, Label) = ("device", Label::Word("eth0"));
 
 /// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,64 +110,74 @@ impl NetworkCounters {
 
 impl Source for NetworkCounters {
     fn collect(&self, page: &mut Encoder<'_>) {
-        for (name, help, counter) in [
+        for (heading, counter) in [
             (
-                "nos_network_receive_bytes_total",
-                "Bytes received.",
+                heading!(
+                    Counter,
+                    "nos_network_receive_bytes_total",
+                    "Bytes received."
+                ),
                 &self.receive_bytes,
             ),
             (
-                "nos_network_transmit_bytes_total",
-                "Bytes sent.",
+                heading!(Counter, "nos_network_transmit_bytes_total", "Bytes sent."),
                 &self.transmit_bytes,
             ),
             (
-                "nos_network_receive_packets_total",
-                "Frames received.",
+                heading!(
+                    Counter,
+                    "nos_network_receive_packets_total",
+                    "Frames received."
+                ),
                 &self.receive_packets,
             ),
         ] {
-            page.family(name, FamilyKind::Counter, help)
+            page.family(heading)
                 .sample(&[DEVICE], Value::Whole(counter.get()));
         }
-        let mut drops = page.family(
+        let mut drops = page.family(heading!(
+            Counter,
             "nos_network_drops_total",
-            FamilyKind::Counter,
-            "Received frames that were dropped.",
-        );
+            "Received frames that were dropped."
+        ));
         for (reason, word) in DropReason::ALL {
             let labels = [DEVICE, ("reason", Label::Word(word))];
             drops.sample(&labels, Value::Whole(self.drops(reason)));
         }
-        let mut connections = page.family(
+        let mut connections = page.family(heading!(
+            Gauge,
             "nos_tcp_connections",
-            FamilyKind::Gauge,
-            "Connections by state.",
-        );
+            "Connections by state."
+        ));
         for ((_, word), gauge) in STATES.iter().zip(&self.connections) {
             connections.sample(&[("state", Label::Word(word))], Value::Whole(gauge.get()));
         }
         page.counter(
-            "nos_tcp_retransmits_total",
-            "Segments sent again.",
+            heading!(Counter, "nos_tcp_retransmits_total", "Segments sent again."),
             self.retransmits.get(),
         );
     }
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {
-        for (name, help, counter) in [
+        for (heading, counter) in [
             (
-                "node_network_receive_bytes_total",
-                "Network device statistic receive_bytes.",
+                heading!(
+                    Counter,
+                    "node_network_receive_bytes_total",
+                    "Network device statistic receive_bytes."
+                ),
                 &self.receive_bytes,
             ),
             (
-                "node_network_transmit_bytes_total",
-                "Network device statistic transmit_bytes.",
+                heading!(
+                    Counter,
+                    "node_network_transmit_bytes_total",
+                    "Network device statistic transmit_bytes."
+                ),
                 &self.transmit_bytes,
             ),
         ] {
-            page.family(name, FamilyKind::Counter, help)
+            page.family(heading)
                 .sample(&[DEVICE], Value::Whole(counter.get()));
         }
     }

@@ -6,7 +6,7 @@
 use super::commands::{COMMAND_COUNT, COMMANDS};
 use super::server::Totals;
 use super::store::{DATABASES, Store};
-use crate::metrics::{Counter, Encoder, FamilyKind, Gauge, Histogram, Label, Source, Value};
+use crate::metrics::{Counter, Encoder, Gauge, Heading, Histogram, Label, Source, Value, heading};
 
 /// The counters of the cache server.
 #[derive(Debug)]
@@ -95,35 +95,39 @@ impl KvCounters {
 
 impl Source for KvCounters {
     fn collect(&self, page: &mut Encoder<'_>) {
-        use FamilyKind::{Counter as Count, Gauge as Level};
         // Until there is a compressed tier, all keys are hot; the closed set is shown all the same.
         let tiers = |hot: u64| [("hot", hot), ("compressed", 0)];
         pair(
             page,
-            "nos_kv_keyspace_hits_total",
-            Count,
-            "Reads that found the key.",
+            heading!(
+                Counter,
+                "nos_kv_keyspace_hits_total",
+                "Reads that found the key."
+            ),
             "tier",
             tiers(self.hits.get()),
         );
         page.counter(
-            "nos_kv_keyspace_misses_total",
-            "Reads that did not find the key.",
+            heading!(
+                Counter,
+                "nos_kv_keyspace_misses_total",
+                "Reads that did not find the key."
+            ),
             self.misses.get(),
         );
         pair(
             page,
-            "nos_kv_evicted_keys_total",
-            Count,
-            "Keys dropped for room.",
+            heading!(
+                Counter,
+                "nos_kv_evicted_keys_total",
+                "Keys dropped for room."
+            ),
             "tier",
             tiers(self.evicted.get()),
         );
         pair(
             page,
-            "nos_kv_expired_keys_total",
-            Count,
-            "Keys dropped by age.",
+            heading!(Counter, "nos_kv_expired_keys_total", "Keys dropped by age."),
             "mode",
             [
                 ("lazy", self.expired_lazily.get()),
@@ -132,103 +136,124 @@ impl Source for KvCounters {
         );
         pair(
             page,
-            "nos_kv_keys",
-            Level,
-            "Keys held.",
+            heading!(Gauge, "nos_kv_keys", "Keys held."),
             "tier",
             tiers(self.keys.get()),
         );
-        for (name, help, gauge) in [
+        for (heading, gauge) in [
             (
-                "nos_kv_memory_used_bytes",
-                "Dataset and overhead.",
+                heading!(Gauge, "nos_kv_memory_used_bytes", "Dataset and overhead."),
                 &self.used_bytes,
             ),
             (
-                "nos_kv_memory_limit_bytes",
-                "Memory limit, 0 for none.",
+                heading!(
+                    Gauge,
+                    "nos_kv_memory_limit_bytes",
+                    "Memory limit, 0 for none."
+                ),
                 &self.limit_bytes,
             ),
             (
-                "nos_kv_clients_connected",
-                "Open connections.",
+                heading!(Gauge, "nos_kv_clients_connected", "Open connections."),
                 &self.clients,
             ),
         ] {
-            page.gauge(name, help, Value::Whole(gauge.get()));
+            page.gauge(heading, Value::Whole(gauge.get()));
         }
-        for (name, help, counters) in [
-            ("nos_kv_commands_total", "Commands run.", &self.commands),
+        for (heading, counters) in [
             (
-                "nos_kv_command_errors_total",
-                "Commands answered with an error.",
+                heading!(Counter, "nos_kv_commands_total", "Commands run."),
+                &self.commands,
+            ),
+            (
+                heading!(
+                    Counter,
+                    "nos_kv_command_errors_total",
+                    "Commands answered with an error."
+                ),
                 &self.errors,
             ),
         ] {
-            by_command(page, (name, help), &self.commands, counters);
+            by_command(page, heading, &self.commands, counters);
         }
         page.histogram(
-            "nos_kv_command_duration_seconds",
-            "Time from a command parsed to its reply written.",
+            heading!(
+                Histogram,
+                "nos_kv_command_duration_seconds",
+                "Time from a command parsed to its reply written."
+            ),
             &self.duration,
         );
     }
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {
-        for (name, help, value) in [
+        for (heading, value) in [
             (
-                "redis_keyspace_hits_total",
-                "keyspace_hits_total metric",
+                heading!(
+                    Counter,
+                    "redis_keyspace_hits_total",
+                    "keyspace_hits_total metric"
+                ),
                 self.hits.get(),
             ),
             (
-                "redis_keyspace_misses_total",
-                "keyspace_misses_total metric",
+                heading!(
+                    Counter,
+                    "redis_keyspace_misses_total",
+                    "keyspace_misses_total metric"
+                ),
                 self.misses.get(),
             ),
             (
-                "redis_evicted_keys_total",
-                "evicted_keys_total metric",
+                heading!(
+                    Counter,
+                    "redis_evicted_keys_total",
+                    "evicted_keys_total metric"
+                ),
                 self.evicted.get(),
             ),
             (
-                "redis_expired_keys_total",
-                "expired_keys_total metric",
+                heading!(
+                    Counter,
+                    "redis_expired_keys_total",
+                    "expired_keys_total metric"
+                ),
                 self.expired_lazily.get() + self.expired_actively.get(),
             ),
         ] {
-            page.counter(name, help, value);
+            page.counter(heading, value);
         }
-        let mut family = page.family(
+        let mut family = page.family(heading!(
+            Gauge,
             "redis_db_keys",
-            FamilyKind::Gauge,
-            "Total number of keys by DB",
-        );
+            "Total number of keys by DB"
+        ));
         for (name, keys) in DATABASE_NAMES.iter().zip(&self.database_keys) {
             family.sample(&[("db", Label::Word(name))], Value::Whole(keys.get()));
         }
-        for (name, help, gauge) in [
+        for (heading, gauge) in [
             (
-                "redis_memory_used_bytes",
-                "memory_used_bytes metric",
+                heading!(Gauge, "redis_memory_used_bytes", "memory_used_bytes metric"),
                 &self.used_bytes,
             ),
             (
-                "redis_memory_max_bytes",
-                "memory_max_bytes metric",
+                heading!(Gauge, "redis_memory_max_bytes", "memory_max_bytes metric"),
                 &self.limit_bytes,
             ),
             (
-                "redis_connected_clients",
-                "connected_clients metric",
+                heading!(Gauge, "redis_connected_clients", "connected_clients metric"),
                 &self.clients,
             ),
         ] {
-            page.gauge(name, help, Value::Whole(gauge.get()));
+            page.gauge(heading, Value::Whole(gauge.get()));
         }
         by_command(
             page,
-            ("redis_commands_total", "Total number of calls per command"),
+            heading!(
+                Counter,
+                "redis_commands_total",
+                "Total number of calls per command"
+            ),
             &self.commands,
             &self.commands,
         );
@@ -244,11 +269,11 @@ const DATABASE_NAMES: [&str; DATABASES] = [
 /// Writes `counters` by the commands that were run at all, which `calls` knows.
 fn by_command(
     page: &mut Encoder<'_>,
-    (name, help): (&'static str, &'static str),
+    heading: &'static Heading,
     calls: &[Counter; COMMAND_COUNT],
     counters: &[Counter; COMMAND_COUNT],
 ) {
-    let mut family = page.family(name, FamilyKind::Counter, help);
+    let mut family = page.family(heading);
     let rows = COMMANDS.iter().zip(calls).zip(counters);
     for ((command, _), counter) in rows.filter(|((_, calls), _)| calls.get() > 0) {
         let label = [("cmd", Label::Word(command.name))];
@@ -259,13 +284,11 @@ fn by_command(
 /// Writes a family of two series.
 fn pair(
     page: &mut Encoder<'_>,
-    name: &'static str,
-    kind: FamilyKind,
-    help: &'static str,
+    heading: &'static Heading,
     label: &'static str,
     rows: [(&'static str, u64); 2],
 ) {
-    let mut family = page.family(name, kind, help);
+    let mut family = page.family(heading);
     for (word, value) in rows {
         family.sample(&[(label, Label::Word(word))], Value::Whole(value));
     }

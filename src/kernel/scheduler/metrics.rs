@@ -2,7 +2,7 @@
 
 use super::Fibers;
 use crate::arch::aarch64::cpu_block::CpuBlock;
-use crate::metrics::{Encoder, FamilyKind, Label, Source, Value};
+use crate::metrics::{Encoder, Label, Source, Value, heading};
 use crate::platform::time::Instant;
 
 impl Fibers {
@@ -19,28 +19,31 @@ impl Fibers {
 
 impl Source for Fibers {
     fn collect(&self, page: &mut Encoder<'_>) {
-        let mut switches = page.family(
+        let mut switches = page.family(heading!(
+            Counter,
             "nos_scheduler_switches_total",
-            FamilyKind::Counter,
-            "Switches from one fiber's stack to another's.",
-        );
+            "Switches from one fiber's stack to another's."
+        ));
         for cpu in self.cpus {
             let labels = [("cpu", Label::Number(cpu.number as u64))];
             switches.sample(&labels, Value::Whole(cpu.switches.get()));
         }
-        let mut runnable = page.family(
+        let mut runnable = page.family(heading!(
+            Gauge,
             "nos_scheduler_runnable_tasks",
-            FamilyKind::Gauge,
-            "Fibers that run or are ready to.",
-        );
+            "Fibers that run or are ready to."
+        ));
         for cpu in self.cpus {
             let labels = [("cpu", Label::Number(cpu.number as u64))];
             runnable.sample(&labels, Value::Whole(cpu.runnable().into()));
         }
         if let Some(cpu) = self.cpus.first() {
             page.histogram(
-                "nos_scheduler_latency_seconds",
-                "From ready to running.",
+                heading!(
+                    Histogram,
+                    "nos_scheduler_latency_seconds",
+                    "From ready to running."
+                ),
                 &cpu.common().latency,
             );
         }

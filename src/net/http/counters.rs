@@ -6,7 +6,7 @@
 
 use super::response::Status;
 use crate::error::{Error, Kind, Result, Subsystem};
-use crate::metrics::{Counter, Encoder, FamilyKind, Histogram, Label, Source, Value};
+use crate::metrics::{Counter, Encoder, Histogram, Label, Source, Value, heading};
 use alloc::vec::Vec;
 
 /// The statuses a routed request can end with; any other that a handler's error has counts as the last.
@@ -150,11 +150,11 @@ impl HttpCounters {
 
 impl Source for HttpCounters {
     fn collect(&self, page: &mut Encoder<'_>) {
-        let mut family = page.family(
+        let mut family = page.family(heading!(
+            Counter,
             "nos_http_requests_total",
-            FamilyKind::Counter,
-            "HTTP requests answered, by route and status.",
-        );
+            "HTTP requests answered, by route and status."
+        ));
         let routes = self
             .routes
             .iter()
@@ -172,15 +172,18 @@ impl Source for HttpCounters {
             }
         }
         page.histogram(
-            "nos_http_request_duration_seconds",
-            "Time from the first byte of an HTTP request to the last of its reply.",
+            heading!(
+                Histogram,
+                "nos_http_request_duration_seconds",
+                "Time from the first byte of an HTTP request to the last of its reply."
+            ),
             &self.duration,
         );
-        let mut family = page.family(
+        let mut family = page.family(heading!(
+            Counter,
             "nos_http_rejected_total",
-            FamilyKind::Counter,
-            "HTTP requests refused before they reached a handler.",
-        );
+            "HTTP requests refused before they reached a handler."
+        ));
         for ((_, reason), counter) in Rejection::ALL.iter().zip(&self.rejected) {
             family.sample(
                 &[("reason", Label::Word(reason))],

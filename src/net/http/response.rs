@@ -69,7 +69,8 @@ impl Status {
 
     /// Its code, as it is written.
     pub fn code(self) -> &'static str {
-        &self.as_str()[..3]
+        // Asked for each series of a scrape, so nothing is searched for.
+        &self.head()["HTTP/1.1 ".len()..][..3]
     }
 
     /// The start of each reply with it, up to the value of the first field: one piece, so one copy.

@@ -1,6 +1,6 @@
 //! What the two sides count: whatever did not go as its peer wished.
 
-use crate::metrics::{Counter, Encoder, FamilyKind, Label, Source, Value};
+use crate::metrics::{Counter, Encoder, Label, Source, Value, heading};
 
 /// What may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,11 @@ impl RelayCounters {
 
 impl Source for RelayCounters {
     fn collect(&self, page: &mut Encoder<'_>) {
-        let mut family = page.family(
+        let mut family = page.family(heading!(
+            Counter,
             "nos_http_relay_events_total",
-            FamilyKind::Counter,
-            "Messages dropped and connections ended between the network and HTTP, by what happened.",
-        );
+            "Messages dropped and connections ended between the network and HTTP, by what happened."
+        ));
         for (event, name) in RelayEvent::ALL {
             let value = Value::Whole(self.get(event));
             family.sample(&[("event", Label::Word(name))], value);
