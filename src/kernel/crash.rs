@@ -107,25 +107,24 @@ pub fn set_keeper(keeper: &'static dyn Keeper) {
     KEEPER.call_once(|| keeper);
 }
 
-/// The report of the end of the last life, if it left one that can be believed; its first line is the reason.
-pub fn last_life() -> Option<&'static str> {
-    match KEEPER.get()?.last_life() {
-        LastLife::Ended { text, .. } => Some(text),
-        LastLife::None | LastLife::Damaged => None,
-    }
+/// What is known of the end of the last life.
+pub fn last_life() -> LastLife {
+    KEEPER
+        .get()
+        .map_or(LastLife::None, |keeper| keeper.last_life())
 }
 
 /// Logs how the last life ended, if it left word.
 pub(super) fn tell_last_life() {
-    match KEEPER.get().map(|keeper| keeper.last_life()) {
-        Some(LastLife::Ended { life, text }) => {
+    match last_life() {
+        LastLife::Ended { life, text } => {
             let reason = text.lines().next().unwrap_or_default();
             log::warn!("life {life} of this machine, the last one, ended: {reason}");
         }
-        Some(LastLife::Damaged) => {
+        LastLife::Damaged => {
             log::warn!("the crash area of the last life is damaged: why it ended is not known");
         }
-        Some(LastLife::None) | None => {}
+        LastLife::None => {}
     }
 }
 

@@ -11,7 +11,7 @@ use core::arch::asm;
 use core::hint::black_box;
 use expected_exception::expect_exception;
 use nos::arch::aarch64::{BootInfo, cpu};
-use nos::kernel::crash::{self, Ending};
+use nos::kernel::crash::{self, Ending, LastLife};
 use nos::kernel::ground::Ground;
 
 /// The boot argument that names the way.
@@ -79,7 +79,7 @@ fn breaks_the_frame_chain() {
 
 /// Not a failure at all, but another end: the second life passes if it was told why the first one ended.
 fn reboots_once(ground: &Ground) {
-    let Some(told) = crash::last_life() else {
+    let LastLife::Ended { text: told, .. } = crash::last_life() else {
         crash::set_ending(Ending::TestFailure, ground.conduit, None);
         crash::warm_reboot(format_args!("too many deaths\nof one subsystem"));
     };

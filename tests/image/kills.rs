@@ -246,7 +246,11 @@ pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
         let request = b"POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: 15\r\n\r\ndiagnosis panic";
         exchange(guest.http_port, request);
     }
-    guest.await_serial("subsystems died too often", 2);
+    // Once by the life that ends, once by the next.
+    guest.await_serial("warm reboot: diagnosis died too often: panicked at ", 2);
+    let page = get(guest.http_port, "/subsystems").body;
+    let said = r#""last_life":{"state":"ended","life":1,"reason":"warm reboot: diagnosis died too often: panicked at "#;
+    assert!(page.contains(said), "{page}");
     guest.assert_serves();
 }
 

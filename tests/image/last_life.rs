@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::debugger::Debugger;
 use crate::support::guest::{Guest, READY, free_port};
+use crate::support::http::get;
 
 /// The last pages of RAM: with this much of it in one bank, nothing else lies there.
 const RAM: (&str, u64) = ("64M", 64 << 20);
@@ -85,6 +86,11 @@ impl Machine {
         self.guest.await_serial(READY, self.lives);
     }
 
+    /// What this life tells of the one before, and more.
+    fn page(&self) -> String {
+        get(self.guest.http_port, "/subsystems").body
+    }
+
     fn count(&self, text: &str) -> usize {
         self.guest.serial().matches(text).count()
     }
@@ -104,7 +110,15 @@ pub(crate) fn the_life_after_a_crash_tells_why_the_last_one_ended_and_only_that_
     machine.assert_told(1, 0, "after a crash");
     let reason = "life 1 of this machine, the last one, ended: crashed: Synchronous exception: instruction abort";
     machine.guest.await_serial(reason, 1);
+    let page = machine.page();
+    for told in [
+        r#""last_life":{"state":"ended","life":1,"reason":"crashed: Synchronous exception: "#,
+        "\\nbacktrace, innermost first:\\n",
+    ] {
+        assert!(page.contains(told), "no {told:?} in {page}");
+    }
     machine.reset(|_| {});
+    assert!(!machine.page().contains("last_life"), "told twice");
     machine.assert_told(1, 0, "after a reset without a reason");
     machine.crash();
     machine.await_next_life();
@@ -150,6 +164,11 @@ pub(crate) fn what_memory_lost_of_the_last_life_is_said_and_not_believed() {
         flip(debugger, 12);
     });
     machine.assert_told(0, 1, "with the header damaged");
+    let page = machine.page();
+    assert!(
+        page.contains(r#""last_life":{"state":"damaged"}"#),
+        "{page}"
+    );
     machine.reset(|_| {});
     machine.assert_told(0, 1, "damage is told once");
     machine.reset(|debugger| debugger.write(AREA, &[0; 64]));

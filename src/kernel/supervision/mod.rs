@@ -267,7 +267,7 @@ impl Supervision {
     fn run(&mut self) -> ! {
         let first: heapless::Vec<Action, ACTIONS_MAX> =
             self.policy.start_all().iter().copied().collect();
-        self.carry_out(&first);
+        self.carry_out(&first, None);
         let mut checks = self.checks().expect("there is memory at the start");
         loop {
             while let Some(at) = self.next_dead() {
@@ -301,15 +301,16 @@ impl Supervision {
         let now = self.clock.now();
         let actions: heapless::Vec<Action, ACTIONS_MAX> =
             self.policy.died(node, now).iter().copied().collect();
-        self.carry_out(&actions);
+        self.carry_out(&actions, Some(ward));
     }
 
-    fn carry_out(&mut self, actions: &[Action]) {
+    /// Does what the policy says, after the death of `died` if it was one that made it say so.
+    fn carry_out(&mut self, actions: &[Action], died: Option<&'static Ward>) {
         for action in actions {
             match *action {
                 Action::Start(name) => self.start(self.ward(name)),
                 Action::Stop(name) => self.stop(self.ward(name)),
-                Action::WarmReboot => crash::warm_reboot(format_args!("subsystems died too often")),
+                Action::WarmReboot => give_up(died.expect("the policy gives up after a death")),
             }
         }
     }
@@ -391,6 +392,13 @@ impl Supervision {
     fn port_was_restarted(&self, ward: &Ward) -> bool {
         ward.port.incarnation() > 0
     }
+}
+
+/// Starts the machine again because `ward` died once too often, and says of what.
+fn give_up(ward: &'static Ward) -> ! {
+    let name = ward.profile.name;
+    let reason = ward.last_fault.lock().reason.clone();
+    crash::warm_reboot(format_args!("{name} died too often: {reason}"))
 }
 
 /// What the supervisor's fiber runs.

@@ -1,7 +1,8 @@
 //! `GET /subsystems`: every subsystem as it stands now.
 //!
 //! ```json
-//! {"subsystems":[{"name":"http","version":"0.1.0","state":"running","up":1,"cpu":1,"incarnation":0,
+//! {"last_life":{"state":"ended","life":1,"reason":"warm reboot: http died …","report":"warm reboot: …\n"},
+//!  "subsystems":[{"name":"http","version":"0.1.0","state":"running","up":1,"cpu":1,"incarnation":0,
 //!   "dependencies":["data-plane"],"restarts":{"recovered":0,"failed":0},
 //!   "stack":{"used_bytes":9312,"size_bytes":131072},
 //!   "memory":{"used_bytes":65536,"peak_bytes":98304,"quota_bytes":16777216,"refusals":0},
@@ -12,11 +13,13 @@
 //! ```
 //! Addresses of the backtrace are those of the image's symbol table (`nos.debug`); a panic saves no registers.
 //!
-//! Names only get added. A subsystem that never died has no `last_fault`.
+//! Names only get added. A subsystem that never died has no `last_fault`. There is no `last_life` if nothing is known of
+//! a life before this one; its state is `damaged`, and that is all, if what it left cannot be believed.
 
 use super::Ward;
 use crate::bus::registry::{Registry, Row};
 use crate::bus::{MessageId, Port, Reason};
+use crate::kernel::crash::{self, LastLife};
 use crate::kernel::scheduler::Fibers;
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
@@ -33,6 +36,7 @@ pub(in crate::kernel) fn write(
     json: &mut Json<'_>,
 ) {
     json.object(|json| {
+        write_last_life(crash::last_life(), json);
         json.member("subsystems").array(|json| {
             for &ward in wards {
                 if let Some(row) = registry.find(ward.profile.name) {
@@ -41,6 +45,22 @@ pub(in crate::kernel) fn write(
             }
         });
     });
+}
+
+fn write_last_life(last: LastLife, json: &mut Json<'_>) {
+    match last {
+        LastLife::None => {}
+        LastLife::Damaged => json.member("last_life").object(|json| {
+            json.member("state").text("damaged");
+        }),
+        LastLife::Ended { life, text } => json.member("last_life").object(|json| {
+            json.member("state").text("ended");
+            json.member("life").number(Value::Whole(life.into()));
+            json.member("reason")
+                .text(text.lines().next().unwrap_or_default());
+            json.member("report").text(text);
+        }),
+    }
 }
 
 fn write_one(
