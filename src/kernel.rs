@@ -185,6 +185,10 @@ fn compose(
         memory_budget_bytes: available.saturating_sub(reserve),
         clock,
         seed: entropy.lock().next(),
+        keep_alive_seconds: settings
+            .network
+            .keep_alive
+            .map_or(0, |silence| silence.as_secs()),
         power: leak(MachinePower(ground.conduit)),
     };
     application.prepare(environment)?;

@@ -74,6 +74,8 @@ pub struct Environment {
     pub clock: &'static dyn Clock,
     /// Random bits that peers cannot know.
     pub seed: u64,
+    /// Seconds of silence after which the network probes a peer; 0 for never.
+    pub keep_alive_seconds: u64,
     /// Ends the machine.
     pub power: &'static dyn Power,
 }

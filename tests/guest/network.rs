@@ -252,6 +252,7 @@ impl World {
             memory_budget_bytes: 16 << 20,
             clock: ground.clock,
             seed: 7,
+            keep_alive_seconds: 300,
             power: Box::leak(Box::new(NoPower)),
         };
         application.prepare(environment).expect("there is memory");

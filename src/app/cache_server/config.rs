@@ -36,6 +36,8 @@ pub struct CacheConfig {
     pub password: Vec<u8, PASSWORD_BYTES_MAX>,
     /// Seconds after which an idle client is disconnected; 0 for never.
     pub timeout_secs: u64,
+    /// Seconds of silence after which the network probes a peer; 0 for never. The network's, and shown only.
+    pub keep_alive_secs: u64,
     /// Clients at a time, at most.
     pub clients_max: u64,
     /// Bytes of one argument, at most. What does not fit one block is refused whatever this says.
@@ -83,6 +85,7 @@ impl Default for CacheConfig {
             policy: EvictionPolicy::ALLKEYS_LRU,
             password: Vec::new(),
             timeout_secs: 0,
+            keep_alive_secs: 0,
             clients_max: DEFAULT_CLIENTS_MAX,
             bulk_bytes_max: super::store::ENTRY_BYTES_MAX as u64,
             query_bytes_max: DEFAULT_QUERY_BYTES_MAX,

@@ -31,6 +31,8 @@ enum Access {
     Password,
     /// The port: set at boot only.
     Port,
+    /// What the network was told at boot.
+    KeepAlive,
     /// What replies to one client may take.
     Output,
     /// Always this, though Redis could change it.
@@ -227,7 +229,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     fixed("protected-mode", "no"),
     fixed("repl-backlog-size", "0"),
     fixed("save", ""),
-    fixed("tcp-keepalive", "300"),
+    Parameter {
+        name: "tcp-keepalive",
+        access: Access::KeepAlive,
+    },
     fixed("tls-port", "0"),
     immutable("aclfile", ""),
     immutable("always-show-logo", "no"),
@@ -262,6 +267,7 @@ impl Parameter {
             Access::Policy => show(config.policy.name().as_bytes()),
             Access::Password => show(&config.password),
             Access::Port => show(buffer.format(config.port).as_bytes()),
+            Access::KeepAlive => show(buffer.format(config.keep_alive_secs).as_bytes()),
             Access::Output => show(shown_output(&config.output_limit).as_bytes()),
             Access::Fixed(value) | Access::Immutable(value) => show(value.as_bytes()),
         }
@@ -322,6 +328,12 @@ impl Parameter {
                 config.port = port
                     .filter(|&port| port != 0)
                     .ok_or(bad("a port, 1 to 65535"))?;
+            }
+            Access::KeepAlive => {
+                let parsed = parse_i64(value).ok_or(bad(NOT_A_NUMBER))?;
+                if u64::try_from(parsed) != Ok(config.keep_alive_secs) {
+                    return Err(bad(IMMUTABLE));
+                }
             }
             Access::Output => {
                 if let Some(why) = set_output(&mut config.output_limit, value) {

@@ -83,6 +83,15 @@ fn several_settings_are_changed_together_or_not_at_all() {
             std::format!("{failed} 'timeout') - duplicate parameter"),
         ),
         ("CONFIG GET timeout", "*2 $7 timeout $1 0".into()),
+        (
+            "CONFIG GET tcp-keepalive",
+            "*2 $13 tcp-keepalive $2 20".into(),
+        ),
+        ("CONFIG SET tcp-keepalive 20", "+OK".into()),
+        (
+            "CONFIG SET tcp-keepalive 300",
+            std::format!("{failed} 'tcp-keepalive') - can't set immutable config"),
+        ),
         ("CONFIG SET timeout 5 hz 10", "+OK".into()),
         (
             "CONFIG GET time* HZ timeout",

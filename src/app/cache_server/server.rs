@@ -216,7 +216,7 @@ impl Server {
 
     /// An empty server with those settings, which shows what it counts in `counters`.
     pub(super) fn new(
-        config: CacheConfig,
+        mut config: CacheConfig,
         environment: Environment,
         counters: Arc<KvCounters>,
     ) -> Self {
@@ -225,8 +225,10 @@ impl Server {
             memory_budget_bytes,
             clock,
             seed,
+            keep_alive_seconds,
             power,
         } = environment;
+        config.keep_alive_secs = keep_alive_seconds;
         let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
         let run_id = core::array::from_fn(|_| b"0123456789abcdef"[random.below(16) as usize]);
         let now = clock.now();

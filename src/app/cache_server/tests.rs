@@ -47,6 +47,7 @@ pub(super) fn environment(machine: &'static Machine) -> Environment {
         memory_budget_bytes: 32 << 20,
         clock: machine,
         seed: 7,
+        keep_alive_seconds: 20,
         power: machine,
     }
 }
