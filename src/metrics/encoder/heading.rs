@@ -1,15 +1,14 @@
 //! The HELP and TYPE lines of a family, put together when the image is built.
 
 /// What a family is: its name, its type and its help, as the page has them. [`heading!`](macro@heading) makes one.
+///
+/// One address and two lengths: each address in a constant is another entry of the image's relocations.
 #[derive(Clone, Copy, Debug)]
 pub struct Heading {
-    /// All of it in text format 0.0.4; the rest are parts of this.
+    /// All of it in text format 0.0.4.
     pub(super) text: &'static str,
-    pub(super) name: &'static str,
-    /// From the first name to the second.
-    pub(super) middle: &'static str,
-    /// What follows the second name.
-    pub(super) end: &'static str,
+    name_bytes: u32,
+    end_bytes: u32,
 }
 
 /// The start of each heading.
@@ -23,21 +22,33 @@ impl Heading {
     /// escapes. At build, as it is called in constants.
     #[doc(hidden)]
     pub const fn new(text: &'static str, name: &str, end: &str) -> Self {
-        let (name, rest) = text.split_at(START.len()).1.split_at(name.len());
-        let (middle, rest) = rest.split_at(rest.len() - name.len() - end.len());
-        let end = rest.split_at(name.len()).1;
         assert!(
             matches!(name.as_bytes(), [.., b'_', b't', b'o', b't', b'a', b'l'])
                 == matches!(end.as_bytes(), b" counter\n"),
             "counters, and nothing else, end in _total"
         );
-        assert!(is_plain(middle, 1), "a help needs escaping");
+        // The ends of the two lines.
+        assert!(is_plain(text, 2), "a help needs escaping");
         Self {
             text,
-            name,
-            middle,
-            end,
+            name_bytes: name.len() as u32,
+            end_bytes: end.len() as u32,
         }
+    }
+
+    /// The name.
+    pub(super) fn name(&self) -> &'static str {
+        &self.text[START.len()..][..self.name_bytes as usize]
+    }
+
+    /// What stands between the two places of the name, and what stands behind the second.
+    pub(super) fn middle_and_end(&self) -> (&'static str, &'static str) {
+        let name_bytes = self.name_bytes as usize;
+        let (rest, end) = self
+            .text
+            .split_at(self.text.len() - self.end_bytes as usize);
+        let middle = START.len() + name_bytes..rest.len() - name_bytes;
+        (&rest[middle], end)
     }
 }
 

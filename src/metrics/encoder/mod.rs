@@ -122,12 +122,13 @@ impl<'a> Encoder<'a> {
     /// Writes the HELP and TYPE lines of a family and returns it for its samples.
     #[inline(never)]
     pub fn family<'e>(&'e mut self, heading: &'static Heading) -> Family<'e, 'a> {
-        let Heading { text, name, .. } = *heading;
+        let name = heading.name();
         match self.format {
-            Format::Text => self.put_pieces(&[text]),
+            Format::Text => self.put_pieces(&[heading.text]),
             Format::OpenMetrics => {
                 let shown = name.strip_suffix("_total").unwrap_or(name);
-                self.put_pieces(&[heading::START, shown, heading.middle, shown, heading.end]);
+                let (middle, end) = heading.middle_and_end();
+                self.put_pieces(&[heading::START, shown, middle, shown, end]);
             }
         }
         Family {
