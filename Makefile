@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
+export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP WITHOUT CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -27,6 +27,7 @@ test-host test-harness test-guest test-image: setup-test
 
 .PHONY: nightly
 nightly: setup-test ## make test, with the long runs: every machine, more random input
+	@NOS_NIGHTLY=1 scripts/features.sh
 	@NOS_NIGHTLY=1 scripts/test.sh
 	@$(MAKE) miri
 
@@ -36,13 +37,15 @@ bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json 
 bench-%: setup-test image ## one: bench-serve, bench-bus (settings at the heads of scripts/bench-*.sh)
 	@scripts/bench-$*.sh
 
-.PHONY: ci fmt lint loom miri fuzz floors
-ci: setup-test fmt lint loom test ## what CI runs: format, clippy, models, house rules, every test
+.PHONY: ci fmt lint features loom miri fuzz floors
+ci: setup-test fmt lint loom features test ## what CI runs: format, clippy, models, every test, each part left out
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus -- -D warnings
+features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
+	@scripts/features.sh
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
 # Built apart: the cfg would have everything else built anew.
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet

@@ -1,35 +1,44 @@
 #!/bin/sh
-# Builds the release image of the application APP (default nos, the cache server; else examples/APP.rs):
+# Builds the image of the application APP (default nos, the cache server; else examples/APP.rs):
 #   target/APP.img      the arm64 Image: what `make run` boots, and any VMM that boots Linux
 #   target/APP.elf      the same as ELF, stripped
 #   target/APP.debug    the ELF with its symbols, to read a backtrace with
+# WITHOUT=a,b leaves out those of its optional parts: target/APP-a,b.img. FEATURES=a,b adds those features:
+# target/APP+a,b.img. PROFILE=functional builds it by that profile of Cargo.toml: in target/functional.
 set -eu
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
 guest=aarch64-unknown-none
-app=${APP:-nos}
-case $app in
-    nos) set -- --bin nos && elf=$target/$guest/release/nos ;;
-    *) set -- --example "$app" && elf=$target/$guest/release/examples/$app ;;
+app=$(image_name)
+case ${APP:-nos} in
+    nos) set -- --bin nos && elf=$target/$guest/$profile/nos ;;
+    *) set -- --example "$APP" && elf=$target/$guest/$profile/examples/$APP ;;
 esac
-# FEATURES=a,b: the image with those features as well, as target/APP+a,b.img.
-if [ -n "${FEATURES:-}" ]; then
-    set -- "$@" --features "$FEATURES"
-    app=$app+$FEATURES
+features=${FEATURES:-}
+if [ -n "${WITHOUT:-}" ]; then
+    set -- "$@" --no-default-features
+    for part in $(parts); do
+        case ,$WITHOUT, in
+            *",$part,"*) ;;
+            *) features=${features:+$features,}$part ;;
+        esac
+    done
 fi
+[ -z "$features" ] || set -- "$@" --features "$features"
 
-say "cargo build --release --target $guest $*"
-cargo build --quiet --release --target "$guest" "$@"
+say "cargo build --profile $profile --target $guest $*"
+cargo build --quiet --profile "$profile" --target "$guest" "$@"
+mkdir -p "$images"
 
 # Nothing new: leave the images' times alone.
-if [ -e "$target/$app.img" ] && [ -z "$(find "$elf" -newer "$target/$app.img")" ]; then
+if [ -e "$images/$app.img" ] && [ -z "$(find "$elf" -newer "$images/$app.img")" ]; then
     exit 0
 fi
 # The pinned toolchain's own objcopy (component llvm-tools), not whatever PATH holds.
 objcopy=$(ls "$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-objcopy)
-cp "$elf" "$target/$app.debug"
-"$objcopy" --strip-all "$elf" "$target/$app.elf"
-"$objcopy" -O binary --strip-all "$elf" "$target/$app.img"
-say "$target/$app.img, $(wc -c <"$target/$app.img" | tr -d ' ') bytes"
+cp "$elf" "$images/$app.debug"
+"$objcopy" --strip-all "$elf" "$images/$app.elf"
+"$objcopy" -O binary --strip-all "$elf" "$images/$app.img"
+say "$images/$app.img, $(wc -c <"$images/$app.img" | tr -d ' ') bytes"

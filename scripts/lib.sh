@@ -6,6 +6,10 @@
 root=$(cd "$(dirname "$0")/.." && pwd)
 # Where cargo builds, and where the images go.
 target=${CARGO_TARGET_DIR:-$root/target}
+# Cargo's profile of the images; those of another than release lie apart.
+profile=${PROFILE:-release}
+images=$target
+[ "$profile" = release ] || images=$target/$profile
 # What only tests need and no package manager puts on PATH: pinned clients, Prometheus.
 test_tools=$root/target/test-tools
 
@@ -14,4 +18,8 @@ command -v cargo >/dev/null 2>&1 || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
 die() { say "error: $*"; exit 1; }
+# image_name: the image that the settings APP, FEATURES and WITHOUT ask for.
+image_name() { echo "${APP:-nos}${FEATURES:++$FEATURES}${WITHOUT:+-$WITHOUT}"; }
+# parts: the optional parts of the image, as Cargo.toml lists them.
+parts() { sed -n 's/^default = \[\(.*\)\]$/\1/p' "$root/Cargo.toml" | tr -d '",'; }
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -9,7 +9,8 @@
 #   NIC=virtio-net-device    the network device; on PCI: virtio-net-pci,romfile=
 #   DISK=              a raw disk image to attach by virtio-blk
 #   APPEND=            more boot arguments (nos.KEY=VALUE ...)
-#   APP=nos            which application's image; IMAGE=FILE boots that file instead
+#   APP=nos WITHOUT=   which image: its application, and what it is built without (scripts/image.sh)
+#   IMAGE=             boots that file instead
 #   CPU= ACCEL=        QEMU's -cpu and -accel; by default the fastest this machine has
 #   QEMU_EXTRA=        more words for QEMU's command line
 set -eu
@@ -19,7 +20,7 @@ set -eu
 smp=${SMP:-1}
 redis_port=${REDIS_PORT:-6379}
 http_port=${HTTP_PORT:-9100}
-image=${IMAGE:-$target/${APP:-nos}.img}
+image=${IMAGE:-$images/$(image_name).img}
 
 # --- the machine -----------------------------------------------------------------------------------------
 

@@ -3,6 +3,9 @@
 //! [`run`] is what an image's entry calls. It prepares the ground (memory, clock), reads the boot arguments, finds the
 //! devices, starts the application, and makes what outlives every restart: ports, mailboxes, counters, the registry,
 //! and for each subsystem ([`subsystems`]) its fiber and its body. The supervisor ([`supervision`]) starts them.
+//!
+//! A part that the image can be built without is a cargo feature. Its module is declared here, or on its own floor,
+//! with what stands in for it: the same interface, and nothing behind it.
 #![allow(
     unsafe_code,
     reason = "devices named by the device tree are handed to their drivers here"
@@ -10,6 +13,7 @@
 
 pub mod bell;
 pub mod crash;
+#[cfg_attr(not(feature = "crash-report"), path = "kernel/without/crash_area.rs")]
 pub mod crash_area;
 mod devices;
 pub mod ground;
@@ -17,6 +21,7 @@ pub mod ground;
 mod kill_switch;
 mod pages;
 pub mod scheduler;
+#[cfg_attr(not(feature = "smp"), path = "kernel/without/secondary_cpus.rs")]
 pub mod secondary_cpus;
 mod settings;
 mod subsystems;
@@ -40,7 +45,7 @@ use crate::net::counters::NetworkCounters;
 use crate::net::http::HttpCounters;
 use crate::net::http::relay::{Parcels, Wires};
 use crate::platform::entropy::Entropy;
-use crate::platform::pci::PciBus;
+use crate::platform::virtio;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -129,12 +134,8 @@ fn compose(
     system.stage_ended("loader", clock.at_ticks(boot.entry_ticks));
     system.stage_done("memory");
     let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
-    // SAFETY: `bring_up` mapped what the bridge needs; this is the only use of it.
-    let mut bus = ground
-        .machine
-        .pci
-        .as_ref()
-        .and_then(|host| unsafe { PciBus::new(host) });
+    // SAFETY: `bring_up` mapped what it needs; this is the only call.
+    let mut bus = unsafe { virtio::bus(ground.machine) };
     let panic_device = devices::panic_device(settings.ending, bus.as_mut());
     crash::set_ending(settings.ending, ground.conduit, panic_device);
     crash::tell_last_life();

@@ -6,8 +6,9 @@
 //! run can be diagnosed again anywhere.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
-//! Beside it stands [`crash_record`]: what a life of the image tells the next of how it ended.
+//! Beside it stands `crash_record`: what a life of the image tells the next of how it ended.
 
+#[cfg(feature = "crash-report")]
 pub mod crash_record;
 mod fault_detection;
 mod report;

@@ -38,7 +38,7 @@ pub enum Ending {
 // A panic comes from anywhere and has no arguments: how to end has to be global.
 static ENDING: AtomicU8 = AtomicU8::new(Ending::Halt as u8);
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
-static PANIC_DEVICE: Once<PanicDevice> = Once::new();
+static PANIC_DEVICE: Once<&'static dyn PanicDevice> = Once::new();
 static KEEPER: Once<&'static dyn Keeper> = Once::new();
 static DEATHS: AtomicU32 = AtomicU32::new(0);
 
@@ -74,7 +74,11 @@ const OWNER_PART_OF_SECOND: u64 = 5;
 
 /// Sets what follows a report. `conduit` is how to reach the power controls, if there is a way;
 /// `panic_device` is told of a crash, if there is one.
-pub fn set_ending(ending: Ending, conduit: Option<Conduit>, panic_device: Option<PanicDevice>) {
+pub fn set_ending(
+    ending: Ending,
+    conduit: Option<Conduit>,
+    panic_device: Option<&'static dyn PanicDevice>,
+) {
     if let Some(device) = panic_device {
         PANIC_DEVICE.call_once(|| device);
     }

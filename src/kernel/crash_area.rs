@@ -17,6 +17,7 @@ use crate::diagnosis::crash_record::{self, Found, HEADER_BYTES, MARK};
 use crate::error::Result;
 use crate::memory::frames::PAGE_SIZE;
 use crate::platform::memory_map::{Ranges, last_room};
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::{self, Write};
 use core::ops::Range;
@@ -48,6 +49,22 @@ pub(super) fn place(ram: &Ranges, taken: &Ranges) -> Option<Range<usize>> {
     last_room(AREA_BYTES, ram, taken)
 }
 
+/// Opens the area at `range`, for good; none where there is no room for one.
+///
+/// # Errors
+/// As [`CrashArea::open`].
+///
+/// # Safety
+/// `range` is what [`place`] answered; it is mapped as memory, and nothing else ever uses it.
+pub(super) unsafe fn open(range: Option<Range<usize>>) -> Result<Option<&'static dyn Keeper>> {
+    let Some(range) = range else {
+        return Ok(None);
+    };
+    // SAFETY: our caller promises the same.
+    let area = unsafe { CrashArea::open(range) }?;
+    Ok(Some(Box::leak(Box::new(area))))
+}
+
 impl CrashArea {
     /// Takes over what the last life left at `range`, and begins a record of this one.
     ///
@@ -56,7 +73,7 @@ impl CrashArea {
     ///
     /// # Safety
     /// `range` is what [`place`] answered; it is mapped as memory, and nothing else ever uses it.
-    pub(super) unsafe fn open(range: Range<usize>) -> Result<Self> {
+    unsafe fn open(range: Range<usize>) -> Result<Self> {
         // SAFETY: our caller promises mapped memory that nothing else uses; the borrow ends before this life
         // writes there.
         let found = crash_record::read(unsafe {

@@ -13,14 +13,16 @@ use crate::platform::device_tree::Machine;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
 use crate::platform::panic_device::PanicDevice;
-use crate::platform::pci::PciBus;
 use crate::platform::time::Clock;
-use crate::platform::virtio::{self, network::VirtioNetwork};
+use crate::platform::virtio::{self, DeviceBus, Transport, network::VirtioNetwork};
 use alloc::boxed::Box;
-use virtio_drivers::transport::{DeviceType, SomeTransport};
+use virtio_drivers::transport::DeviceType;
 
 /// The network device, on whichever transport it was found.
-pub(super) type NetworkDevice = VirtioNetwork<SomeTransport<'static>>;
+pub(super) type NetworkDevice = VirtioNetwork<Transport>;
+
+/// A bus beside virtio-mmio.
+pub(super) type Bus = Box<dyn DeviceBus>;
 
 /// Sets the interrupt controller up, and gives the scheduler the interrupts that it needs.
 pub(super) fn take_interrupts(ground: &Ground, fibers: Fibers) -> Result<()> {
@@ -41,14 +43,14 @@ pub(super) fn take_interrupts(ground: &Ground, fibers: Fibers) -> Result<()> {
 /// Finds the network device, at boot and again for each incarnation of the data plane.
 pub(super) struct NetworkFinder {
     machine: &'static Machine<'static>,
-    bus: &'static Locked<Option<PciBus>>,
+    bus: &'static Locked<Option<Bus>>,
 }
 
 impl NetworkFinder {
-    /// A finder on `machine` and its PCI bus.
+    /// A finder on `machine` and its other bus, if there is one.
     pub(super) fn new(
         machine: &'static Machine<'static>,
-        bus: &'static Locked<Option<PciBus>>,
+        bus: &'static Locked<Option<Bus>>,
     ) -> Self {
         Self { machine, bus }
     }
@@ -57,7 +59,7 @@ impl NetworkFinder {
     /// dropped, and a driver does when it begins.
     ///
     /// # Errors
-    /// `Missing` if there is none; those of the PCI bus.
+    /// `Missing` if there is none; those of [`DeviceBus::find_virtio`].
     pub(super) fn find(&self) -> Result<virtio::Found> {
         let what = "virtio network device";
         let missing = Error::new(Subsystem::Platform, Kind::Missing { what });
@@ -85,7 +87,7 @@ impl NetworkFinder {
 
 /// Random numbers, from what the machine has: the loader's seed in the device tree, else the virtio entropy device.
 /// With neither they can be guessed, and the log says so.
-pub(super) fn entropy(ground: &Ground, bus: Option<&mut PciBus>) -> KeyedCounter {
+pub(super) fn entropy(ground: &Ground, bus: Option<&mut Bus>) -> KeyedCounter {
     let key = match ground.machine.seed {
         0 => device_key(ground, bus).unwrap_or_else(|error| {
             log::warn!("hashes and sequence numbers can be guessed: {error}");
@@ -97,7 +99,7 @@ pub(super) fn entropy(ground: &Ground, bus: Option<&mut PciBus>) -> KeyedCounter
 }
 
 /// A key from the virtio entropy device, on virtio-mmio or else on PCI.
-fn device_key(ground: &Ground, bus: Option<&mut PciBus>) -> Result<u128> {
+fn device_key(ground: &Ground, bus: Option<&mut Bus>) -> Result<u128> {
     let missing = Kind::Missing {
         what: "random seed in the device tree, virtio entropy device",
     };
@@ -111,24 +113,27 @@ fn device_key(ground: &Ground, bus: Option<&mut PciBus>) -> Result<u128> {
 /// Finds the first device of a type, on virtio-mmio or else on PCI.
 fn find(
     machine: &Machine<'_>,
-    bus: Option<&mut PciBus>,
+    bus: Option<&mut Bus>,
     wanted: DeviceType,
 ) -> Result<Option<virtio::Found>> {
     // SAFETY: the slots are those of the device tree, mapped by `bring_up`; each type is looked for by one user,
     // again only when what used the device before is dead.
     let on_mmio = unsafe { virtio::find_on_mmio(&machine.virtio_mmio, wanted) };
     match (on_mmio, bus) {
-        (None, Some(bus)) => virtio::find_on_pci(machine, bus, wanted),
+        (None, Some(bus)) => bus.find_virtio(machine, wanted),
         (found, _) => Ok(found),
     }
 }
 
 /// The panic device, where the image is to end by it; one that cannot be used is logged and done without.
-pub(super) fn panic_device(ending: Ending, bus: Option<&mut PciBus>) -> Option<PanicDevice> {
+pub(super) fn panic_device(
+    ending: Ending,
+    bus: Option<&mut Bus>,
+) -> Option<&'static dyn PanicDevice> {
     if ending != Ending::Exit {
         return None;
     }
-    match PanicDevice::find(bus?) {
+    match bus?.find_panic_device() {
         Ok(found) => found,
         Err(error) => {
             log::warn!("no panic device: {error}");

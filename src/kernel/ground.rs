@@ -9,7 +9,7 @@
 )]
 
 use super::crash::{self, power_off};
-use super::crash_area::{self, CrashArea};
+use super::crash_area;
 use super::scheduler::stacks::FiberStacks;
 use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
@@ -24,7 +24,7 @@ use crate::platform::clock::{CounterClock, read_rtc};
 use crate::platform::console::{self, Console, print_dying};
 use crate::platform::device_tree::{Gic, Machine, PsciMethod, nops, validate};
 use crate::platform::memory_map::{Ranges, inwards, merge, outwards, subtract};
-use crate::platform::pci;
+use crate::platform::virtio;
 use alloc::boxed::Box;
 use core::ops::Range;
 
@@ -76,7 +76,11 @@ pub unsafe fn bring_up(boot: &BootInfo, stack_bytes: &[usize]) -> Ground {
     // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there, and nobody else is there yet.
     let tree = unsafe { map_tree(boot.device_tree) };
     let tree = tree.unwrap_or_else(|error| stop(error, None));
-    let machine = Machine::read(tree).unwrap_or_else(|error| stop(error, None));
+    let mut machine = Machine::read(tree).unwrap_or_else(|error| stop(error, None));
+    if cfg!(not(feature = "smp")) {
+        // The others stay off: nothing is made for them.
+        machine.cpus.retain(|&other| other == cpu::affinity());
+    }
     let machine: &'static Machine<'static> = Box::leak(Box::new(machine));
     let conduit = machine.psci.map(|method| match method {
         PsciMethod::Hvc => Conduit::Hvc,
@@ -184,10 +188,9 @@ unsafe fn settle(
     }?;
     let memory: &'static MemoryManager<ThisCpu> = Box::leak(Box::new(memory));
     HEAP.install(memory);
-    if let Some(range) = crash_area {
-        // SAFETY: it was placed above, mapped with the RAM around it, and kept from the allocator.
-        let area = unsafe { CrashArea::open(range) }?;
-        crash::set_keeper(Box::leak(Box::new(area)));
+    // SAFETY: it was placed above, mapped with the RAM around it, and kept from the allocator.
+    if let Some(keeper) = unsafe { crash_area::open(crash_area) }? {
+        crash::set_keeper(keeper);
     }
     Ok(Ground {
         machine,
@@ -232,7 +235,6 @@ fn device_ranges(machine: &Machine<'_>) -> Ranges {
         let range = outwards(bytes(&slot.registers), PAGE_SIZE);
         slots = merge(slots.into_iter().chain([range]));
     }
-    let pci = machine.pci.as_ref().map(pci::mapped);
     let consoles = [page(EMERGENCY_CONSOLE as u64)]
         .into_iter()
         .chain(machine.console.map(page));
@@ -241,7 +243,7 @@ fn device_ranges(machine: &Machine<'_>) -> Ranges {
             .chain(slots)
             .chain(consoles)
             .chain(machine.rtc.map(page))
-            .chain(pci.iter().flatten().map(bytes))
+            .chain(virtio::mapped(machine).map(|range| bytes(&range)))
             .filter(|range| !range.is_empty())
             .map(|range| outwards(range, PAGE_SIZE)),
     )

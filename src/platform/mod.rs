@@ -17,7 +17,7 @@ pub mod memory_map;
 pub mod network_device;
 #[cfg(target_os = "none")]
 pub mod panic_device;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "virtio-pci"))]
 pub mod pci;
 pub mod split_ring;
 pub mod time;

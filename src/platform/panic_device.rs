@@ -1,53 +1,8 @@
 //! The panic device: tells the machine's owner that the image died.
-//!
-//! It is found and enabled while all is well; telling is then a single store, for code that can trust
-//! nothing else any more.
-//!
-//! Source: QEMU's docs/specs/pvpanic.
-#![allow(
-    unsafe_code,
-    reason = "a device register at an address that the bus gave it"
-)]
 
-use super::pci::PciBus;
-use crate::error::Result;
-use core::ptr::NonNull;
-use safe_mmio::UniqueMmioPointer;
-use safe_mmio::fields::WriteOnly;
-
-const VENDOR: u16 = 0x1b36;
-const DEVICE: u16 = 0x0011;
-/// The event of a guest that panicked.
-const PANICKED: u8 = 1;
-
-/// A pvpanic device on PCI.
-#[derive(Debug)]
-pub struct PanicDevice {
-    register: usize,
-}
-
-impl PanicDevice {
-    /// Finds the machine's panic device and makes it ready.
-    ///
-    /// # Errors
-    /// As [`PciBus::enable`].
-    pub fn find(bus: &mut PciBus) -> Result<Option<Self>> {
-        let Some(function) = bus.find(|vendor, device| (vendor, device) == (VENDOR, DEVICE)) else {
-            return Ok(None);
-        };
-        bus.enable(function)?;
-        let registers = bus.registers(function, 0)?;
-        Ok(Some(Self {
-            register: registers.start as usize,
-        }))
-    }
-
+/// Tells that the image died. It was found and enabled while all was well; telling is for code that can trust
+/// nothing else any more.
+pub trait PanicDevice: Sync {
     /// Tells that the image died.
-    pub fn report(&self) {
-        let register = NonNull::new(self.register as *mut WriteOnly<u8>);
-        let register = register.expect("the window does not begin at address 0");
-        // SAFETY: the bus placed the device's registers there, in its mapped window, and nothing but this
-        // store uses them.
-        unsafe { UniqueMmioPointer::new(register) }.write(PANICKED);
-    }
+    fn report(&self);
 }

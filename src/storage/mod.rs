@@ -1,4 +1,6 @@
 //! Storage: what the parts of the image ask of a block device, and one that lives in memory.
+//!
+//! Nothing in the image uses one yet: the linker leaves all of this out, so it is no feature of its own.
 
 mod memory_device;
 

@@ -3,7 +3,7 @@
 //! A started CPU is entered as the boot CPU was: MMU off, at EL2 or EL1. It takes the translation tables
 //! that the boot CPU runs on, and then everything is shared and coherent. Before that it reads one thing,
 //! its block, past the caches: so the block is cleaned to memory first. Then it goes to the block's `main`,
-//! with interrupts masked.
+//! with interrupts masked. The entry code has a section of its own: an image that starts no CPU is linked without it.
 
 use super::cpu;
 use super::cpu_block::{CpuBlock, FAULT_STACK_TOP, ROOT, STACK_TOP};
@@ -40,7 +40,7 @@ extern "C" fn begin(block: &'static CpuBlock) -> ! {
 
 global_asm!(
     r#"
-    .pushsection .text.boot, "ax"
+    .pushsection .text.secondary, "ax"
     .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf

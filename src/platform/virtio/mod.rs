@@ -1,7 +1,8 @@
 //! virtio devices: finding them on virtio-mmio and on PCI, and the memory they share with the image.
 //!
 //! The transports are those of `virtio-drivers`, the queues our own ([`ring`]); addresses are physical and
-//! the map is the identity, so sharing a buffer takes nothing.
+//! the map is the identity, so sharing a buffer takes nothing. Without the feature `virtio-pci` all devices are
+//! on virtio-mmio.
 #![allow(
     unsafe_code,
     reason = "device registers and memory shared with devices"
@@ -9,19 +10,22 @@
 
 pub mod entropy;
 pub mod network;
+#[cfg_attr(not(feature = "virtio-pci"), path = "without_pci.rs")]
 mod pci;
 mod ring;
 
-pub use pci::find_on_pci;
+pub use pci::{Transport, bus, mapped};
 
-use super::device_tree::{Interrupt, VirtioSlot};
+use super::device_tree::{Interrupt, Machine, VirtioSlot};
+use super::panic_device::PanicDevice;
+use crate::error::Result;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use safe_mmio::UniqueMmioPointer;
-use safe_mmio::fields::{ReadOnly, ReadPure, WriteOnly};
+use safe_mmio::fields::{ReadPure, WriteOnly};
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, SomeTransport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 /// Offset of the register that tells a device's type; 0 in an empty slot.
@@ -69,10 +73,25 @@ unsafe impl Hal for DeviceMemory {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
+/// A bus that devices are found on, beside virtio-mmio.
+pub trait DeviceBus: Send {
+    /// Finds the first virtio device of a type, and makes it ready for its driver.
+    ///
+    /// # Errors
+    /// `Device` if its registers or its interrupt cannot be made out; `LimitReached` if there is no room for them.
+    fn find_virtio(&mut self, machine: &Machine<'_>, wanted: DeviceType) -> Result<Option<Found>>;
+
+    /// Finds what tells the machine's owner of a crash, and makes it ready.
+    ///
+    /// # Errors
+    /// As [`DeviceBus::find_virtio`].
+    fn find_panic_device(&mut self) -> Result<Option<&'static dyn PanicDevice>>;
+}
+
 /// A device that was found: its transport, its interrupt and what quiets it.
 pub struct Found {
     /// How the driver talks to it.
-    pub transport: SomeTransport<'static>,
+    pub transport: Transport,
     /// Its interrupt.
     pub interrupt: Interrupt,
     /// Quiets it.
@@ -87,11 +106,8 @@ pub enum Quiet {
         /// Where its registers begin.
         registers: usize,
     },
-    /// By reading its status register.
-    Pci {
-        /// Where that register is.
-        status: usize,
-    },
+    /// As a device on the bus beside virtio-mmio is quieted.
+    Pci(pci::Status),
 }
 
 /// Finds the first device of a type on virtio-mmio.
@@ -114,7 +130,7 @@ pub unsafe fn find_on_mmio(slots: &[VirtioSlot], wanted: DeviceType) -> Option<F
         // SAFETY: our caller promises a register block of virtio-mmio there.
         let transport = unsafe { MmioTransport::new(header, bytes) }.ok()?;
         Some(Found {
-            transport: SomeTransport::Mmio(transport),
+            transport: pci::on_mmio(transport),
             interrupt: slot.interrupt,
             quiet: Quiet::Mmio { registers },
         })
@@ -124,12 +140,13 @@ pub unsafe fn find_on_mmio(slots: &[VirtioSlot], wanted: DeviceType) -> Option<F
 impl Quiet {
     /// Reads why the device interrupted and acknowledges all of it.
     pub fn acknowledge(self) {
-        const AT_ZERO: &str = "a device is not at address 0";
         match self {
             Self::Mmio { registers } => {
                 let status = NonNull::new((registers + INTERRUPT_STATUS) as *mut ReadPure<u32>);
                 let acknowledge = NonNull::new((registers + INTERRUPT_ACK) as *mut WriteOnly<u32>);
-                let (status, acknowledge) = status.zip(acknowledge).expect(AT_ZERO);
+                let (status, acknowledge) = status
+                    .zip(acknowledge)
+                    .expect("a device is not at address 0");
                 // SAFETY: `find_on_mmio` was promised this register block; the two interrupt registers are
                 // used here alone, the transport leaves them to us.
                 let (status, mut acknowledge) = unsafe {
@@ -140,13 +157,7 @@ impl Quiet {
                 };
                 acknowledge.write(status.read());
             }
-            Self::Pci { status } => {
-                let status = NonNull::new(status as *mut ReadOnly<u8>).expect(AT_ZERO);
-                // SAFETY: `find_on_pci` found the register in the device's enabled registers; it is used
-                // here alone, the transport leaves it to us.
-                let mut status = unsafe { UniqueMmioPointer::new(status) };
-                status.read();
-            }
+            Self::Pci(status) => status.read(),
         }
     }
 }

@@ -2,10 +2,18 @@
 //!
 //! Source: virtio 1.2, 4.1 (virtio over PCI bus).
 
-use super::{DeviceMemory, Found, Quiet};
+use super::{DeviceBus, DeviceMemory, Found, Quiet};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::device_tree::Machine;
-use crate::platform::pci::PciBus;
+use crate::platform::panic_device::PanicDevice;
+use crate::platform::pci::pvpanic::Pvpanic;
+use crate::platform::pci::{self, PciBus};
+use alloc::boxed::Box;
+use core::ops::Range;
+use core::ptr::NonNull;
+use safe_mmio::UniqueMmioPointer;
+use safe_mmio::fields::ReadOnly;
+use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction, PCI_CAP_ID_VNDR};
 use virtio_drivers::transport::pci::{PciTransport, VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_VENDOR_ID};
 use virtio_drivers::transport::{DeviceType, SomeTransport};
@@ -25,34 +33,70 @@ fn failed(what: &'static str) -> Error {
     Error::new(Subsystem::Platform, Kind::Device { what })
 }
 
-/// Finds the first device of a type on bus 0 of `machine` and makes it ready for its driver.
+/// How a driver talks to its device.
+pub type Transport = SomeTransport<'static>;
+
+/// A device's transport on virtio-mmio, as one of several.
+pub(super) fn on_mmio(transport: MmioTransport<'static>) -> Transport {
+    SomeTransport::Mmio(transport)
+}
+
+/// What of the machine's PCI bus must be mapped as device memory.
+pub fn mapped(machine: &Machine<'_>) -> impl Iterator<Item = Range<u64>> {
+    machine.pci.iter().flat_map(pci::mapped)
+}
+
+/// The machine's PCI bus, if it has one that can be used.
 ///
-/// # Errors
-/// `Device` if its registers or its interrupt cannot be made out; those of [`PciBus::enable`].
-pub fn find_on_pci(
-    machine: &Machine<'_>,
-    bus: &mut PciBus,
-    wanted: DeviceType,
-) -> Result<Option<Found>> {
-    let function = bus.find(|vendor, device| {
-        vendor == VIRTIO_VENDOR_ID
-            && (device == MODERN_FIRST + wanted as u16 || transitional(wanted) == Some(device))
-    });
-    let Some(function) = function else {
-        return Ok(None);
-    };
-    bus.enable(function)?;
-    let interrupt = machine
-        .pci_interrupt(function.device, bus.interrupt_pin(function))
-        .ok_or(failed("finding a PCI function's interrupt"))?;
-    let status = interrupt_status(bus, function)?;
-    let transport = PciTransport::new::<DeviceMemory, _>(&mut bus.root, function)
-        .map_err(|_| failed("a virtio device on PCI"))?;
-    Ok(Some(Found {
-        transport: SomeTransport::Pci(transport),
-        interrupt,
-        quiet: Quiet::Pci { status },
-    }))
+/// # Safety
+/// What [`mapped`] says is mapped as device memory; this is called once.
+pub unsafe fn bus(machine: &Machine<'_>) -> Option<Box<dyn DeviceBus>> {
+    // SAFETY: our caller promises that the bridge's registers are mapped, and that there is no other `PciBus`.
+    let bus = unsafe { PciBus::new(machine.pci.as_ref()?) }?;
+    Some(Box::new(bus))
+}
+
+/// The register whose reading quiets a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Status(usize);
+
+impl Status {
+    pub(super) fn read(self) {
+        let register = NonNull::new(self.0 as *mut ReadOnly<u8>);
+        let register = register.expect("a device is not at address 0");
+        // SAFETY: `interrupt_status` found it in the device's enabled registers; it is used here alone, the
+        // transport leaves it to us.
+        unsafe { UniqueMmioPointer::new(register) }.read();
+    }
+}
+
+impl DeviceBus for PciBus {
+    fn find_virtio(&mut self, machine: &Machine<'_>, wanted: DeviceType) -> Result<Option<Found>> {
+        let function = self.find(|vendor, device| {
+            vendor == VIRTIO_VENDOR_ID
+                && (device == MODERN_FIRST + wanted as u16 || transitional(wanted) == Some(device))
+        });
+        let Some(function) = function else {
+            return Ok(None);
+        };
+        self.enable(function)?;
+        let interrupt = machine
+            .pci_interrupt(function.device, self.interrupt_pin(function))
+            .ok_or(failed("finding a PCI function's interrupt"))?;
+        let status = interrupt_status(self, function)?;
+        let transport = PciTransport::new::<DeviceMemory, _>(&mut self.root, function)
+            .map_err(|_| failed("a virtio device on PCI"))?;
+        Ok(Some(Found {
+            transport: SomeTransport::Pci(transport),
+            interrupt,
+            quiet: Quiet::Pci(Status(status)),
+        }))
+    }
+
+    fn find_panic_device(&mut self) -> Result<Option<&'static dyn PanicDevice>> {
+        let found = Pvpanic::find(self)?;
+        Ok(found.map(|device| &*Box::leak(Box::new(device)) as &dyn PanicDevice))
+    }
 }
 
 /// Where the register is whose reading quiets the device (virtio 1.2, 4.1.4.5).

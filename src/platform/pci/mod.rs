@@ -9,6 +9,8 @@
     reason = "configuration space at an address from the device tree"
 )]
 
+pub mod pvpanic;
+
 use super::device_tree::PciHost;
 use crate::error::{Error, Kind, Result, Subsystem};
 use core::ops::Range;
