@@ -19,6 +19,7 @@ fn post(guest: &Guest, path: &str, field: &str, body: &str) -> Response {
 pub(crate) fn make_run_boots_an_application_of_ones_own() {
     let settings = [
         ("APP", "hello".into()),
+        ("PROFILE", "functional".into()),
         ("MEM", "64M".into()),
         ("APPEND", "nos.admin-token=sesame".into()),
     ];

@@ -30,7 +30,7 @@ const BREATH: Duration = Duration::from_millis(270);
 
 fn guest(cpus: u32) -> Guest {
     let settings: [Setting; 4] = [
-        ("IMAGE", image("nos+kill-switch.img")),
+        ("IMAGE", image("functional/nos+kill-switch.img")),
         ("MEM", "128M".into()),
         ("SMP", cpus.to_string()),
         ("APPEND", "nos.hang-ms=100".into()),
