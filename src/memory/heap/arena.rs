@@ -14,31 +14,19 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// The empty arena of `owner`.
-    const fn new(owner: Owner) -> Self {
-        let mut classes = [const { Lock::new(Class::new(0, Owner::KERNEL)) }; CLASS_BYTES.len()];
-        let mut i = 0;
-        while i < classes.len() {
-            classes[i] = Lock::new(Class::new(i, owner));
-            i += 1;
-        }
+    /// An arena of nobody's. All of it is zeros, so that an image need not hold it.
+    pub(super) const fn empty() -> Self {
         Self {
-            classes,
+            classes: [const { Lock::new(Class::EMPTY) }; CLASS_BYTES.len()],
             large_allocations: Counter::new(),
             large_bytes: Gauge::new(),
         }
     }
 
-    /// The empty arenas of all owners.
-    pub(super) const fn all() -> [Self; Owner::COUNT] {
-        let mut arenas = [const { Self::new(Owner::KERNEL) }; Owner::COUNT];
-        let mut i = 0;
-        while i < arenas.len() {
-            if let Some(owner) = Owner::new(i as u8) {
-                arenas[i] = Self::new(owner);
-            }
-            i += 1;
+    /// Makes it the arena of `owner`, before it is used.
+    pub(super) fn begin(&self, runner: Owner, owner: Owner) {
+        for (index, class) in self.classes.iter().enumerate() {
+            class.with(runner, |class| *class = Class::new(index, owner));
         }
-        arenas
     }
 }

@@ -68,7 +68,7 @@ impl<C: LocalCpu> KernelHeap<C> {
         Self {
             boot: BootArena::new(),
             frames: Once::new(),
-            arenas: Arena::all(),
+            arenas: [const { Arena::empty() }; Owner::COUNT],
             failures: Counter::new(),
             abandonments: Counter::new(),
             late_frees: Counter::new(),
@@ -102,6 +102,10 @@ impl<C: LocalCpu> KernelHeap<C> {
             !self.frames.is_completed(),
             "the heap has a frame source already"
         );
+        // Until now all objects came from the boot arena.
+        for owner in Owner::all() {
+            self.pinned(|runner| self.arena(owner).begin(runner, owner));
+        }
         self.frames.call_once(|| frames);
     }
 

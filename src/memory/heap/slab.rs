@@ -91,6 +91,18 @@ pub(super) struct Class {
 unsafe impl Send for Class {}
 
 impl Class {
+    /// A class of no arena's: all zeros.
+    pub(super) const EMPTY: Self = Self {
+        stamp: 0,
+        bytes: 0,
+        slab_bytes: 0,
+        with_room: None,
+        spare: None,
+        live: 0,
+        slabs: 0,
+        allocations: 0,
+    };
+
     /// The class of that index in [`CLASS_BYTES`] in the arena of `owner`, without slabs.
     pub(super) const fn new(index: usize, owner: Owner) -> Self {
         Self {
