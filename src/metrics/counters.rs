@@ -13,17 +13,20 @@ impl Counter {
     }
 
     /// Adds 1.
+    #[inline]
     pub fn increment(&self) {
         self.add(1);
     }
 
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, n: u64) {
         // Relaxed: a count orders nothing else.
         self.0.fetch_add(n, Relaxed);
     }
 
     /// The count now.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -40,21 +43,25 @@ impl Gauge {
     }
 
     /// Sets it.
+    #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
 
     /// Takes `n` away; the caller added it before.
+    #[inline]
     pub fn sub(&self, n: u64) {
         self.0.fetch_sub(n, Relaxed);
     }
 
     /// The quantity now.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -86,6 +93,20 @@ pub const LATENCY_BOUNDS_NS: [u64; 22] = [
     10_000_000_000,
 ];
 
+/// How many of [`LATENCY_BOUNDS_NS`] are below each power of two: where the search for a bucket starts.
+static BOUNDS_BELOW: [u8; u64::BITS as usize] = {
+    let mut below = [0; u64::BITS as usize];
+    let (mut log2, mut bound) = (0, 0);
+    while log2 < below.len() {
+        while bound < LATENCY_BOUNDS_NS.len() && LATENCY_BOUNDS_NS[bound] < 1 << log2 {
+            bound += 1;
+        }
+        below[log2] = bound as u8;
+        log2 += 1;
+    }
+    below
+};
+
 /// A histogram of latencies over [`LATENCY_BOUNDS_NS`], with one more bucket for what is above.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -103,17 +124,22 @@ impl Histogram {
     }
 
     /// Counts one latency of `nanos` nanoseconds.
+    #[inline]
     pub fn observe_nanos(&self, nanos: u64) {
         self.observe_many(nanos, 1);
     }
 
     /// Counts `count` latencies of `nanos` nanoseconds each.
+    #[inline]
     pub fn observe_many(&self, nanos: u64, count: u64) {
-        // Most latencies are short: a walk from the low end beats a binary search.
-        let bucket = LATENCY_BOUNDS_NS
-            .iter()
-            .position(|&bound| nanos <= bound)
-            .unwrap_or(LATENCY_BOUNDS_NS.len());
+        // No power of two lies more than two bounds below the next.
+        let mut bucket = usize::from(BOUNDS_BELOW[nanos.max(1).ilog2() as usize]);
+        while LATENCY_BOUNDS_NS
+            .get(bucket)
+            .is_some_and(|&bound| bound < nanos)
+        {
+            bucket += 1;
+        }
         self.buckets[bucket].fetch_add(count, Relaxed);
         self.sum_ns.fetch_add(nanos.saturating_mul(count), Relaxed);
     }
@@ -132,6 +158,19 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_latency_falls_into_the_first_bucket_that_holds_it() {
+        let near = LATENCY_BOUNDS_NS.map(|bound| [bound - 1, bound, bound + 1]);
+        let powers = (0..u64::BITS).flat_map(|log2| [(1 << log2) - 1, 1 << log2, (1 << log2) + 1]);
+        for nanos in powers.chain(near.into_iter().flatten()) {
+            let histogram = Histogram::new();
+            histogram.observe_nanos(nanos);
+            let first = LATENCY_BOUNDS_NS.iter().position(|&bound| nanos <= bound);
+            let first = first.unwrap_or(LATENCY_BOUNDS_NS.len());
+            assert_eq!(histogram.buckets()[first], 1, "{nanos}");
+        }
+    }
 
     #[test]
     fn a_latency_on_a_bound_falls_into_that_bounds_bucket() {
