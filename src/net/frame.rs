@@ -53,12 +53,14 @@ pub(super) struct FlowKey(u64);
 
 impl FlowKey {
     /// The key of the connection between `peer` and our `port`.
+    #[inline]
     pub(super) fn new(peer: SocketAddrV4, port: u16) -> Self {
         let address = u64::from(peer.ip().to_bits());
         Self(address << 32 | u64::from(peer.port()) << 16 | u64::from(port))
     }
 
     /// The other end.
+    #[inline]
     pub(super) fn peer(self) -> SocketAddrV4 {
         SocketAddrV4::new(
             Ipv4Addr::from_bits((self.0 >> 32) as u32),
@@ -67,11 +69,13 @@ impl FlowKey {
     }
 
     /// Our port.
+    #[inline]
     pub(super) fn port(self) -> u16 {
         self.0 as u16
     }
 
     /// All of it in one word, to be hashed.
+    #[inline]
     pub(super) fn word(self) -> u64 {
         self.0
     }
@@ -90,11 +94,13 @@ pub(super) struct Segment {
 
 impl Segment {
     /// True for a segment that wants to open a connection.
+    #[inline]
     pub(super) fn opens(&self) -> bool {
         self.control & (control::SYN | control::ACK | control::RST | control::FIN) == control::SYN
     }
 
     /// True for a segment that carries nothing but an acknowledgement and a window.
+    #[inline]
     pub(super) fn is_bare_ack(&self) -> bool {
         self.payload_len == 0 && self.control & (control::SYN | control::FIN | control::RST) == 0
     }
@@ -110,6 +116,7 @@ pub(super) struct Addressee {
 }
 
 /// Looks at `frame` and tells what is to happen with it.
+#[inline]
 pub(super) fn classify(frame: &[u8], addressee: &Addressee) -> Frame {
     let Some((ethernet, packet)) = frame.split_first_chunk::<ETHERNET_HEADER_BYTES>() else {
         return Frame::Drop(DropReason::Malformed);
@@ -125,6 +132,7 @@ pub(super) fn classify(frame: &[u8], addressee: &Addressee) -> Frame {
     }
 }
 
+#[inline]
 fn classify_ipv4(
     ethernet: &[u8; ETHERNET_HEADER_BYTES],
     packet: &[u8],
@@ -165,6 +173,7 @@ fn classify_ipv4(
     }
 }
 
+#[inline]
 fn classify_tcp(
     ethernet: &[u8; ETHERNET_HEADER_BYTES],
     bytes: &[u8],
@@ -208,6 +217,7 @@ pub(super) struct SentSegment {
 
 impl SentSegment {
     /// Reads a frame of our own making; `None` if it is no TCP segment.
+    #[inline]
     pub(super) fn of(frame: &[u8]) -> Option<Self> {
         let (ethernet, packet) = frame.split_first_chunk::<ETHERNET_HEADER_BYTES>()?;
         // smoltcp writes no IPv4 options.
@@ -227,24 +237,50 @@ impl SentSegment {
     }
 
     /// True if it takes a sequence number of its own.
+    #[inline]
     pub(super) fn is_flagged(&self) -> bool {
         self.control & (control::SYN | control::FIN) != 0
     }
 
     /// True if smoltcp had nothing to add: it sets PSH or FIN on the last of its data, and sends a bare
     /// acknowledgement only when it has no data to send.
+    #[inline]
     pub(super) fn is_last(&self) -> bool {
         const LAST: u8 = control::PSH | control::FIN | control::SYN | control::RST;
         self.payload_len == 0 || self.control & LAST != 0
     }
 }
 
-/// True if an IPv4 header, checksum and all, sums up to ones (RFC 1071). In words of 32 bits: their sum is
-/// the same when it is folded.
+/// True if an IPv4 header, checksum and all, sums up to ones (RFC 1071).
+#[inline]
 fn is_sum_right(header: &[u8; IPV4_HEADER_BYTES], options: &[u8]) -> bool {
+    sum_of(header, options) == 0xffff
+}
+
+/// Fills in the checksum of the IPv4 header in a frame of our own making, if there is one. It holds 0 so far.
+#[inline]
+pub(super) fn fill_header_sum(frame: &mut [u8]) {
+    let Some((ethernet, packet)) = frame.split_first_chunk_mut::<ETHERNET_HEADER_BYTES>() else {
+        return;
+    };
+    // smoltcp writes no IPv4 options.
+    if u16_at(ethernet, 12) == ETHERTYPE_IPV4
+        && let Some(header) = packet.first_chunk_mut::<IPV4_HEADER_BYTES>()
+    {
+        let sum = !(sum_of(header, &[]) as u16);
+        header[10..12].copy_from_slice(&sum.to_ne_bytes());
+    }
+}
+
+/// The sum of an IPv4 header, folded to sixteen bits in the order of this machine. In words of 32 bits: their sum
+/// is the same when it is folded.
+#[inline]
+fn sum_of(header: &[u8; IPV4_HEADER_BYTES], options: &[u8]) -> u64 {
     let word = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
-    let (words, _) = header.as_chunks::<4>();
-    let mut sum: u64 = words.iter().map(word).sum();
+    let words = header.as_chunks::<4>().0;
+    // Written out: where code is kept small a loop stays one.
+    let mut sum =
+        word(&words[0]) + word(&words[1]) + word(&words[2]) + word(&words[3]) + word(&words[4]);
     if !options.is_empty() {
         sum += options.as_chunks::<4>().0.iter().map(word).sum::<u64>();
     }
@@ -252,22 +288,62 @@ fn is_sum_right(header: &[u8; IPV4_HEADER_BYTES], options: &[u8]) -> bool {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
-    (sum >> 16) + (sum & 0xffff) == 0xffff
+    (sum >> 16) + (sum & 0xffff)
 }
 
+#[inline]
 fn source_mac(ethernet: &[u8; ETHERNET_HEADER_BYTES]) -> [u8; 6] {
     let [_, _, _, _, _, _, mac @ .., _, _] = *ethernet;
     mac
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+#[inline]
 fn address_at(bytes: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32_at(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::random::Random;
+    use smoltcp::wire::Ipv4Packet;
+
+    #[test]
+    fn the_sum_filled_in_is_the_one_that_is_found_right() {
+        const PACKET: usize = ETHERNET_HEADER_BYTES;
+        for seed in 0..2_000 {
+            let mut random = Random::new(seed);
+            let mut frame = [0; PACKET + IPV4_HEADER_BYTES];
+            frame.fill_with(|| [0, 0xff, random.next_u64() as u8][random.below(3) as usize]);
+            frame[12..14].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+            frame[PACKET] = 0x45;
+            frame[PACKET + 10..PACKET + 12].fill(0);
+            let mut expected = frame;
+            Ipv4Packet::new_unchecked(&mut expected[PACKET..]).fill_checksum();
+            fill_header_sum(&mut frame);
+            assert_eq!(frame, expected, "seed {seed}");
+            let header = frame[PACKET..].first_chunk().expect("a header");
+            assert!(is_sum_right(header, &[]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_ipv4_packet_is_left_alone() {
+        let mut arp = [7; 60];
+        arp[12..14].copy_from_slice(&ETHERTYPE_ARP.to_be_bytes());
+        let before = arp;
+        fill_header_sum(&mut arp);
+        fill_header_sum(&mut [0; 20]);
+        assert_eq!(arp, before);
+    }
 }

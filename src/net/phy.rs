@@ -3,7 +3,7 @@
 //! smoltcp polls a device until it is empty; here a frame has been looked up before smoltcp sees it, so
 //! each step shows it that frame and no other. What is sent is noted in [`Sent`] on the way through.
 
-use super::frame::SentSegment;
+use super::frame::{SentSegment, fill_header_sum};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::network_device::{ETHERNET_HEADER_BYTES, NetworkDevice, Transmitter};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, RxToken, TxToken};
@@ -32,6 +32,7 @@ pub(super) struct Step<'a, T: Transmitter> {
 
 impl<'a, T: Transmitter> Step<'a, T> {
     /// A step that receives `frame`. The transmitter has room for one answer.
+    #[inline]
     pub(super) fn receiving(
         frame: &'a [u8],
         transmitter: &'a mut T,
@@ -46,6 +47,7 @@ impl<'a, T: Transmitter> Step<'a, T> {
     }
 
     /// A step that only sends.
+    #[inline]
     pub(super) fn sending(transmitter: &'a mut T, capabilities: &'a DeviceCapabilities) -> Self {
         Self {
             frame: None,
@@ -58,10 +60,12 @@ impl<'a, T: Transmitter> Step<'a, T> {
 
 /// What smoltcp is told of `device`.
 ///
-/// Received TCP and IPv4 checksums were seen to in `frame::classify`, where what is dropped is counted.
+/// Received TCP and IPv4 checksums were seen to in `frame::classify`, where what is dropped is counted. Those of IPv4
+/// headers that are sent are filled in as the frame passes here.
 ///
 /// # Errors
 /// `Device` if its hardware address is no host's, or it cannot carry the packets that every host must.
+#[inline]
 pub(super) fn capabilities(device: &impl NetworkDevice) -> Result<DeviceCapabilities> {
     /// RFC 1122 3.3.3: what every host must be able to receive.
     const LEAST_MTU: usize = 576;
@@ -76,7 +80,7 @@ pub(super) fn capabilities(device: &impl NetworkDevice) -> Result<DeviceCapabili
     let checksums = device.checksums();
     let mut capabilities = DeviceCapabilities::default();
     capabilities.max_transmission_unit = device.mtu() + ETHERNET_HEADER_BYTES;
-    capabilities.checksum.ipv4 = Checksum::Tx;
+    capabilities.checksum.ipv4 = Checksum::None;
     capabilities.checksum.tcp = match checksums.transmit_filled {
         true => Checksum::None,
         false => Checksum::Tx,
@@ -100,6 +104,7 @@ impl<T: Transmitter> Device for Step<'_, T> {
     where
         Self: 't;
 
+    #[inline]
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sending<'_, T>)> {
         let frame = self.frame.take()?;
         let sending = Sending {
@@ -109,6 +114,7 @@ impl<T: Transmitter> Device for Step<'_, T> {
         Some((Received(frame), sending))
     }
 
+    #[inline]
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_, T>> {
         if !self.transmitter.has_room() {
             self.sent.is_exhausted = true;
@@ -122,6 +128,7 @@ impl<T: Transmitter> Device for Step<'_, T> {
         })
     }
 
+    #[inline]
     fn capabilities(&self) -> DeviceCapabilities {
         self.capabilities.clone()
     }
@@ -131,6 +138,7 @@ impl<T: Transmitter> Device for Step<'_, T> {
 pub(super) struct Received<'t>(&'t [u8]);
 
 impl RxToken for Received<'_> {
+    #[inline]
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         read(self.0)
     }
@@ -143,10 +151,12 @@ pub(super) struct Sending<'t, T: Transmitter> {
 }
 
 impl<T: Transmitter> TxToken for Sending<'_, T> {
+    #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let sent = self.sent;
         self.transmitter.send(len, |frame| {
             let result = write(frame);
+            fill_header_sum(frame);
             sent.bytes += len as u64;
             sent.segment = SentSegment::of(frame);
             // An ARP request in place of the segment means the same as nothing.
