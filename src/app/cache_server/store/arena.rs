@@ -61,7 +61,7 @@ impl Handle {
         (self.0 >> SLOT_BITS) as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(self) -> usize {
         (self.0 & ((1 << SLOT_BITS) - 1)) as usize
     }
@@ -108,15 +108,17 @@ impl Slab {
     }
 
     /// The bytes of a slot.
-    #[inline]
+    #[inline(always)]
     fn slot(&self, slot: usize) -> &[u8] {
+        assert!(self.block.is_some(), "a slot's slab has a block");
         let bytes = self.slot_bytes as usize;
         &self.block.bytes()[slot * bytes..slot * bytes + bytes]
     }
 
     /// The bytes of a slot, to write.
-    #[inline]
+    #[inline(always)]
     fn slot_mut(&mut self, slot: usize) -> &mut [u8] {
+        assert!(self.block.is_some(), "a slot's slab has a block");
         let bytes = self.slot_bytes as usize;
         &mut self.block.bytes_mut()[slot * bytes..slot * bytes + bytes]
     }
@@ -168,13 +170,13 @@ impl Arena {
     }
 
     /// The bytes of a slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(&self, handle: Handle) -> &[u8] {
         self.slabs[handle.slab()].slot(handle.slot())
     }
 
     /// The bytes of a slot, to write.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_mut(&mut self, handle: Handle) -> &mut [u8] {
         self.slabs[handle.slab()].slot_mut(handle.slot())
     }

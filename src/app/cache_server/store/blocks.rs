@@ -15,6 +15,7 @@
 use super::budget::{Budget, out_of_memory};
 use crate::error::Result;
 use crate::memory::frames::{BlockWord, Order, PAGE_SIZE};
+use core::hint::assert_unchecked;
 use core::ops::{Index, IndexMut};
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -36,7 +37,7 @@ impl Held {
     pub(super) const NONE: Self = Self(BlockWord::NONE);
 
     /// True if there is a block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_some(&self) -> bool {
         self.0 != BlockWord::NONE
     }
@@ -56,13 +57,13 @@ impl Held {
         self.0 = word;
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(&self) -> *mut u8 {
         with_exposed_provenance_mut(self.0.0 as usize & !(PAGE_SIZE - 1))
     }
 
     /// The bytes of the block; none if there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&self) -> &[u8] {
         if !self.is_some() {
             return &[];
@@ -72,8 +73,15 @@ impl Held {
         unsafe { core::slice::from_raw_parts(self.start(), self.0.bytes()) }
     }
 
-    /// The same, to write.
-    #[inline]
+    /// The bytes of the block if they are so many. Where `len` is a constant that takes less than to find out how
+    /// many there are.
+    #[inline(always)]
+    pub(super) fn bytes_if(&self, len: usize) -> Option<&[u8]> {
+        Some(self.bytes()).filter(|bytes| bytes.len() == len)
+    }
+
+    /// The bytes of the block, to write.
+    #[inline(always)]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         if !self.is_some() {
             return &mut [];
@@ -122,18 +130,22 @@ impl<T: Plain, const CHUNKS: usize> BlockVec<T, CHUNKS> {
     }
 
     /// Where element `index` lies.
-    #[inline]
+    #[inline(always)]
     fn place(&self, index: usize) -> Option<*mut T> {
         if index >= self.len {
             return None;
         }
         let chunk = &self.chunks[index / Self::PER_CHUNK];
-        // SAFETY: `index` is below `len`, so its chunk is held and reaches as far (see the module).
-        Some(unsafe { chunk.start().cast::<T>().add(index % Self::PER_CHUNK) })
+        // SAFETY: `index` is below `len`, so its chunk is held and reaches as far (see the module); no block
+        // starts at 0.
+        unsafe {
+            assert_unchecked(!chunk.start().is_null());
+            Some(chunk.start().cast::<T>().add(index % Self::PER_CHUNK))
+        }
     }
 
     /// Element `index`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         // SAFETY: `place` points to an element, which began as bytes of 0 and was changed as a `T` only;
         // it stays where it is while `self` is borrowed.
@@ -141,7 +153,7 @@ impl<T: Plain, const CHUNKS: usize> BlockVec<T, CHUNKS> {
     }
 
     /// Element `index`, to write.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         // SAFETY: as in `get`, and `&mut self` is the only way to it now.
         self.place(index).map(|place| unsafe { &mut *place })

@@ -39,12 +39,12 @@ impl Pages {
     }
 
     /// Bucket `index`, if its page is there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find<const PER_PAGE: usize>(&self, index: usize) -> Option<&Bucket> {
         let (buckets, _) = self
             .blocks
             .get(index / PER_PAGE)?
-            .bytes()
+            .bytes_if(PER_PAGE * BUCKET_BYTES)?
             .as_chunks::<BUCKET_BYTES>();
         Some(as_words(&buckets[index % PER_PAGE]))
     }
@@ -79,7 +79,7 @@ impl Pages {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn as_words(bucket: &[u8; BUCKET_BYTES]) -> &Bucket {
     let (words, _) = bucket.as_chunks();
     words.first_chunk().expect("a bucket is eight words")

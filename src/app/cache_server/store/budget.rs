@@ -142,11 +142,13 @@ impl Budget {
     }
 
     /// Bytes held now.
+    #[inline]
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
 
     /// The most bytes held so far.
+    #[inline]
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak_bytes
     }
@@ -157,6 +159,7 @@ impl Budget {
     }
 
     /// The limit.
+    #[inline]
     pub(super) fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }

@@ -20,6 +20,7 @@ use super::size_classes::slot_bytes_for;
 pub(super) const HEADER_BYTES: usize = 16;
 
 const ACCESS_MASK: u32 = (1 << 26) - 1;
+const ENCODING_MASK: u32 = 3 << 26;
 const KEY_LEN_MASK: u32 = (1 << 24) - 1;
 const TYPE_STRING: u32 = 1 << 28;
 
@@ -27,15 +28,16 @@ const _: () = assert!(MAX_BYTES < KEY_LEN_MASK as usize);
 
 /// How a string value is said to be encoded; as Redis decides, though all are kept as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Encoding {
     /// The decimal text of a 64-bit integer; of a small one, Redis shares the object.
-    Int,
-    /// The same, but an object of its own whatever the number.
-    OwnInt,
+    Int = 0,
     /// A short string.
-    Embstr,
+    Embstr = 1,
     /// A long string, or one that was changed in place.
-    Raw,
+    Raw = 2,
+    /// The text of an integer as with `Int`, but an object of its own whatever the number.
+    OwnInt = 3,
 }
 
 impl Encoding {
@@ -48,6 +50,7 @@ impl Encoding {
         }
     }
 
+    #[inline(always)]
     fn bits(self) -> u32 {
         self.number() << 26
     }
@@ -59,12 +62,7 @@ impl Encoding {
     /// Its number, of two bits.
     #[inline(always)]
     pub(super) fn number(self) -> u32 {
-        match self {
-            Self::Int => 0,
-            Self::Embstr => 1,
-            Self::Raw => 2,
-            Self::OwnInt => 3,
-        }
+        self as u32
     }
 
     /// The encoding of a number's last two bits.
@@ -85,7 +83,7 @@ pub(super) fn entry_bytes(key_len: usize, value_len: usize) -> usize {
 }
 
 /// A word of the header.
-#[inline]
+#[inline(always)]
 fn word(slot: &[u8], number: usize) -> u32 {
     let header = slot
         .first_chunk::<HEADER_BYTES>()
@@ -94,7 +92,7 @@ fn word(slot: &[u8], number: usize) -> u32 {
 }
 
 /// Sets a word of the header.
-#[inline]
+#[inline(always)]
 fn set_word(slot: &mut [u8], number: usize, word: u32) {
     let header = slot
         .first_chunk_mut::<HEADER_BYTES>()
@@ -121,14 +119,26 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 #[inline(always)]
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    *bytes[at..].first_chunk().expect("so many are left at `at`")
-}
-
-#[inline]
 fn word_at(bytes: &[u8], at: usize) -> u64 {
     let word = bytes[at..].first_chunk().expect("a word is left at `at`");
     u64::from_ne_bytes(*word)
+}
+
+/// Copies `N` to `2 * N` bytes, by two pieces that may overlap, or any number of bytes for 0.
+#[inline(always)]
+fn copy<const N: usize>(target: &mut [u8], source: &[u8]) {
+    if N == 0 {
+        return target.copy_from_slice(source);
+    }
+    let last = source.len() - N;
+    let (head, tail): ([u8; N], [u8; N]) = (array_at(source, 0), array_at(source, last));
+    target[..N].copy_from_slice(&head);
+    target[last..].copy_from_slice(&tail);
+}
+
+#[inline(always)]
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("so many are left at `at`")
 }
 
 /// An entry, to read.
@@ -139,7 +149,7 @@ pub(super) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// The entry in a slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(arena: &'a Arena, handle: Handle) -> Self {
         Self {
             slot: arena.slot(handle),
@@ -153,7 +163,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(self) -> &'a [u8] {
         let len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         &self.slot[HEADER_BYTES..HEADER_BYTES + len]
@@ -166,7 +176,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(self) -> &'a [u8] {
         let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         &self.slot[start..start + word(self.slot, 2) as usize]
@@ -188,7 +198,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Its position in the expiry index, if it has an expiry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn expiry_position(self) -> Option<usize> {
         word(self.slot, 3)
             .checked_sub(1)
@@ -208,7 +218,7 @@ pub struct EntryMut<'a> {
 
 impl<'a> EntryMut<'a> {
     /// The entry in a slot.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(arena: &'a mut Arena, handle: Handle) -> Self {
         Self {
             slot: arena.slot_mut(handle),
@@ -246,81 +256,75 @@ impl<'a> EntryMut<'a> {
         self.value_mut().copy_from_slice(value);
     }
 
-    /// Sets the value in place and tells true, if the entry has no expiry and its slot is one for the new
-    /// value's length; `record` holds the value meanwhile.
+    /// Sets value and access bits in place and tells true, if the entry, whose key is that long, has no expiry and its
+    /// slot is one for the new value's length; the record holds the value meanwhile.
     #[inline(always)]
     pub(super) fn overwrite(
         &mut self,
-        value: &[u8],
-        encoding: Encoding,
-        handle: Handle,
-        record: &mut Record,
+        key_len: usize,
+        (value, encoding): (&[u8], Encoding),
+        access: u32,
+        record: (Handle, &mut Record),
     ) -> bool {
-        let key_len = (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         let fits = value.len() == word(self.slot, 2) as usize
             || self.slot.len() == slot_bytes_for(entry_bytes(key_len, value.len()));
         if !fits || word(self.slot, 3) != 0 {
             return false;
         }
+        let first = TYPE_STRING | encoding.bits() | access;
+        let start = HEADER_BYTES + key_len;
         match value.len() {
-            16..=32 => self.rewrite_ends::<16>(value, encoding, handle, record),
-            33..=64 => self.rewrite_ends::<32>(value, encoding, handle, record),
-            0..=REDO_BYTES => {
-                record.redo[..value.len()].copy_from_slice(value);
-                record.rewrite(handle, encoding, value.len());
-                self.set_len(value.len(), encoding);
-                self.value_mut().copy_from_slice(value);
-                record.end();
-            }
+            16..=32 => self.rewrite::<16>(first, start, (value, encoding), record),
+            33..=64 => self.rewrite::<32>(first, start, (value, encoding), record),
+            0..=REDO_BYTES => self.rewrite::<0>(first, start, (value, encoding), record),
             _ => return false,
         }
         true
     }
 
-    /// `overwrite` for a value of `N` to `2 * N` bytes: by two pieces that may overlap, each read once and
-    /// written twice.
+    /// Writes a value that starts at `start`, first to the record and then in place with the `first` word of the
+    /// header: a value of `N` to `2 * N` bytes, or of any length for 0. All that can be read or refused comes before
+    /// the record is set.
     #[inline(always)]
-    fn rewrite_ends<const N: usize>(
+    fn rewrite<const N: usize>(
         &mut self,
-        value: &[u8],
-        encoding: Encoding,
-        handle: Handle,
-        record: &mut Record,
+        first: u32,
+        start: usize,
+        (value, encoding): (&[u8], Encoding),
+        (handle, record): (Handle, &mut Record),
     ) {
-        let (len, last) = (value.len(), value.len() - N);
-        let (head, tail): ([u8; N], [u8; N]) = (array_at(value, 0), array_at(value, last));
-        record.redo[..N].copy_from_slice(&head);
-        record.redo[last..last + N].copy_from_slice(&tail);
+        let len = value.len();
+        copy::<N>(&mut record.redo[..len], value);
+        let (header, target) = self.slot[..start + len].split_at_mut(start);
         record.rewrite(handle, encoding, len);
-        self.set_len(len, encoding);
-        let target = self.value_mut();
-        target[..N].copy_from_slice(&head);
-        target[last..].copy_from_slice(&tail);
+        set_word(header, 0, first);
+        set_word(header, 2, len as u32);
+        copy::<N>(target, value);
         record.end();
     }
 
     /// Changes the length of the value: bytes beyond the old length are whatever the slot held.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_len(&mut self, len: usize, encoding: Encoding) {
-        let first = word(self.slot, 0) & !(3 << 26);
+        let first = word(self.slot, 0) & !ENCODING_MASK;
         set_word(self.slot, 0, first | encoding.bits());
         set_word(self.slot, 2, len as u32);
     }
 
     /// The same, to read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry(&self) -> Entry<'_> {
         Entry { slot: self.slot }
     }
 
     /// The value.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self) -> &[u8] {
         self.entry().value()
     }
 
     /// The value, to write.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value_mut(&mut self) -> &mut [u8] {
         let start = HEADER_BYTES + (word(self.slot, 1) & KEY_LEN_MASK) as usize;
         let len = word(self.slot, 2) as usize;
@@ -334,7 +338,7 @@ impl<'a> EntryMut<'a> {
     }
 
     /// Sets the access bits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_access(&mut self, access: u32) {
         let first = word(self.slot, 0) & !ACCESS_MASK;
         set_word(self.slot, 0, first | access);

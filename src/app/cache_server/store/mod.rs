@@ -99,7 +99,8 @@ pub enum Look<'a> {
 
 /// What `look_at` found.
 enum LookAt<'a> {
-    Found(EntryMut<'a>, Handle, &'a mut Record),
+    /// The entry of the key, the access bits of a use now, and what it takes to rewrite it.
+    Found(EntryMut<'a>, u32, Handle, &'a mut Record),
     Missing,
     Unsure,
 }
@@ -215,11 +216,13 @@ impl Store {
     }
 
     /// What happened so far.
+    #[inline]
     pub fn events(&self) -> Events {
         self.events
     }
 
     /// Its sizes.
+    #[inline]
     pub fn sizes(&self) -> Sizes {
         Sizes {
             used_bytes: self.budget.held_bytes(),
@@ -252,7 +255,10 @@ impl Store {
     #[inline(always)]
     pub fn look(&mut self, database: usize, key: &[u8]) -> Look<'_> {
         match self.look_at(database, key) {
-            LookAt::Found(entry, ..) => Look::Found(entry),
+            LookAt::Found(mut entry, access, ..) => {
+                entry.set_access(access);
+                Look::Found(entry)
+            }
             LookAt::Missing => Look::Missing,
             LookAt::Unsure => Look::Unsure,
         }
@@ -261,12 +267,12 @@ impl Store {
     /// [`Store::look`] with what it takes to change the entry.
     #[inline(always)]
     fn look_at(&mut self, database: usize, key: &[u8]) -> LookAt<'_> {
-        let index = usize::from(self.table_of[database]) % DATABASES;
+        let index = usize::from(self.table_of[database % DATABASES]) % DATABASES;
         let hash = self.hash(key);
         let Some((_, handle)) = self.tables[index].first(hash) else {
             return LookAt::Missing;
         };
-        let mut entry = EntryMut::at(&mut self.arena, handle);
+        let entry = EntryMut::at(&mut self.arena, handle);
         if !entry.entry().has_key(key) || self.policy.ranking == Ranking::LeastFrequent {
             return LookAt::Unsure;
         }
@@ -275,8 +281,7 @@ impl Store {
         {
             return LookAt::Unsure;
         }
-        entry.set_access(self.lru_now);
-        LookAt::Found(entry, handle, &mut self.record)
+        LookAt::Found(entry, self.lru_now, handle, &mut self.record)
     }
 
     /// Sets a key to a value in place and tells true, if that is the usual write: the same key again, with a
@@ -290,8 +295,8 @@ impl Store {
         encoding: Encoding,
     ) -> bool {
         match self.look_at(database, key) {
-            LookAt::Found(mut entry, handle, record) => {
-                entry.overwrite(value, encoding, handle, record)
+            LookAt::Found(mut entry, access, handle, record) => {
+                entry.overwrite(key.len(), (value, encoding), access, (handle, record))
             }
             LookAt::Missing | LookAt::Unsure => false,
         }

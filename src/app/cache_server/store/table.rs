@@ -61,6 +61,30 @@ impl Link {
     }
 }
 
+/// The first link of a bucket that has `hash`, or the first empty place if that is 0.
+///
+/// Written out: where code is kept small a loop stays one, which would cost most of what a look costs.
+#[inline(always)]
+fn first_of(bucket: &Bucket, hash: u32) -> Option<usize> {
+    const _: () = assert!(LINKS == 7);
+    let has = |link: usize| (u64::from_le_bytes(bucket[link]) >> 32) as u32 == hash;
+    if has(0) {
+        Some(0)
+    } else if has(1) {
+        Some(1)
+    } else if has(2) {
+        Some(2)
+    } else if has(3) {
+        Some(3)
+    } else if has(4) {
+        Some(4)
+    } else if has(5) {
+        Some(5)
+    } else {
+        has(6).then_some(6)
+    }
+}
+
 /// Finds entries by the hash of their key.
 pub(super) struct Table {
     pages: Pages,
@@ -126,18 +150,24 @@ impl Table {
     pub(super) fn first(&self, hash: u32) -> Option<(Place, Handle)> {
         let number = self.home(hash);
         let bucket = self.pages.find::<BUCKETS_PER_PAGE>(number as usize)?;
-        for (at, word) in bucket[..LINKS].iter().enumerate() {
-            let word = u64::from_le_bytes(*word);
-            if (word >> 32) as u32 == hash
-                && let Some(handle) = Handle::from_raw(word as u32)
-            {
-                let link = at as u32;
-                let bucket = number;
-                return Some((Place { bucket, link }, handle));
+        let place = match first_of(bucket, hash) {
+            Some(link) => {
+                let place = Place {
+                    bucket: number,
+                    link: link as u32,
+                };
+                if let Some(known) = Link::from_word(bucket[link]) {
+                    return Some((place, known.handle));
+                }
+                // An empty place looks like a link with the hash 0.
+                place
             }
-        }
-        let bucket = overflow_of(bucket)?;
-        self.seek(hash, Place { bucket, link: 0 })
+            None => Place {
+                bucket: overflow_of(bucket)?,
+                link: 0,
+            },
+        };
+        self.seek(hash, place)
     }
 
     /// Finds the link with `hash` that follows the one at `place`.
