@@ -12,7 +12,7 @@
 use super::resp::{Args, Range, short_length};
 
 /// Arguments of a request whose head is remembered, at most.
-const HEAD_ARGUMENTS_MAX: usize = 4;
+pub(super) const HEAD_ARGUMENTS_MAX: usize = 4;
 /// Bytes of a head that is remembered, at most: two words.
 const HEAD_BYTES_MAX: usize = 16;
 /// Where the name starts in a head that is remembered: after `*n\r\n$n\r\n`.
@@ -57,7 +57,7 @@ impl Head {
     }
 
     /// True if `input` starts with this head.
-    #[inline]
+    #[inline(always)]
     pub(super) fn starts(&self, input: &[u8]) -> bool {
         Self::words(input)
             .is_some_and(|(first, rest)| first == self.first && rest & self.rest_mask == self.rest)
@@ -75,110 +75,137 @@ impl Head {
         self.row
     }
 
-    /// The request of `N` arguments at the start of `input` if it has this head, short arguments, and is
-    /// all there. `lengths` are those of the request before it.
     #[inline(always)]
-    pub(super) fn repeat<const N: usize>(
-        &self,
-        input: &[u8],
-        lengths: &mut [LengthLine; N],
-    ) -> Option<Repeat<N>> {
-        if !self.starts(input) {
-            return None;
-        }
-        let mut consumed = usize::from(self.len);
-        let name = Range {
-            start: NAME_START,
-            len: u32::from(self.len) - NAME_START - 2,
-        };
-        let mut ranges = [name; N];
-        for (range, line) in ranges.iter_mut().zip(lengths).skip(1) {
-            let (len, start) = line.read(input, consumed)?;
-            consumed = start + len + 2;
-            if consumed > input.len() {
-                return None;
-            }
-            *range = Range {
-                start: start as u32,
-                len: len as u32,
-            };
-        }
-        Some(Repeat { ranges, consumed })
-    }
-
-    #[inline]
     fn words(input: &[u8]) -> Option<(u64, u64)> {
         let words = input.first_chunk::<HEAD_BYTES_MAX>()?.as_chunks::<8>().0;
         Some((u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])))
     }
 }
 
-/// A request that began as one before it.
-pub(super) struct Repeat<const N: usize> {
+/// Requests of `N` arguments, or fewer, that have one head, one after the other.
+pub(super) struct Series<'a, const N: usize> {
+    head: &'a Head,
+    /// Where the arguments of the last one are.
     ranges: [Range; N],
-    /// Bytes it takes of the input.
-    pub(super) consumed: usize,
+    /// Their lengths.
+    lengths: [LengthLine; N],
 }
 
-impl<const N: usize> Repeat<N> {
-    /// Its arguments, found in `input`.
-    #[inline]
-    pub(super) fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
+impl<'a, const N: usize> Series<'a, N> {
+    /// None yet; `head` is theirs.
+    #[inline(always)]
+    pub(super) fn new(head: &'a Head) -> Self {
+        const { assert!(N > 0 && N <= HEAD_ARGUMENTS_MAX) };
+        // Zeros, and the name after them: anything else is a loop.
+        let mut series = Self {
+            head,
+            ranges: [Range { start: 0, len: 0 }; N],
+            lengths: [LengthLine::UNKNOWN; N],
+        };
+        series.ranges[0] = Range {
+            start: NAME_START,
+            len: u32::from(head.len) - NAME_START - 2,
+        };
+        series
+    }
+
+    /// Reads the request at the start of `input`, if it has the head, short arguments, and is all there;
+    /// returns the bytes it takes. It has `count` arguments.
+    #[inline(always)]
+    pub(super) fn read(&mut self, input: &[u8], count: usize) -> Option<usize> {
+        if !self.head.starts(input) {
+            return None;
+        }
+        let mut consumed = usize::from(self.head.len);
+        let (ranges, lengths) = (&mut self.ranges, &mut self.lengths);
+        // Written out: where code is kept small a loop stays one, and nothing runs more often than this.
+        if count > 1
+            && let (Some(range), Some(line)) = (ranges.get_mut(1), lengths.get_mut(1))
+        {
+            (*range, consumed) = line.argument(input, consumed)?;
+        }
+        if count > 2
+            && let (Some(range), Some(line)) = (ranges.get_mut(2), lengths.get_mut(2))
+        {
+            (*range, consumed) = line.argument(input, consumed)?;
+        }
+        if count > 3
+            && let (Some(range), Some(line)) = (ranges.get_mut(3), lengths.get_mut(3))
+        {
+            (*range, consumed) = line.argument(input, consumed)?;
+        }
+        Some(consumed)
+    }
+
+    /// The arguments of the request that was read from the start of `input`.
+    #[inline(always)]
+    pub(super) fn args<'b>(&'b self, input: &'b [u8], count: usize) -> Args<'b> {
         Args {
             bytes: input,
-            ranges: &self.ranges,
+            ranges: &self.ranges[..count],
         }
     }
 }
 
 /// The line of an argument's length, as it was last.
 #[derive(Clone, Copy)]
-pub(super) struct LengthLine {
-    /// Its bytes, and which bits of a word they are.
-    word: u64,
+struct LengthLine {
+    /// Which bits of a word are its bytes; what they were, plus one.
     mask: u64,
-    /// How many they are.
+    masked_plus_one: u64,
+    /// How many bytes they are.
     bytes: usize,
     /// The length it tells.
     len: usize,
 }
 
 impl LengthLine {
-    /// No line is like this one.
-    pub(super) const UNKNOWN: Self = Self {
-        word: u64::MAX,
+    /// No line is like this one: one more than a masked word is not 0.
+    const UNKNOWN: Self = Self {
         mask: 0,
+        masked_plus_one: 0,
         bytes: 0,
         len: 0,
     };
 
+    /// The argument whose line is at `at`, and where it ends, if all of it is there.
+    #[inline(always)]
+    fn argument(&mut self, input: &[u8], at: usize) -> Option<(Range, usize)> {
+        let (len, start) = self.read(input, at)?;
+        let end = start + len + 2;
+        let range = Range {
+            start: start as u32,
+            len: len as u32,
+        };
+        (end <= input.len()).then_some((range, end))
+    }
+
     /// Reads the line at `at` as [`short_length`] does: from one word if it is the same again.
     #[inline(always)]
     fn read(&mut self, input: &[u8], at: usize) -> Option<(usize, usize)> {
-        let word = input.get(at..).and_then(<[u8]>::first_chunk);
-        let word = word.map(|word| u64::from_le_bytes(*word));
-        if word.is_some_and(|word| word & self.mask == self.word) {
+        let Some(word) = input.get(at..).and_then(<[u8]>::first_chunk) else {
+            return short_length(input, at, b'$');
+        };
+        let word = u64::from_le_bytes(*word);
+        if (word & self.mask) + 1 == self.masked_plus_one {
             return Some((self.len, at + self.bytes));
         }
         let (len, next) = short_length(input, at, b'$')?;
-        if let Some(word) = word {
-            let bytes = next - at;
-            let mask = u64::MAX >> (u64::BITS as usize - 8 * bytes);
-            let word = word & mask;
-            *self = Self {
-                word,
-                mask,
-                bytes,
-                len,
-            };
-        }
+        let bytes = next - at;
+        let mask = u64::MAX >> (u64::BITS as usize - 8 * bytes);
+        *self = Self {
+            mask,
+            masked_plus_one: (word & mask) + 1,
+            bytes,
+            len,
+        };
         Some((len, next))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, LengthLine};
+    use super::{Head, Series};
     use crate::app::cache_server::resp::{Limits, Parsed, Parser};
     use crate::cache::random::Random;
     use std::vec;
@@ -194,12 +221,13 @@ mod tests {
         head: &Head,
         before: &[u8],
         input: &[u8],
+        count: usize,
     ) -> Option<(Vec<Vec<u8>>, usize)> {
-        let mut lengths = [LengthLine::UNKNOWN; N];
-        head.repeat(before, &mut lengths);
-        let repeat = head.repeat(input, &mut lengths)?;
-        let found = repeat.args(input).from(0).map(Vec::from).collect();
-        Some((found, repeat.consumed))
+        let mut series = Series::<N>::new(head);
+        series.read(before, count);
+        let consumed = series.read(input, count)?;
+        let found = series.args(input, count).from(0).map(Vec::from).collect();
+        Some((found, consumed))
     }
 
     #[test]
@@ -246,11 +274,12 @@ mod tests {
             };
             assert_eq!((head.row(), head.count()), (7, first_count), "seed {seed}");
             let found = match first_count {
-                1 => repeat::<1>(head, &first, second),
-                2 => repeat::<2>(head, &first, second),
-                3 => repeat::<3>(head, &first, second),
-                _ => repeat::<4>(head, &first, second),
+                2 => repeat::<2>(head, &first, second, 2),
+                3 => repeat::<3>(head, &first, second, 3),
+                count => repeat::<4>(head, &first, second, count),
             };
+            let with_room = repeat::<4>(head, &first, second, first_count);
+            assert_eq!(found, with_room, "seed {seed}");
             let Some((found, consumed)) = found else {
                 continue;
             };

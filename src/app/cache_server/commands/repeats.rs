@@ -5,10 +5,10 @@
 
 use super::strings;
 use super::{COMMANDS, Context, Flags, answer_error, attempt_with_room, count_failure};
-use crate::app::cache_server::head::{Head, LengthLine};
+use crate::app::cache_server::head::{HEAD_ARGUMENTS_MAX, Head, Series};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::{Fate, Hearing};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// What became of a row of requests.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,41 +45,49 @@ pub(crate) fn execute_repeats(context: &mut Context<'_>, head: &Head, input: &[u
         return Repeats::default();
     }
     session.last_command = Some(row);
-    // The handlers that run most become part of the loop.
+    // What runs most becomes part of the loop.
     match (head.count(), command.name) {
-        (2, "get") => run::<2>(context, head, input, strings::get),
-        (3, "set") => run::<3>(context, head, input, strings::set),
-        (1, _) => run::<1>(context, head, input, command.handler),
-        (2, _) => run::<2>(context, head, input, command.handler),
-        (3, _) => run::<3>(context, head, input, command.handler),
-        (4, _) => run::<4>(context, head, input, command.handler),
-        _ => Repeats::default(),
+        (2, "get") => run::<2>(context, head, input, 2, strings::get_usual),
+        (3, "set") => run::<3>(context, head, input, 3, strings::set_usual),
+        (count, _) => run::<HEAD_ARGUMENTS_MAX>(context, head, input, count, |_, _| false),
     }
 }
 
-#[inline]
+/// Runs requests of `count` arguments, which are `N` at most: all code of it that concerns more is left out.
+/// Each is run by the command's handler, unless `usual` says that it has done it.
+#[inline(never)]
 fn run<const N: usize>(
     context: &mut Context<'_>,
     head: &Head,
     input: &[u8],
-    handler: impl Fn(&mut Context<'_>, Args<'_>) -> Result<()>,
+    count: usize,
+    usual: impl Fn(&mut Context<'_>, Args<'_>) -> bool,
 ) -> Repeats {
     let mut repeats = Repeats::default();
-    let mut lengths = [LengthLine::UNKNOWN; N];
+    let mut series = Series::<N>::new(head);
     while !context.reply.output.is_full() {
         let input = &input[repeats.consumed..];
-        let Some(repeat) = head.repeat(input, &mut lengths) else {
+        let Some(consumed) = series.read(input, count) else {
             break;
         };
-        let args = repeat.args(input);
-        let start = context.reply.output.len();
-        if let Err(error) = handler(context, args) {
-            recover(context, args, head.row(), error, start);
+        if !usual(context, series.args(input, count)) {
+            handle(context, series.args(input, count), head.row());
         }
-        repeats.consumed += repeat.consumed;
+        repeats.consumed += consumed;
         repeats.count += 1;
     }
     repeats
+}
+
+/// Runs the handler of the command of that row, again if it failed for want of room in the keyspace; or replies with
+/// its error.
+#[inline(never)]
+fn handle(context: &mut Context<'_>, args: Args<'_>, row: u16) {
+    let command = &COMMANDS[usize::from(row)];
+    let start = context.reply.output.len();
+    if let Err(error) = (command.handler)(context, args) {
+        recover(context, args, row, error, start);
+    }
 }
 
 /// Runs a request again that failed, if it was for want of room in the keyspace, or replies with its error.

@@ -24,6 +24,7 @@ pub(super) fn encoding_of(value: &[u8]) -> Encoding {
 }
 
 /// How Redis would encode a value made by a command that does not look for integers.
+#[inline]
 pub(super) fn encoding_of_text(value: &[u8]) -> Encoding {
     if value.len() <= EMBSTR_BYTES_MAX {
         Encoding::Embstr
@@ -33,19 +34,27 @@ pub(super) fn encoding_of_text(value: &[u8]) -> Encoding {
 }
 
 /// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
-#[inline(always)]
 pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let (key, value) = (args.at(1), args.at(2));
     if args.len() > 3 {
         return set_with_options(context, args);
     }
-    let (database, encoding) = (context.database(), encoding_of(value));
+    let (key, value, database) = (args.at(1), args.at(2), context.database());
     let store = &mut context.server.store;
-    if !store.overwrite(database, key, value, encoding) {
-        store.set(database, key, value, encoding, Expiry::Never)?;
-    }
+    store.set(database, key, value, encoding_of(value), Expiry::Never)?;
     context.reply.ok();
     Ok(())
+}
+
+/// Does what [`set`] without options would do and tells true, if that is the usual write.
+#[inline(always)]
+pub(super) fn set_usual(context: &mut Context<'_>, args: Args<'_>) -> bool {
+    let (key, value, database) = (args.at(1), args.at(2), context.database());
+    let store = &mut context.server.store;
+    let is_done = store.overwrite(database, key, value, encoding_of(value));
+    if is_done {
+        context.reply.ok_inline();
+    }
+    is_done
 }
 
 fn set_with_options(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
@@ -95,10 +104,16 @@ fn set_with_options(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 }
 
 /// `GET key`
-#[inline(always)]
 pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    read_out(context, args.at(1));
+    read_value(context, args.at(1));
     Ok(())
+}
+
+/// Does what [`get`] would do, which cannot fail.
+#[inline(always)]
+pub(super) fn get_usual(context: &mut Context<'_>, args: Args<'_>) -> bool {
+    read_out(context, args.at(1));
+    true
 }
 
 /// Replies with the value of a key, or null.
