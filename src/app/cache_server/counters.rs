@@ -4,7 +4,7 @@
 //! CPU reads them without asking the server.
 
 use super::commands::{COMMAND_COUNT, COMMANDS};
-use super::server::Totals;
+use super::server::{KeyTotals, Totals};
 use super::store::{DATABASES, Store};
 use crate::metrics::{Counter, Encoder, Gauge, Heading, Histogram, Label, Source, Value, heading};
 
@@ -59,14 +59,12 @@ impl KvCounters {
 
     /// Adds what was counted between `before` and `now`, and sets the sizes of `store`.
     #[inline]
-    pub(super) fn publish(&self, before: &Totals, now: &Totals, store: &Store) {
-        for (counter, before, now) in [
-            (&self.hits, before.hits, now.hits),
-            (&self.misses, before.misses, now.misses),
-        ] {
-            if now != before {
-                counter.add(now - before);
-            }
+    pub(super) fn publish(&self, before: &KeyTotals, now: &Totals, store: &Store) {
+        if now.hits != before.hits {
+            self.hits.add(now.hits - before.hits);
+        }
+        if now.misses != before.misses {
+            self.misses.add(now.misses - before.misses);
         }
         let is_same = before.events == now.events && before.moves == now.moves;
         if !is_same || self.keys.get() != store.total_len() as u64 {
@@ -79,7 +77,7 @@ impl KvCounters {
 
     /// The part for turns after which a database may hold another number of keys.
     #[inline(never)]
-    fn publish_keys(&self, before: &Totals, now: &Totals, store: &Store) {
+    fn publish_keys(&self, before: &KeyTotals, now: &Totals, store: &Store) {
         let (before, now) = (&before.events, &now.events);
         self.evicted.add(now.evicted - before.evicted);
         self.expired_lazily

@@ -86,6 +86,7 @@ impl CacheServer {
     }
 
     /// Runs the requests in `turn.input` until it or the room for replies ends.
+    #[inline]
     fn serve(
         &mut self,
         session: &mut Session,
@@ -236,6 +237,7 @@ impl CacheServer {
     }
 
     /// Counts the runs so far and the time since the turn, or the last count, began.
+    #[inline]
     fn close_runs(&mut self) {
         let end = self.server.clock.now();
         let nanos = end.since(self.server.now).as_nanos();
@@ -330,7 +332,7 @@ impl Service for CacheServer {
                 next: Next::Close,
             };
         };
-        let before = self.server.totals;
+        let before = self.server.totals.of_keys();
         let output_before = turn.output.len();
         let timeout_before = self.server.config.timeout_secs;
         self.server.set_time(turn.now);
@@ -373,7 +375,7 @@ impl Service for CacheServer {
 
     fn tick(&mut self, now: Instant) {
         self.server.set_time(now);
-        let before = self.server.totals;
+        let before = self.server.totals.of_keys();
         if self
             .expiry_deadline()
             .is_some_and(|deadline| deadline <= now)

@@ -46,6 +46,32 @@ pub(super) struct Totals {
     pub events: Events,
 }
 
+/// What of [`Totals`] is published once a turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyTotals {
+    /// As in [`Totals`].
+    pub hits: u64,
+    /// As in [`Totals`].
+    pub misses: u64,
+    /// As in [`Totals`].
+    pub moves: u64,
+    /// As in [`Totals`].
+    pub events: Events,
+}
+
+impl Totals {
+    /// The part that is published once a turn: a turn copies no more than that.
+    #[inline]
+    pub(super) fn of_keys(&self) -> KeyTotals {
+        KeyTotals {
+            hits: self.hits,
+            misses: self.misses,
+            moves: self.moves,
+            events: self.events,
+        }
+    }
+}
+
 /// What is counted of one command; only grows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CommandTotals {
@@ -138,11 +164,13 @@ impl Runs {
     }
 
     /// The runs.
+    #[inline]
     pub(super) fn as_slice(&self) -> &[(u16, u32)] {
         &self.runs[..self.len]
     }
 
     /// Forgets them.
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.len = 0;
     }
@@ -278,7 +306,7 @@ impl Server {
         self.apply_settings();
         self.set_time(self.clock.now());
         self.counters.clients.set(0);
-        let before = self.totals;
+        let before = self.totals.of_keys();
         self.publish(&before);
     }
 
@@ -349,6 +377,7 @@ impl Server {
     }
 
     /// Counts runs of commands, and the time they took together.
+    #[inline]
     pub(super) fn count_runs(&mut self, runs: &Runs, nanos: u64) {
         let count: u64 = runs
             .as_slice()
@@ -369,7 +398,7 @@ impl Server {
 
     /// Brings what `/metrics` shows up to date.
     #[inline]
-    pub(super) fn publish(&mut self, before: &Totals) {
+    pub(super) fn publish(&mut self, before: &KeyTotals) {
         self.totals.events = self.store.events();
         self.counters.publish(before, &self.totals, &self.store);
     }
