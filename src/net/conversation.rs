@@ -44,6 +44,7 @@ impl Conversation {
     }
 
     /// True while output waits for room in the socket's ring.
+    #[inline]
     pub(super) fn has_backlog(&self) -> bool {
         !self.backlog.is_empty()
     }
@@ -62,6 +63,7 @@ impl Conversation {
     ///
     /// # Errors
     /// `OutOfMemory` if the output is not whole.
+    #[inline]
     pub(super) fn send(&mut self, socket: &mut Socket<'_>, output: &mut Output) -> Result<()> {
         output.check()?;
         if output.is_empty() {
@@ -85,10 +87,16 @@ impl Conversation {
     }
 
     /// Moves backlog into the socket's ring; returns the bytes moved.
+    #[inline(always)]
     pub(super) fn flush(&mut self, socket: &mut Socket<'_>) -> usize {
-        if self.backlog.is_empty() {
-            return 0;
+        match self.has_backlog() {
+            true => self.flush_backlog(socket),
+            false => 0,
         }
+    }
+
+    #[inline(never)]
+    fn flush_backlog(&mut self, socket: &mut Socket<'_>) -> usize {
         let rest = &self.backlog[self.backlog_sent..];
         let sent = enqueue(socket, rest);
         self.backlog_sent += sent;
@@ -103,6 +111,7 @@ impl Conversation {
     ///
     /// # Errors
     /// `OutOfMemory` if input or output could not be kept.
+    #[inline]
     pub(super) fn run(&mut self, socket: &mut Socket<'_>, visit: &mut Visit<'_>) -> Result<Next> {
         loop {
             self.flush(socket);
@@ -137,6 +146,7 @@ impl Conversation {
     }
 
     /// One call of the service, with as much input as lies in one piece.
+    #[inline]
     fn call(&mut self, socket: &mut Socket<'_>, visit: &mut Visit<'_>) -> Next {
         let mut ask = |input: &[u8]| {
             let progress = visit.service.receive(Turn {
@@ -174,6 +184,7 @@ impl Conversation {
     }
 
     /// Joins input that the ring's end cuts in two so early that the first part alone is of no use.
+    #[inline]
     fn gather_if_cut(&mut self, socket: &mut Socket<'_>) -> Result<()> {
         if !self.held.is_empty() {
             return self.gather(socket);
@@ -214,6 +225,7 @@ impl Conversation {
 
 /// Puts as much of `bytes` into the socket's ring as fits; returns how much that was. A socket that cannot
 /// send any more has lost its peer, and takes it all: it has nowhere to go.
+#[inline]
 fn enqueue(socket: &mut Socket<'_>, bytes: &[u8]) -> usize {
     let mut sent = 0;
     // Twice, as the ring's free part may be cut in two; the first is usually enough.

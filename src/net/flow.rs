@@ -209,26 +209,31 @@ impl Flow {
     }
 
     /// The set with this flow's socket alone.
+    #[inline]
     pub(super) fn sockets(&mut self) -> &mut SocketSet<'static> {
         &mut self.seat.sockets
     }
 
+    #[inline]
     fn socket(&mut self) -> &mut Socket<'static> {
         self.seat.sockets.get_mut(self.seat.handle)
     }
 
     /// The socket's state.
+    #[inline]
     pub(super) fn state(&self) -> State {
         let socket: &Socket<'_> = self.seat.sockets.get(self.seat.handle);
         socket.state()
     }
 
     /// True until the peer has acknowledged our SYN.
+    #[inline]
     pub(super) fn is_half_open(&self) -> bool {
         self.phase == Phase::Handshake
     }
 
     /// True while a service owns it.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
@@ -239,12 +244,14 @@ impl Flow {
     }
 
     /// True if nothing has come that a service could read.
+    #[inline]
     pub(super) fn has_no_input(&mut self) -> bool {
         !self.socket().can_recv()
     }
 
     /// True after an acknowledgement that leaves nothing to be done: all is acknowledged, nothing is to
     /// be read or written. What timers remain are armed already, and only became later.
+    #[inline]
     pub(super) fn is_quiet(&mut self) -> bool {
         let is_open = self.phase == Phase::Open && !self.conversation.has_backlog();
         let socket = self.socket();
@@ -255,6 +262,7 @@ impl Flow {
     }
 
     /// Lets the service work on what has come, and the socket take what is to be sent.
+    #[inline]
     pub(super) fn turn(&mut self, visit: &mut Visit<'_>) -> Leaves {
         let leaves = match self.phase {
             Phase::Open => self.converse(visit),
@@ -289,6 +297,7 @@ impl Flow {
     }
 
     /// Shows the service what has come.
+    #[inline]
     fn converse(&mut self, visit: &mut Visit<'_>) -> Leaves {
         let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
         let fresh = socket.recv_queue();
@@ -328,6 +337,7 @@ impl Flow {
         leaves
     }
 
+    #[inline]
     fn is_idle(&self, visit: &Visit<'_>) -> bool {
         let limit = visit.policy.idle;
         limit.is_some_and(|limit| visit.now.since(self.heard_at) >= limit)
@@ -397,6 +407,7 @@ impl Flow {
     }
 
     /// When this flow has to be looked at for a reason of its own, beside the socket's timers.
+    #[inline]
     pub(super) fn own_deadline(&self, policy: &FlowPolicy) -> Option<Instant> {
         match self.phase {
             Phase::Handshake => None,
@@ -407,6 +418,7 @@ impl Flow {
     }
 
     /// Notes a segment that was sent; true if it, or part of it, had been sent before.
+    #[inline]
     pub(super) fn note_sent(&mut self, segment: SentSegment) -> bool {
         let advances = self
             .highest_sent

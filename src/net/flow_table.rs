@@ -50,6 +50,7 @@ impl FlowTable {
     }
 
     /// The slot of the flow with that key.
+    #[inline]
     pub(super) fn find(&self, key: FlowKey) -> Option<u32> {
         let slots = &self.slots;
         let is_it = |&slot: &u32| {
@@ -62,17 +63,20 @@ impl FlowTable {
     }
 
     /// The flow in `slot`, if there is one.
+    #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Flow> {
         self.slots[slot as usize].flow.as_mut()
     }
 
     /// The name of the connection in `slot`, or of the next one there.
+    #[inline]
     pub(super) fn id(&self, slot: u32) -> ConnectionId {
         let generation = self.slots[slot as usize].generation;
         ConnectionId { slot, generation }
     }
 
     /// The flow of that name, if it is still there.
+    #[inline]
     pub(super) fn named_mut(&mut self, id: ConnectionId) -> Option<&mut Flow> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         slot.flow

@@ -22,6 +22,7 @@ pub(super) const FRAMES_PER_POLL: u64 = 128;
 
 impl<D: NetworkDevice> Stack<D> {
     /// Takes the frames that have come, as many as this poll may.
+    #[inline]
     pub(super) fn take_frames(&mut self, at: Moment) {
         let mut addressee = Addressee {
             mac: self.link.device.mac(),
@@ -59,6 +60,7 @@ impl<D: NetworkDevice> Stack<D> {
     }
 
     /// Shows a segment to the flow it belongs to.
+    #[inline]
     fn take_segment(&mut self, segment: &Segment, at: Moment) {
         let found = self.flows.find(segment.key);
         let Some((slot, flow)) = found.and_then(|slot| Some((slot, self.flows.get_mut(slot)?)))

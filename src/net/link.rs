@@ -23,6 +23,7 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    #[inline]
     pub(super) fn new(now: Instant) -> Self {
         let micros = now.as_nanos() / 1_000;
         let smoltcp = smoltcp::time::Instant::from_micros(micros as i64);
@@ -71,6 +72,7 @@ impl<D: NetworkDevice> Link<D> {
     ///
     /// # Errors
     /// `Device` if the device's address or packet length cannot be used.
+    #[inline]
     pub(super) fn new(
         mut device: D,
         seed: u64,
@@ -93,6 +95,7 @@ impl<D: NetworkDevice> Link<D> {
     }
 
     /// Shows the frame that has come to smoltcp, with `sockets` alone.
+    #[inline]
     pub(super) fn show(&mut self, sockets: &mut SocketSet<'static>, at: Moment) {
         let (receiver, transmitter) = self.device.split();
         if let Some(frame) = receiver.peek() {
@@ -141,6 +144,7 @@ impl<D: NetworkDevice> Link<D> {
     }
 
     /// Sends what a flow's socket has to send, from our address in `network`.
+    #[inline]
     pub(super) fn send_from(
         &mut self,
         flow: &mut Flow,
@@ -181,6 +185,7 @@ impl<D: NetworkDevice> Link<D> {
             .poll_ingress_single(at.smoltcp, &mut step, &mut nobody);
     }
 
+    #[inline]
     fn send(&mut self, flow: &mut Flow, at: Moment) -> Egress {
         let mut egress = Egress::Silent;
         loop {

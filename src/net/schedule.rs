@@ -84,6 +84,7 @@ impl Schedule {
     }
 
     /// Marks a flow as having something to do.
+    #[inline]
     pub(super) fn mark(&mut self, slot: u32) {
         if !core::mem::replace(&mut self.is_marked[slot as usize], true) {
             self.marked.push(slot);
@@ -91,11 +92,13 @@ impl Schedule {
     }
 
     /// True when a flow has something to do now.
+    #[inline]
     pub(super) fn has_marked(&self) -> bool {
         !self.marked.is_empty()
     }
 
     /// Begins a round of turns; returns how many there are. A flow marked from now on waits for the next.
+    #[inline]
     pub(super) fn begin_round(&mut self) -> usize {
         self.round.clear();
         core::mem::swap(&mut self.marked, &mut self.round);
@@ -103,6 +106,7 @@ impl Schedule {
     }
 
     /// The flow whose turn is number `at` of the round, which is no longer marked.
+    #[inline]
     pub(super) fn take(&mut self, at: usize) -> u32 {
         let slot = self.round[at];
         self.is_marked[slot as usize] = false;
@@ -110,6 +114,7 @@ impl Schedule {
     }
 
     /// Takes a flow whose timer is due.
+    #[inline]
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
         self.wheel.pop_due(now)
     }
@@ -159,6 +164,7 @@ impl Schedule {
     }
 
     /// Sees to it that the flow in `slot` has its turn by `at`.
+    #[inline]
     pub(super) fn arm(&mut self, slot: u32, flow: &mut Flow, at: Option<Instant>) {
         if flow.armed == at {
             return;

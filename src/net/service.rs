@@ -136,6 +136,9 @@ impl Next {
     };
 }
 
+/// Pieces that [`Output::write_pieces`] takes.
+const PIECES_MAX: usize = 6;
+
 /// Replies under construction. Memory that runs out is remembered, not told by each write: the stack
 /// then ends this connection, and only this one.
 #[derive(Debug, Default)]
@@ -166,11 +169,17 @@ impl Output {
         self.write_pieces([bytes]);
     }
 
-    /// Appends several pieces one after the other: all of them, or none.
+    /// Appends several pieces, up to six, one after the other: all of them, or none.
     #[inline(always)]
     pub fn write_pieces<const N: usize>(&mut self, pieces: [&[u8]; N]) {
-        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let mut room = loop {
+        const { assert!(N <= PIECES_MAX) };
+        // Written out, as the lengths of most pieces are constants: a loop would stay one where code is kept small.
+        let piece = |number| pieces.get(number).copied().unwrap_or_default();
+        let (first, second, third) = (piece(0), piece(1), piece(2));
+        let (fourth, fifth, sixth) = (piece(3), piece(4), piece(5));
+        let len =
+            first.len() + second.len() + third.len() + fourth.len() + fifth.len() + sixth.len();
+        let room = loop {
             let rest = self.bytes.get_mut(self.len..);
             if let Some(room) = rest.and_then(|rest| rest.get_mut(..len)) {
                 break room;
@@ -179,11 +188,12 @@ impl Output {
                 return;
             }
         };
-        for piece in pieces {
-            let (place, rest) = room.split_at_mut(piece.len());
-            copy_short(place, piece);
-            room = rest;
-        }
+        let room = put(room, first);
+        let room = put(room, second);
+        let room = put(room, third);
+        let room = put(room, fourth);
+        let room = put(room, fifth);
+        put(room, sixth);
         self.len += len;
     }
 
@@ -194,6 +204,7 @@ impl Output {
     }
 
     /// What has been written.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -205,6 +216,7 @@ impl Output {
     }
 
     /// True when nothing has been written.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -220,11 +232,13 @@ impl Output {
     }
 
     /// Forgets what was written after the first `len` bytes.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Empties it and keeps its memory; forgets that memory ran out.
+    #[inline]
     pub fn clear(&mut self) {
         self.len = 0;
         self.overflowed = false;
@@ -234,6 +248,7 @@ impl Output {
     ///
     /// # Errors
     /// `OutOfMemory` if a write since the last [`Output::clear`] did not fit.
+    #[inline]
     pub fn check(&self) -> Result<()> {
         if self.overflowed {
             return Err(crate::error::Error::new(
@@ -265,6 +280,14 @@ impl Output {
         self.bytes.resize(self.bytes.capacity(), 0);
         !self.overflowed
     }
+}
+
+/// Copies `piece` to the start of `room`; returns what is behind it.
+#[inline(always)]
+fn put<'a>(room: &'a mut [u8], piece: &[u8]) -> &'a mut [u8] {
+    let (place, rest) = room.split_at_mut(piece.len());
+    copy_short(place, piece);
+    rest
 }
 
 #[cfg(test)]

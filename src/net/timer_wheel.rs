@@ -234,6 +234,7 @@ impl TimerWheel {
         self.link(key, head, Place::Slot((level * SLOTS + slot) as u16));
     }
 
+    #[inline]
     fn link(&mut self, key: u32, head: u32, place: Place) {
         let node = &mut self.nodes[key as usize];
         (node.previous, node.next, node.place) = (NIL, head, place);

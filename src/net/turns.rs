@@ -17,6 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 impl<D: NetworkDevice> Stack<D> {
     /// Marks the flows whose timers are due.
+    #[inline]
     pub(super) fn mark_due(&mut self, now: Instant) {
         while let Some(slot) = self.schedule.pop_due(now) {
             if let Some(flow) = self.flows.get_mut(slot) {
@@ -37,6 +38,7 @@ impl<D: NetworkDevice> Stack<D> {
     }
 
     /// Gives each marked flow its turn. Flows that could not send for want of room are marked again.
+    #[inline]
     pub(super) fn take_turns(&mut self, at: Moment) {
         let turns = self.schedule.begin_round();
         self.turns += turns;
@@ -46,6 +48,7 @@ impl<D: NetworkDevice> Stack<D> {
         }
     }
 
+    #[inline]
     fn take_turn(&mut self, slot: u32, at: Moment) {
         let id = self.flows.id(slot);
         let Some(flow) = self.flows.get_mut(slot) else {
@@ -94,6 +97,7 @@ impl<D: NetworkDevice> Stack<D> {
     }
 
     /// Sees to it that the flow has its next turn in time.
+    #[inline]
     fn see_to_next_turn(&mut self, slot: u32, egress: Egress, at: Moment) {
         let Some(flow) = self.flows.get_mut(slot) else {
             return;

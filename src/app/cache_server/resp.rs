@@ -75,6 +75,7 @@ impl<'a> Args<'a> {
     }
 
     /// True for a request without arguments, which is skipped.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -90,11 +91,13 @@ impl<'a> Args<'a> {
     }
 
     /// Argument `number`, if there are so many.
+    #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&'a [u8]> {
         (number < self.len()).then(|| self.at(number))
     }
 
     /// The arguments from `number` on.
+    #[inline]
     pub(super) fn from(&self, number: usize) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let args = *self;
         (number..self.len()).map(move |number| args.at(number))
@@ -360,6 +363,7 @@ mod tests {
         ))
     }
 
+    #[inline]
     fn args(input: &[u8]) -> Vec<Vec<u8>> {
         let (parsed, args) = parse(input).expect("a request");
         assert_eq!(

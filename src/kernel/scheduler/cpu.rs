@@ -427,6 +427,7 @@ impl Cpu {
 
     /// Sleeps till an interrupt or the nearest deadline, not at all if that has passed; answers the ticks when it
     /// woke. Interrupts are masked, and served.
+    #[inline]
     fn sleep(&self) -> u64 {
         let now = timer::ticks();
         self.expire(now);
@@ -449,6 +450,7 @@ impl Cpu {
     }
 
     /// Makes the fibers ready whose deadlines have passed, and finds the nearest of the others.
+    #[inline]
     pub(super) fn expire(&self, now: u64) {
         let mut left = self.timed.get();
         let mut nearest = NEVER;

@@ -219,6 +219,7 @@ impl<const N: usize, M: Deref<Target = Memory<N>>, O: Orders> SplitRing<N, M, O>
 
     /// Asks for interrupts, or not to be interrupted. Answers whether nothing is there to be taken: then an
     /// interrupt will come with the next buffer.
+    #[inline]
     pub fn want_interrupts(&mut self, wanted: bool) -> bool {
         let flags = if wanted { 0 } else { NOT_WANTED };
         let shared = &self.memory.available.flags;

@@ -85,6 +85,7 @@ impl Buffers {
     }
 
     /// Where buffer `index` begins, as the device sees it.
+    #[inline]
     fn address(&self, index: u16) -> u64 {
         self.start.as_ptr() as u64 + u64::from(index) * BUFFER_BYTES as u64
     }
@@ -93,6 +94,7 @@ impl Buffers {
     ///
     /// # Safety
     /// The device must not own the buffer, and no other slice of it may be in use.
+    #[inline]
     unsafe fn get<'a>(&self, index: u16, len: usize) -> &'a mut [u8] {
         assert!(usize::from(index) < RING && len <= BUFFER_BYTES);
         // SAFETY: the piece of memory holds RING buffers of BUFFER_BYTES, initialised to zero and never
@@ -176,6 +178,7 @@ impl<T: Transport> NetworkDevice for VirtioNetwork<T> {
     type Receiver = VirtioReceiver<T>;
     type Transmitter = VirtioTransmitter<T>;
 
+    #[inline]
     fn mac(&self) -> [u8; 6] {
         self.mac
     }
@@ -184,10 +187,12 @@ impl<T: Transport> NetworkDevice for VirtioNetwork<T> {
         MTU
     }
 
+    #[inline]
     fn checksums(&self) -> Checksums {
         self.checksums
     }
 
+    #[inline]
     fn split(&mut self) -> (&mut VirtioReceiver<T>, &mut VirtioTransmitter<T>) {
         (&mut self.receiver, &mut self.transmitter)
     }
@@ -262,6 +267,7 @@ impl<T: Transport> Receiver for VirtioReceiver<T> {
         })
     }
 
+    #[inline]
     fn await_interrupt(&mut self) -> bool {
         self.interrupts_wanted = true;
         self.ring.want_interrupts(true) && self.current.is_none()
@@ -287,6 +293,7 @@ pub struct VirtioTransmitter<T: Transport> {
 
 impl<T: Transport> VirtioTransmitter<T> {
     /// Takes back the buffers that the device has sent.
+    #[inline]
     fn reap(&mut self) {
         while let Some((buffer, _)) = self.ring.take_used() {
             self.free.push(buffer);
@@ -348,6 +355,7 @@ impl<T: Transport> Transmitter for VirtioTransmitter<T> {
         result
     }
 
+    #[inline]
     fn kick(&mut self) {
         if self.ring.publish() {
             self.ring.notify(&mut *self.transport.borrow_mut());

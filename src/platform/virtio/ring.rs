@@ -54,6 +54,7 @@ impl<const N: usize> Ring<N> {
     }
 
     /// Tells the device that there is something in this queue.
+    #[inline]
     pub(super) fn notify(&self, transport: &mut impl Transport) {
         transport.notify(self.queue);
     }
@@ -62,12 +63,14 @@ impl<const N: usize> Ring<N> {
 impl<const N: usize> Deref for Ring<N> {
     type Target = SplitRing<N>;
 
+    #[inline]
     fn deref(&self) -> &Self::Target {
         &self.protocol
     }
 }
 
 impl<const N: usize> DerefMut for Ring<N> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.protocol
     }
