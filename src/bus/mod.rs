@@ -27,8 +27,9 @@
 //! | `ring`, `mailbox`, `topic` | queues, with many senders each; who hears what is published |
 //! | `replies`, `service` | questions and answers |
 //! | `ready`, `port`, `executor` | waking; a subsystem's place on the bus; its tasks |
+//! | `ready_set` | the fibers of a CPU that were woken, for the kernel's scheduler |
 //! | `subsystem`, `registry`, `supervisor` | what is supervised, what there is, what is done after a death |
-//! //! | `sync`, `models` | the atomics, and the models that loom checks |
+//! | `sync`, `models` | the atomics, and the models that loom checks |
 
 pub mod envelope;
 pub mod executor;
@@ -39,6 +40,7 @@ mod models;
 pub mod parcel;
 pub mod port;
 pub mod ready;
+pub mod ready_set;
 pub mod registry;
 mod replies;
 mod ring;

@@ -6,6 +6,7 @@
 use super::envelope::Correlation;
 use super::executor::Token;
 use super::ready::{Bell, ReadyWord};
+use super::ready_set::{ReadySet, bit};
 use super::replies::{Answer, Filled, ReplyTable};
 use super::ring::{Claim, Ring};
 use super::sync::{UnsafeCell, Weaken, weakened};
@@ -351,3 +352,95 @@ fn a_sender_that_waits_for_room() {
         "nobody tells it of the room"
     );
 }
+
+/// Two CPUs wake fibers of a third that looks for work and sleeps: it runs both, and sleeps on neither.
+fn a_cpu_that_is_woken_on_its_way_to_sleep() {
+    let set = Arc::new(ReadySet::new());
+    let interrupt = Arc::new(Notify::new());
+    let wakers: Vec<_> = [3, 5]
+        .map(|rank| {
+            let (set, interrupt) = (set.clone(), interrupt.clone());
+            thread::spawn(move || {
+                if set.add(rank) && set.ring() {
+                    interrupt.notify();
+                }
+            })
+        })
+        .into();
+    let mut left = bit(3) | bit(5);
+    while left != 0 {
+        match set.pick(|ready| ready) {
+            Some(rank) => {
+                set.take(bit(rank));
+                left &= !bit(rank);
+            }
+            None => {
+                if set.may_sleep(|ready| ready) {
+                    // loom reports a thread that sleeps for ever.
+                    interrupt.wait();
+                    set.answer();
+                }
+                set.look_out();
+            }
+        }
+    }
+    for waker in wakers {
+        waker.join().expect("no assertion failed");
+    }
+}
+
+/// A fiber is woken while its CPU picks one that ranks lower: the CPU picks it after all, or is interrupted.
+fn a_cpu_that_picks_the_lower_of_two() {
+    let set = Arc::new(ReadySet::new());
+    set.mark(bit(5));
+    let waker = {
+        let set = set.clone();
+        thread::spawn(move || set.add(3) && set.ring())
+    };
+    let picked = set.pick(|ready| ready);
+    let is_told = waker.join().expect("no assertion failed");
+    assert!(picked == Some(3) || is_told, "{picked:?} runs on");
+}
+
+/// Two wakers of a CPU that runs something lower: each finds it told, or tells it, and it sees both bits.
+fn an_interrupt_that_is_under_way_for_another() {
+    let set = Arc::new(ReadySet::new());
+    let waker = {
+        let set = set.clone();
+        thread::spawn(move || {
+            set.mark(bit(3));
+            set.ring()
+        })
+    };
+    // One has told it of another: it answers and looks.
+    let is_under_way = !set.ring();
+    set.answer();
+    let seen = set.bits();
+    let tells = waker.join().expect("no assertion failed");
+    assert!(is_under_way || tells || seen == bit(3), "nobody tells it");
+}
+
+macro_rules! fenced_models {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use super::{Weaken, weakened};
+
+            #[test]
+            fn holds() {
+                weakened(Weaken::Nothing, super::$name);
+            }
+
+            #[test]
+            #[should_panic]
+            fn fails_without_its_fences() {
+                weakened(Weaken::Fences, super::$name);
+            }
+        }
+    )* };
+}
+
+fenced_models!(
+    a_cpu_that_is_woken_on_its_way_to_sleep,
+    a_cpu_that_picks_the_lower_of_two,
+    an_interrupt_that_is_under_way_for_another,
+);

@@ -1,7 +1,8 @@
 //! The atomics and cells of the bus's lock-free structures: core's, or loom's when models are checked.
 //!
 //! Built with `--cfg loom` for tests, every access is one that loom interleaves, and a model may ask for all
-//! releases (or acquires) to be taken as relaxed ([`weakened`]): what then still holds does not lean on them.
+//! releases (or acquires) to be taken as relaxed, or all fences as nothing ([`weakened`]): what then still holds does
+//! not lean on them. An access that is SeqCst stands between two fences there, as loom takes it for AcqRel.
 #![cfg_attr(
     not(all(test, loom)),
     allow(
@@ -10,13 +11,13 @@
     )
 )]
 
-pub(super) use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+pub(super) use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 #[cfg(not(all(test, loom)))]
-pub(super) use core::sync::atomic::{AtomicU64, AtomicUsize};
+pub(super) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
 #[cfg(all(test, loom))]
 pub(super) use loom::cell::UnsafeCell;
 #[cfg(all(test, loom))]
-pub(super) use modelled::{AtomicU64, AtomicUsize, Weaken, weakened};
+pub(super) use modelled::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Weaken, fence, weakened};
 
 /// Whether a destructor may look at atomics: not while a failed model of loom unwinds.
 pub(super) fn can_look() -> bool {
@@ -45,7 +46,7 @@ impl<T> UnsafeCell<T> {
 
 #[cfg(all(test, loom))]
 mod modelled {
-    use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release};
+    use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
     use std::cell::Cell;
 
     /// What was there: as expected, or not.
@@ -57,6 +58,7 @@ mod modelled {
         Nothing,
         Releases,
         Acquires,
+        Fences,
     }
 
     std::thread_local! {
@@ -79,6 +81,26 @@ mod modelled {
         }
     }
 
+    /// A fence, if it was not taken away.
+    pub(in crate::bus) fn fence(order: Ordering) {
+        if WEAKEN.with(Cell::get) != Weaken::Fences {
+            loom::sync::atomic::fence(order);
+        }
+    }
+
+    /// An access, between two fences if it is in the one order of all that are SeqCst.
+    fn ordered<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
+        let fence = || {
+            if order == SeqCst {
+                loom::sync::atomic::fence(SeqCst);
+            }
+        };
+        fence();
+        let result = access();
+        fence();
+        result
+    }
+
     macro_rules! atomic {
         ($name:ident, $number:ty) => {
             #[derive(Debug)]
@@ -90,19 +112,19 @@ mod modelled {
                     Self(loom::sync::atomic::$name::new(value))
                 }
                 pub(in crate::bus) fn load(&self, order: Ordering) -> $number {
-                    self.0.load(taken(order))
+                    ordered(order, || self.0.load(taken(order)))
                 }
                 pub(in crate::bus) fn store(&self, value: $number, order: Ordering) {
-                    self.0.store(value, taken(order));
+                    ordered(order, || self.0.store(value, taken(order)));
                 }
                 pub(in crate::bus) fn swap(&self, value: $number, order: Ordering) -> $number {
-                    self.0.swap(value, taken(order))
+                    ordered(order, || self.0.swap(value, taken(order)))
                 }
                 pub(in crate::bus) fn fetch_or(&self, bits: $number, order: Ordering) -> $number {
-                    self.0.fetch_or(bits, taken(order))
+                    ordered(order, || self.0.fetch_or(bits, taken(order)))
                 }
                 pub(in crate::bus) fn fetch_and(&self, bits: $number, order: Ordering) -> $number {
-                    self.0.fetch_and(bits, taken(order))
+                    ordered(order, || self.0.fetch_and(bits, taken(order)))
                 }
                 pub(in crate::bus) fn compare_exchange(
                     &self,
@@ -127,6 +149,8 @@ mod modelled {
             }
         };
     }
+    atomic!(AtomicBool, bool);
+    atomic!(AtomicU32, u32);
     atomic!(AtomicU64, u64);
     atomic!(AtomicUsize, usize);
 }

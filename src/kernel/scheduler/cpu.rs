@@ -1,11 +1,7 @@
 //! One CPU's fibers: which are ready, which one runs, and the switch between them.
 //!
-//! The ready word has a bit a fiber, the lowest bit ranking highest. Whoever wakes a fiber sets its bit, and
-//! interrupts this CPU only if the fiber ranks above what `running` says. Both words are written and read in one
-//! order that all CPUs agree on (SeqCst): the waker sets the bit and then reads `running`; this CPU writes `running`
-//! and then looks at the bits again. So either the waker sees that it has to interrupt, or this CPU sees the bit.
-//!
-//! Everything but that is this CPU's own, and touched with interrupts masked. A fiber that parks with nothing
+//! Whoever wakes a fiber, on whichever CPU, does it by the [`ReadySet`]. Everything but that is this CPU's own, and
+//! touched with interrupts masked. A fiber that parks with nothing
 //! else ready sleeps on its own stack: the wake that comes for it then costs no switch. Only when the fiber that
 //! ran is dead does the CPU come back to its own stack ([`Cpu::base`]).
 #![allow(unsafe_code, reason = "what the CPU's block points at, and the switch")]
@@ -17,17 +13,13 @@ use super::{FIBERS_MAX, NEVER};
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::fiber::{Context, switch};
 use crate::arch::aarch64::{cpu, preemption, timer};
+use crate::bus::ready_set::{ReadySet, bit as mask};
 use crate::platform::interrupts;
 use core::ptr;
 use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
+    AtomicBool, AtomicPtr, AtomicU64,
     Ordering::{self, Relaxed, SeqCst},
 };
-
-/// What `running` says of a CPU that is about to look for work: no need to interrupt it.
-const AWAKE: u32 = 0;
-/// Of one that sleeps: anything ranks above that.
-const ASLEEP: u32 = 64;
 
 /// Ticks after which a fiber that was spared is looked at again: some ten thousand instructions, of which its section
 /// is a few dozen.
@@ -35,12 +27,8 @@ const SPARED_TICKS: u64 = 1_000;
 
 #[repr(align(64))]
 pub(super) struct Cpu {
-    /// Fibers that were woken.
-    ready: AtomicU64,
-    /// The rank of what runs, [`AWAKE`] or [`ASLEEP`].
-    running: AtomicU32,
-    /// An interrupt to this CPU is under way.
-    rung: AtomicBool,
+    /// Fibers that were woken, and what runs.
+    ready: ReadySet,
     /// Fibers to be stopped.
     doomed: AtomicU64,
     /// Fibers that may run.
@@ -69,19 +57,11 @@ pub(super) struct Cpu {
     common: &'static Common,
 }
 
-/// The bit of a rank.
-#[inline]
-fn mask(rank: u32) -> u64 {
-    1 << rank
-}
-
 impl Cpu {
     pub(super) fn new(number: usize, common: &'static Common) -> Self {
         let [stack, _] = CpuBlock::current().stacks();
         Self {
-            ready: AtomicU64::new(0),
-            running: AtomicU32::new(AWAKE),
-            rung: AtomicBool::new(false),
+            ready: ReadySet::new(),
             doomed: AtomicU64::new(0),
             alive: AtomicU64::new(0),
             preempted: Own::default(),
@@ -143,7 +123,7 @@ impl Cpu {
     pub(super) fn revive(&self, fiber: &'static Fiber) {
         let bit = mask(fiber.id.rank.into());
         // Wakes that its predecessor left are not its own.
-        self.ready.fetch_and(!bit, SeqCst);
+        self.ready.take(bit);
         self.alive.fetch_or(bit, SeqCst);
         self.wake(fiber);
     }
@@ -161,37 +141,35 @@ impl Cpu {
         let now = timer::ticks();
         fiber.cpu_ticks.add(now - self.slice_start.get());
         self.slice_start.set(now);
-        self.running.store(AWAKE, SeqCst);
+        self.ready.look_out();
         self.current.store(ptr::null_mut(), Relaxed);
         CpuBlock::current().set_fiber(None, 0);
     }
 
-    /// Fibers that can run.
+    /// Fibers that can run, if those are ready.
     #[inline]
-    fn candidates(&self) -> u64 {
-        self.ready.load(SeqCst) & self.alive.load(Relaxed) | self.preempted.get()
+    fn candidates(&self, ready: u64) -> u64 {
+        ready & self.alive.load(Relaxed) | self.preempted.get()
     }
 
     /// How many fibers can run or do.
     pub(super) fn runnable(&self) -> u32 {
-        self.candidates().count_ones() + u32::from(self.is_busy())
+        self.candidates(self.ready.bits()).count_ones() + u32::from(self.is_busy())
     }
 
     fn is_busy(&self) -> bool {
-        !self.current.load(Relaxed).is_null() && self.running.load(Relaxed) != ASLEEP
+        !self.current.load(Relaxed).is_null() && !self.ready.is_asleep()
     }
 
     /// Makes a fiber of this CPU ready, called on any CPU; it runs at once if it ranks highest.
     #[inline]
     pub(super) fn wake(&self, fiber: &Fiber) {
         let rank = u32::from(fiber.id.rank);
-        if self.ready.load(Relaxed) & mask(rank) == 0 {
+        if self.ready.bits() & mask(rank) == 0 {
             // It tells latencies: a few instructions more or less are nothing to them.
             fiber.ready_at.set(timer::ticks_about_now());
         }
-        if self.ready.fetch_or(mask(rank), SeqCst) & mask(rank) == 0
-            && rank < self.running.load(SeqCst)
-        {
+        if self.ready.add(rank) {
             self.ring();
         }
     }
@@ -200,7 +178,7 @@ impl Cpu {
     #[inline(never)]
     fn ring(&self) {
         if !ptr::eq(self, CpuBlock::current().attachment().cast()) {
-            if !self.rung.swap(true, SeqCst) {
+            if self.ready.ring() {
                 interrupts::wake(self.number);
             }
         } else if preemption::depth() > 0 {
@@ -213,7 +191,7 @@ impl Cpu {
 
     /// The other CPU's interrupt has come: the next wake sends another.
     pub(super) fn answer(&self) {
-        self.rung.store(false, SeqCst);
+        self.ready.answer();
     }
 
     /// Has this CPU stop that fiber.
@@ -276,7 +254,7 @@ impl Cpu {
             match self.pick() {
                 None => self.sleep_on(fiber),
                 Some(next) if next == rank => {
-                    self.ready.fetch_and(!mask(rank), SeqCst);
+                    self.ready.take(mask(rank));
                     break;
                 }
                 Some(next) => {
@@ -323,23 +301,14 @@ impl Cpu {
     /// True if a fiber that can run ranks above `rank`.
     #[inline]
     pub(super) fn higher_than(&self, rank: u32) -> bool {
-        self.candidates() & (mask(rank) - 1) != 0
+        self.candidates(self.ready.bits()) & (mask(rank) - 1) != 0
     }
 
     /// The highest rank that can run. It counts as running from now on, so that other CPUs interrupt for what
     /// ranks above it.
     #[inline]
     fn pick(&self) -> Option<u32> {
-        let mut candidates = self.candidates();
-        while candidates != 0 {
-            let rank = candidates.trailing_zeros();
-            self.running.store(rank, SeqCst);
-            candidates = self.candidates();
-            if candidates.trailing_zeros() == rank {
-                return Some(rank);
-            }
-        }
-        None
+        self.ready.pick(|ready| self.candidates(ready))
     }
 
     /// Runs the fiber of that rank, which [`Cpu::pick`] picked; returns when `from` is run again. Interrupts are
@@ -358,7 +327,7 @@ impl Cpu {
         if preempted & mask(rank) != 0 {
             self.preempted.set(preempted & !mask(rank));
         } else {
-            self.ready.fetch_and(!mask(rank), SeqCst);
+            self.ready.take(mask(rank));
             self.common.observe_latency(now, next.ready_at.get());
         }
         self.switches.add(1);
@@ -419,7 +388,7 @@ impl Cpu {
         if self.reap() {
             self.die(Cause::Stopped, |_| {});
         }
-        if self.ready.load(Relaxed) & mask(fiber.id.rank.into()) != 0 {
+        if self.ready.bits() & mask(fiber.id.rank.into()) != 0 {
             self.common.observe_latency(now, fiber.ready_at.get());
         }
         self.arm_for(fiber, now);
@@ -432,13 +401,14 @@ impl Cpu {
         let now = timer::ticks();
         self.expire(now);
         self.arm_for_sleep();
-        self.running.store(ASLEEP, SeqCst);
-        if self.candidates() == 0 && self.doomed.load(SeqCst) == 0 {
+        let may_sleep = self.ready.may_sleep(|ready| self.candidates(ready));
+        // Whoever sets this interrupts, whatever the CPU says.
+        if may_sleep && self.doomed.load(SeqCst) == 0 {
             self.slept_at.set(now);
             interrupts::sleep();
             self.slept_at.set(0);
         }
-        self.running.store(AWAKE, SeqCst);
+        self.ready.look_out();
         let woken = timer::ticks();
         self.idle_ticks.add(woken - now);
         self.slice_start.add(woken - now);
@@ -463,10 +433,10 @@ impl Cpu {
             let deadline = fiber.deadline.get();
             if deadline <= now {
                 self.timed.set(self.timed.get() & !mask(rank));
-                if self.ready.load(Relaxed) & mask(rank) == 0 {
+                if self.ready.bits() & mask(rank) == 0 {
                     fiber.ready_at.set(deadline);
                 }
-                self.ready.fetch_or(mask(rank), SeqCst);
+                self.ready.mark(mask(rank));
             } else {
                 nearest = nearest.min(deadline);
             }
