@@ -53,7 +53,10 @@ guest() {
         NOS_QEMU_SMP=1 NOS_QEMU_ARGS="-icount shift=0" \
             cargo test --quiet --release --target aarch64-unknown-none --test switch_cost --test bench_bus &&
         NOS_QEMU_SMP=2 NOS_QEMU_ARGS="-icount shift=0" \
-            cargo test --quiet --release --target aarch64-unknown-none --test bench_bus
+            cargo test --quiet --release --target aarch64-unknown-none --test bench_bus &&
+        # It idles in between: without sleep=off, the host's time would count.
+        NOS_QEMU_SMP=1 NOS_QEMU_ARGS="-icount shift=0,sleep=off" \
+            cargo test --quiet --release --target aarch64-unknown-none --test preemption_cost
 }
 
 # A thousand connections at once are a thousand files, for a client and for QEMU.

@@ -28,9 +28,13 @@ pub(crate) type Test = (&'static str, fn(&'static Machine));
 
 /// Bytes of the stacks of tests' fibers, and how many there are.
 pub(crate) const STACK_BYTES: usize = 32 << 10;
+/// Bytes of one that holds a network stack.
+pub(crate) const LARGE_STACK_BYTES: usize = 192 << 10;
 const STACKS: [usize; 40] = {
     let mut stacks = [STACK_BYTES; 40];
     stacks[0] = 128 << 10;
+    stacks[1] = LARGE_STACK_BYTES;
+    stacks[2] = LARGE_STACK_BYTES;
     stacks
 };
 /// Parks of the lowest fiber until something holds, at most, each of a millisecond.

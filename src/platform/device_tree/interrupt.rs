@@ -28,7 +28,7 @@ const EDGES: u32 = 0b11;
 
 impl Interrupt {
     /// Reads the cells of one interrupt; none if they name none.
-    pub(super) fn from_cells(cells: [u32; CELLS]) -> Option<Self> {
+    pub fn from_cells(cells: [u32; CELLS]) -> Option<Self> {
         let [kind, number, flags] = cells;
         let intid = match kind {
             0 if number < SHARED_END - SHARED_FIRST => SHARED_FIRST + number,
