@@ -351,6 +351,7 @@ fn compose(
         clock,
         registry,
         supervisor_port,
+        settings.restarts,
     )?;
     let ward = |profile, fiber, port, controls, body| {
         Ward::new(profile, fiber, port, controls, body, registry)

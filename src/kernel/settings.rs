@@ -13,6 +13,9 @@ use crate::platform::time::Duration;
 /// CPU time without coming back to its executor after which a subsystem counts as hanging. LCS of two long values
 /// takes a few hundred milliseconds here (a guess for slower machines).
 const HANG_LIMIT: Duration = Duration::from_secs(5);
+/// Restarts that one group of subsystems bears in five seconds: OTP's default is one, for trees of thousands of
+/// processes. Here a group is the whole of what a user sees, and a restart takes milliseconds.
+const RESTARTS: u16 = 20;
 /// Port of the metrics endpoint.
 const HTTP_PORT: u16 = 9100;
 
@@ -25,6 +28,7 @@ pub(super) struct Settings {
     pub(super) network: StackConfig,
     pub(super) placement: Placement,
     pub(super) hang_limit: Duration,
+    pub(super) restarts: u16,
 }
 
 impl Settings {
@@ -38,6 +42,7 @@ impl Settings {
             network: StackConfig::default(),
             placement: Placement::default(),
             hang_limit: HANG_LIMIT,
+            restarts: RESTARTS,
         };
         log::set_max_level(log::LevelFilter::Info);
         for (key, value) in parse(arguments) {
@@ -72,6 +77,13 @@ impl Settings {
                     Ok(())
                 }
                 _ => Err(bad_value(key, "milliseconds, at least 1")),
+            },
+            "restarts" => match value.parse() {
+                Ok(restarts) => {
+                    self.restarts = restarts;
+                    Ok(())
+                }
+                Err(_) => Err(bad_value(key, "restarts, at most 65535")),
             },
             "time" => match value.parse() {
                 Ok(seconds) => {

@@ -1,12 +1,13 @@
 //! Subsystems that die, by each means, under load: the others never notice, what must survive survives, and what died
 //! comes back. On an image with the feature `kill-switch`.
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::guest::{Guest, Setting, connect, image};
-use crate::support::http::{Response, exchange, get, parse};
+use crate::support::http::{Response, get, parse};
 use crate::support::resp::{Client, Reply};
 
 /// How a subsystem can die.
@@ -20,26 +21,47 @@ const MEANS: [&str; 8] = [
     "loop-pinned",
     "allocate",
 ];
-/// Deaths of each subsystem by each means; a hundred at night.
+/// Deaths of each subsystem by each means; on machines that are looked at briefly; at night, on all.
 const TIMES: u64 = 5;
+const TIMES_BRIEFLY: u64 = 1;
 const TIMES_NIGHTLY: u64 = 100;
 /// How long a subsystem gets to come back.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Time between two deaths: groups bear so many in so long.
 const BREATH: Duration = Duration::from_millis(270);
 
-fn guest(cpus: u32) -> Guest {
+pub(super) fn is_night() -> bool {
+    std::env::var_os("NOS_NIGHTLY").is_some()
+}
+
+pub(super) fn guest(cpus: u32) -> Guest {
+    guest_with(cpus, "")
+}
+
+pub(super) fn guest_with(cpus: u32, arguments: &str) -> Guest {
     let settings: [Setting; 4] = [
         ("IMAGE", image("functional/nos+kill-switch.img")),
         ("MEM", "128M".into()),
         ("SMP", cpus.to_string()),
-        ("APPEND", "nos.hang-ms=100".into()),
+        ("APPEND", format!("nos.hang-ms=100 {arguments}")),
     ];
     Guest::boot(&settings)
 }
 
-/// `restarts` and `used_bytes` of the subsystem of that name, by `/subsystems`.
-fn standing(guest: &Guest, name: &str) -> (u64, u64, bool) {
+/// Asks, and reads for as long as an answer may take: nobody closes the connections of a data plane that died.
+fn exchange(port: u16, request: &[u8]) -> Vec<u8> {
+    let mut stream = connect(port);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout above 0");
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+/// A subsystem's row of `/subsystems`.
+pub(super) fn row(guest: &Guest, name: &str) -> String {
     // Whoever asks while HTTP is dead is told so, or nothing.
     let ask = b"GET /subsystems HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n";
     let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with("]}");
@@ -53,42 +75,59 @@ fn standing(guest: &Guest, name: &str) -> (u64, u64, bool) {
     };
     let row = page
         .split("{\"name\":")
-        .find(|row| row.starts_with(&format!("\"{name}\"")))
-        .unwrap_or_else(|| panic!("{name} is not in {page}"));
-    let number = |key: &str| -> u64 {
-        let (_, rest) = row.split_once(&format!("\"{key}\":")).expect(key);
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-        digits.and_then(|digits| digits.parse().ok()).expect(key)
-    };
-    let memory = row.split_once("\"memory\":").expect("memory").1;
-    let used = memory.split_once("\"used_bytes\":").expect("used_bytes").1;
-    let used = used.split(|c: char| !c.is_ascii_digit()).next();
+        .find(|row| row.starts_with(&format!("\"{name}\"")));
+    row.unwrap_or_else(|| panic!("{name} is not in {page}"))
+        .into()
+}
+
+/// The first number of that name in a row.
+pub(super) fn number(row: &str, key: &str) -> u64 {
+    let (_, rest) = row.split_once(&format!("\"{key}\":")).expect(key);
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).expect(key)
+}
+
+/// The number of that name in what a row says of memory.
+pub(super) fn memory(row: &str, key: &str) -> u64 {
+    number(row.split_once("\"memory\":").expect("memory").1, key)
+}
+
+/// Restarts and bytes of the subsystem of that name, and whether it runs.
+pub(super) fn standing(guest: &Guest, name: &str) -> (u64, u64, bool) {
+    let row = row(guest, name);
+    let is_running = row.contains("\"state\":\"running\"");
     (
-        number("recovered"),
-        used.and_then(|used| used.parse().ok()).expect("a number"),
-        row.contains("\"state\":\"running\""),
+        number(&row, "recovered"),
+        memory(&row, "used_bytes"),
+        is_running,
     )
 }
 
-fn kill(guest: &Guest, name: &str, means: &str) {
+pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
     let order = format!("{name} {means}");
     let request = format!(
         "POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{order}",
         order.len()
     );
-    let reply = exchange(guest.http_port, request.as_bytes());
-    // HTTP may be dead before its answer is whole.
-    let reply = parse(&reply).filter(|reply| reply.status != 503);
-    assert!(
-        name == "http" || reply.is_some_and(|reply| reply.status == 200),
-        "{order} was not heard"
-    );
+    let began = Instant::now();
+    // Whoever asks while HTTP is dead is told so; so is who asked it to die, and was heard.
+    let is_heard = |reply: &Response| reply.status != 503 || name == "http";
+    let reply = loop {
+        let reply = parse(&exchange(guest.http_port, request.as_bytes()));
+        if reply.as_ref().is_none_or(is_heard) || began.elapsed() > LIMIT {
+            break reply;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    // Of these two one may be dead before the answer is whole.
+    let may_be_cut = name == "http" || name == "data-plane";
+    let is_told = |reply: Response| reply.status == 200 || name == "http" && reply.status == 503;
+    assert!(reply.map_or(may_be_cut, is_told), "{order} was not heard");
 }
 
 /// Kills one subsystem by every means, and sees to it that it comes back each time with as much memory as before.
-fn kill_by_every_means(guest: &Guest, name: &str, check: &mut dyn FnMut(&str)) {
-    let nightly = std::env::var_os("NOS_NIGHTLY").is_some();
-    let times = if nightly { TIMES_NIGHTLY } else { TIMES };
+fn kill_by_every_means(guest: &Guest, name: &str, times: u64, check: &mut dyn FnMut(&str)) {
+    let times = if is_night() { TIMES_NIGHTLY } else { times };
     for means in MEANS {
         for _ in 0..times {
             let (before, ..) = standing(guest, name);
@@ -113,7 +152,7 @@ fn kill_by_every_means(guest: &Guest, name: &str, check: &mut dyn FnMut(&str)) {
 }
 
 /// Sets it when dropped.
-struct Ends<'a>(&'a AtomicBool);
+pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -122,7 +161,7 @@ impl Drop for Ends<'_> {
 }
 
 /// HTTP and the diagnosis die; a redis connection that was there before serves through all of it.
-fn others_never_notice(cpus: u32) {
+fn others_never_notice(cpus: u32, times: u64) {
     let guest = guest(cpus);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -142,10 +181,15 @@ fn others_never_notice(cpus: u32) {
             requests
         });
         for name in ["http", "diagnosis"] {
-            kill_by_every_means(&guest, name, &mut |means| {
+            kill_by_every_means(&guest, name, times, &mut |means| {
                 assert!(
                     !load.is_finished(),
-                    "a client noticed {name} die by {means}"
+                    "a client noticed {name} die by {means}: {:?}",
+                    guest
+                        .serial()
+                        .lines()
+                        .filter(|line| line.contains(" died "))
+                        .collect::<Vec<_>>()
                 );
             });
         }
@@ -158,15 +202,23 @@ fn others_never_notice(cpus: u32) {
 }
 
 pub(crate) fn others_never_notice_http_or_diagnosis_die_on_one_cpu() {
-    others_never_notice(1);
+    others_never_notice(1, TIMES);
+}
+
+pub(crate) fn others_never_notice_http_or_diagnosis_die_on_two_cpus() {
+    others_never_notice(2, TIMES_BRIEFLY);
 }
 
 pub(crate) fn others_never_notice_http_or_diagnosis_die_on_four_cpus() {
-    others_never_notice(4);
+    others_never_notice(4, TIMES);
+}
+
+pub(crate) fn others_never_notice_http_or_diagnosis_die_on_eight_cpus() {
+    others_never_notice(8, TIMES_BRIEFLY);
 }
 
 /// The data plane dies: connections end, keys and what CONFIG SET changed stay, and it answers where it did.
-fn the_keys_outlive_the_data_plane(cpus: u32) {
+fn the_keys_outlive_the_data_plane(cpus: u32, times: u64) {
     let guest = guest(cpus);
     let mut client = guest.redis();
     for number in 0..500 {
@@ -178,7 +230,7 @@ fn the_keys_outlive_the_data_plane(cpus: u32) {
     let change = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"];
     assert_eq!(client.command(&change), Reply::ok());
     let mut used = None;
-    kill_by_every_means(&guest, "data-plane", &mut |means| {
+    kill_by_every_means(&guest, "data-plane", times, &mut |means| {
         let mut client = Client::connect(guest.redis_port);
         assert_eq!(client.command(&["DBSIZE"]).integer(), 500, "after {means}");
         for number in [0, 7, 250, 499] {
@@ -206,11 +258,15 @@ fn the_keys_outlive_the_data_plane(cpus: u32) {
 }
 
 pub(crate) fn keys_outlive_the_data_plane_on_one_cpu() {
-    the_keys_outlive_the_data_plane(1);
+    the_keys_outlive_the_data_plane(1, TIMES);
 }
 
 pub(crate) fn keys_outlive_the_data_plane_on_two_cpus() {
-    the_keys_outlive_the_data_plane(2);
+    the_keys_outlive_the_data_plane(2, TIMES);
+}
+
+pub(crate) fn keys_outlive_the_data_plane_on_eight_cpus() {
+    the_keys_outlive_the_data_plane(8, TIMES_BRIEFLY);
 }
 
 /// One that does not answer the supervisor is down by the metrics, and started again after some checks.

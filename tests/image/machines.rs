@@ -114,3 +114,32 @@ pub(crate) fn random_numbers_come_from_the_tree_or_else_from_the_entropy_device(
         assert_eq!(serial.matches(GUESSABLE).count(), 1, "{extra}: {serial}");
     }
 }
+
+/// The CPU of each subsystem, by `/subsystems`.
+fn placed(cpus: u32, arguments: &str) -> Vec<(String, u32)> {
+    let guest = Guest::boot(&[("SMP", cpus.to_string()), ("APPEND", arguments.into())]);
+    guest.assert_serves();
+    let page = get(guest.http_port, "/subsystems").body;
+    let row = |row: &str| {
+        let (name, row) = row.split_once('"').expect("a name");
+        let (_, cpu) = row.split_once("\"cpu\":").expect("a CPU");
+        let cpu = cpu.split(',').next().and_then(|cpu| cpu.parse().ok());
+        (name.to_string(), cpu.expect("a number"))
+    };
+    page.split("{\"name\":\"").skip(1).map(row).collect()
+}
+
+pub(crate) fn the_data_plane_is_alone_on_cpu_0_unless_placed_otherwise() {
+    let expected = |cpus: [u32; 3]| -> Vec<(String, u32)> {
+        let names = ["data-plane", "http", "diagnosis"].map(String::from);
+        names.into_iter().zip(cpus).collect()
+    };
+    assert_eq!(placed(1, ""), expected([0, 0, 0]));
+    for cpus in [2, 4] {
+        assert_eq!(placed(cpus, ""), expected([0, 1, 1]), "-smp {cpus}");
+    }
+    let moved = placed(4, "nos.place=data-plane:3,http:0,diagnosis:2");
+    assert_eq!(moved, expected([3, 0, 2]));
+    // There is no such CPU: the default holds.
+    assert_eq!(placed(2, "nos.place=http:7"), expected([0, 1, 1]));
+}

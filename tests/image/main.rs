@@ -29,6 +29,7 @@ mod network;
 mod pages;
 mod parts;
 mod prometheus;
+mod restarts;
 mod runner;
 mod settings;
 
@@ -131,11 +132,16 @@ fn main() {
         tests![
             disassembly::barriers_stand_round_every_index_of_the_rings,
             kills::others_never_notice_http_or_diagnosis_die_on_one_cpu,
+            kills::others_never_notice_http_or_diagnosis_die_on_two_cpus,
             kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,
+            kills::others_never_notice_http_or_diagnosis_die_on_eight_cpus,
             kills::keys_outlive_the_data_plane_on_one_cpu,
             kills::keys_outlive_the_data_plane_on_two_cpus,
+            kills::keys_outlive_the_data_plane_on_eight_cpus,
             kills::a_subsystem_that_answers_no_health_check_is_started_again,
             kills::the_report_of_a_death_is_shown,
+            restarts::who_allocates_without_end_meets_its_quota_and_not_the_others_memory,
+            restarts::hundreds_of_restarts_cost_no_frame,
             kills::too_many_deaths_start_the_machine_again_and_it_says_why,
             disassembly::nothing_exclusive_runs_before_the_caches_are_on,
             disassembly::missing_barriers_are_seen,
@@ -155,6 +161,7 @@ fn main() {
             machines::a_network_device_on_pci_serves,
             machines::random_numbers_come_from_the_tree_or_else_from_the_entropy_device,
             machines::every_cpu_is_started_and_shown,
+            machines::the_data_plane_is_alone_on_cpu_0_unless_placed_otherwise,
             machines::the_image_runs_at_any_2_mib_of_memory_at_el1_and_el2,
             crashes::a_crash_is_reported_and_ends_as_asked,
             crashes::a_system_error_is_reported_and_ends_as_asked,

@@ -173,7 +173,6 @@ impl DataPlane {
     fn run(mut self) -> ! {
         let ward = self.ward;
         loop {
-            ward.obey();
             if ward.attend(&mut self) {
                 self.body.fibers.rest();
             }
@@ -182,6 +181,7 @@ impl DataPlane {
             if self.stack.is_configured() {
                 self.tell_ready();
             }
+            ward.obey();
             // Only work brings about a sample: an idle image sleeps.
             if activity != Activity::Idle && now >= self.tells_at {
                 self.tells_at = now + self.body.sample_interval;

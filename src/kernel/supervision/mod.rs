@@ -39,12 +39,8 @@ use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use report::LastFault;
 
-/// Restarts that one group of subsystems bears: OTP's default is one in five seconds, for trees of thousands of
-/// processes. Here a group is the whole of what a user sees, and a restart takes milliseconds.
-const GROUP_INTENSITY: Intensity = Intensity {
-    restarts: 20,
-    period: Duration::from_secs(5),
-};
+/// In how long a group of subsystems bears as many restarts as it may.
+const GROUP_PERIOD: Duration = Duration::from_secs(5);
 /// Groups that gave up, before the machine starts again.
 const ROOT_INTENSITY: Intensity = Intensity {
     restarts: 2,
@@ -82,9 +78,9 @@ pub(super) struct Ward {
     /// It was told to stop: its death is not news to the policy.
     is_stopped: AtomicBool,
     last_fault: Locked<LastFault>,
-    /// How it is to die, by a test's wish; 0 for not.
+    /// How it is to die, by a test's wish.
     #[cfg(feature = "kill-switch")]
-    doom: core::sync::atomic::AtomicU8,
+    doom: super::kill_switch::Doom,
     /// It does not answer the supervisor, by a test's wish.
     #[cfg(feature = "kill-switch")]
     is_deaf: AtomicBool,
@@ -134,7 +130,7 @@ impl Ward {
             is_stopped: AtomicBool::new(false),
             last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
             #[cfg(feature = "kill-switch")]
-            doom: core::sync::atomic::AtomicU8::new(0),
+            doom: super::kill_switch::Doom::none(),
             #[cfg(feature = "kill-switch")]
             is_deaf: AtomicBool::new(false),
         }))
@@ -144,7 +140,9 @@ impl Ward {
     #[inline(always)]
     pub(super) fn obey(&self) {
         #[cfg(feature = "kill-switch")]
-        super::kill_switch::run(self.doom.swap(0, Relaxed));
+        if self.was_up() {
+            self.doom.meet();
+        }
     }
 
     /// Answers the supervisor, if it asks: for a subsystem that runs its own loop. True if that is to end.
@@ -157,10 +155,10 @@ impl Ward {
         self.controls.questions().depth() > 0 && attend(subsystem, &self.port, &self.controls)
     }
 
-    /// Has it die by those means in its next turn.
+    /// Has it die by those means in its next turn, and as often again as it was started.
     #[cfg(feature = "kill-switch")]
-    pub(super) fn kill(&self, means: u8) {
-        self.doom.store(means, Relaxed);
+    pub(super) fn kill(&self, means: u8, times: u32) {
+        self.doom.set(means, times);
     }
 
     /// Has it answer nothing that the supervisor asks, until it is started again.
@@ -205,7 +203,7 @@ fn enter(argument: usize) {
 }
 
 impl Supervision {
-    /// A supervisor of nothing yet. `port` is its own.
+    /// A supervisor of nothing yet. `port` is its own; each group bears `restarts` in five seconds.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -216,10 +214,15 @@ impl Supervision {
         clock: &'static dyn Clock,
         registry: &'static Registry,
         port: Arc<Port>,
+        restarts: u16,
     ) -> Result<Self> {
         let mut policy = Supervisor::new(Strategy::OneForAll, ROOT_INTENSITY)?;
+        let intensity = Intensity {
+            restarts: restarts.into(),
+            period: GROUP_PERIOD,
+        };
         let mut group =
-            |name| policy.supervisor(Supervisor::ROOT, name, Strategy::OneForOne, GROUP_INTENSITY);
+            |name| policy.supervisor(Supervisor::ROOT, name, Strategy::OneForOne, intensity);
         let groups = [group("serving")?, group("watching")?];
         Ok(Self {
             fibers,
@@ -387,6 +390,8 @@ impl Supervision {
                 "{name} died in a section that cannot be mended"
             ));
         }
+        #[cfg(feature = "kill-switch")]
+        ward.doom.tell(name, obituary.incarnation, self.memory);
     }
 
     fn port_was_restarted(&self, ward: &Ward) -> bool {

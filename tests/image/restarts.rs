@@ -1,0 +1,155 @@
+//! What deaths and restarts do to memory: a quota ends who allocates without end, and hundreds of restarts cost no
+//! frame. On an image with the feature `kill-switch`.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::kills::{Ends, LIMIT, guest, guest_with, is_night, kill, memory, row, standing};
+use crate::support::guest::Guest;
+use crate::support::resp::{Client, Reply};
+
+/// Starts of a subsystem after which free memory is looked at first, and again; at night it is later again.
+const EARLY: u64 = 100;
+const LATE: u64 = 300;
+const LATE_NIGHTLY: u64 = 1_000;
+/// The last of them, without load, so that nothing else is under way.
+const QUIET: u64 = 10;
+/// Until all is over that a death began.
+const SETTLED: Duration = Duration::from_millis(500);
+/// How long there is load after each order.
+const LOAD: Duration = Duration::from_secs(1);
+
+/// A subsystem that allocates without end dies of its quota: it never had more, nobody else was refused anything, and a
+/// client that sets one key after another meanwhile sees each set.
+pub(crate) fn who_allocates_without_end_meets_its_quota_and_not_the_others_memory() {
+    let guest = guest(1);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (port, is_over) = (guest.redis_port, &is_over);
+        let _ends = Ends(is_over);
+        let load = scope.spawn(move || {
+            let (mut client, mut keys) = (Client::connect(port), 0);
+            while !is_over.load(Relaxed) {
+                let set = ["SET", &format!("key:{keys}"), "value"];
+                assert_eq!(client.command(&set), Reply::ok());
+                keys += 1;
+            }
+            assert_eq!(client.command(&["DBSIZE"]).integer(), keys);
+            keys
+        });
+        for name in ["diagnosis", "http"] {
+            let before = standing(&guest, name).0;
+            kill(&guest, name, "allocate");
+            let began = Instant::now();
+            while standing(&guest, name).0 == before {
+                assert!(began.elapsed() < LIMIT, "{name} did not come back");
+            }
+            let row = row(&guest, name);
+            assert!(memory(&row, "refusals") > 0, "{row}");
+            let (peak, quota) = (memory(&row, "peak_bytes"), memory(&row, "quota_bytes"));
+            // It asks for 64 KiB each time.
+            assert!(peak <= quota && peak + (128 << 10) > quota, "{row}");
+            let others = ["data-plane", "http", "diagnosis"];
+            for other in others.into_iter().filter(|&other| other != name) {
+                let row = self::row(&guest, other);
+                let is_first = name == "diagnosis";
+                assert!(
+                    memory(&row, "refusals") == 0 || other == "diagnosis" && !is_first,
+                    "{row}"
+                );
+                assert!(memory(&row, "used_bytes") < memory(&row, "quota_bytes"));
+            }
+        }
+        is_over.store(true, Relaxed);
+        let keys = load.join().expect("every SET was answered with OK");
+        println!("  {keys} keys set on one connection meanwhile");
+        assert!(keys > 100);
+    });
+    guest.assert_serves();
+}
+
+/// Has a subsystem die so often, each time once it is up again, and does `meanwhile`; the frames that are free at the
+/// end of it.
+fn die_until(guest: &Guest, name: &str, starts: [u64; 2], meanwhile: impl FnOnce()) -> u64 {
+    let [done, until] = starts;
+    let line = format!(" frames free after start {until} of {name}\n");
+    let began = Instant::now();
+    let deaths = || {
+        let serial = guest.serial();
+        serial.matches(&format!("subsystem {name} died")).count()
+    };
+    let before = deaths();
+    // An order whose answer is cut may have been cut itself.
+    while deaths() == before {
+        assert!(began.elapsed() < LIMIT, "{name} does not die");
+        kill(guest, name, &format!("panic {}", until - done));
+        thread::sleep(Duration::from_millis(300));
+    }
+    meanwhile();
+    loop {
+        let serial = guest.serial();
+        if let Some((before, _)) = serial.split_once(&line) {
+            let free = before.rsplit(' ').next();
+            return free.and_then(|free| free.parse().ok()).expect("a number");
+        }
+        assert!(
+            began.elapsed() < 10 * LIMIT,
+            "{name} dies no more: {serial}"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Clients that come and go for a while, whatever becomes of them.
+fn come_and_go(guest: &Guest) {
+    let requests: [(u16, &[u8]); 2] = [
+        (guest.redis_port, b"SET k 0123456789\r\nGET k\r\nQUIT\r\n"),
+        (
+            guest.http_port,
+            b"GET /metrics HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n",
+        ),
+    ];
+    let began = Instant::now();
+    for (port, request) in requests.into_iter().cycle() {
+        if began.elapsed() > LOAD {
+            return;
+        }
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
+            let _ = stream.write_all(request);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+}
+
+/// Exactly as many frames are free after hundreds of restarts of each subsystem as after the first hundred, all caches
+/// drained. Each begins anew for that: the data plane first, so that its connections with clients are gone.
+pub(crate) fn hundreds_of_restarts_cost_no_frame() {
+    let guest = guest_with(1, "nos.restarts=65535");
+    let late = if is_night() { LATE_NIGHTLY } else { LATE };
+    let names = ["data-plane", "diagnosis", "http"];
+    let mut free = Vec::new();
+    let mut done = 0;
+    for until in [EARLY, late] {
+        for name in names {
+            die_until(&guest, name, [done, until - QUIET], || come_and_go(&guest));
+        }
+        let quietly = names.map(|name| {
+            thread::sleep(SETTLED);
+            die_until(&guest, name, [until - QUIET, until], || ())
+        });
+        println!("  {quietly:?} frames free after {until} starts of each of {names:?}");
+        free.push(quietly[names.len() - 1]);
+        done = until;
+    }
+    let owners = guest.serial();
+    let owners: Vec<&str> = owners
+        .lines()
+        .filter(|line| line.contains("frames of each owner"))
+        .collect();
+    assert_eq!(free[0], free[1], "{owners:#?}");
+    guest.assert_serves();
+}
