@@ -29,7 +29,10 @@ fi
 [ -z "$features" ] || set -- "$@" --features "$features"
 
 say "cargo build --profile $profile --target $guest $*"
-cargo build --quiet --profile "$profile" --target "$guest" "$@"
+# Panics name source files: as they are called in their packages, not where this machine keeps those.
+sources="'--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/=',"
+sources="$sources '--remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust/='"
+cargo build --quiet --profile "$profile" --target "$guest" --config "target.$guest.rustflags=[$sources]" "$@"
 mkdir -p "$images"
 
 # Nothing new: leave the images' times alone.
