@@ -273,6 +273,7 @@ fn begin(machine: &'static Machine) {
     let ground = &machine.ground;
     let mut application = CacheApplication::default();
     let environment = Environment {
+        keep_alive_seconds: 300,
         frames: ground.memory,
         memory_budget_bytes: 16 << 20,
         clock: ground.clock,
