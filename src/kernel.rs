@@ -202,13 +202,8 @@ fn compose(
     memory.set_quota(DATA_PLANE.owner, Some(available.saturating_sub(LEFT_BYTES)));
 
     let exchange = Arc::new(Exchange::new());
-    let port = |entry: &Entry, fiber| {
-        exchange.add(
-            entry.name,
-            entry.owner,
-            Arc::new(FiberBell::new(fibers, fiber)),
-        )
-    };
+    let port =
+        |entry: &Entry, fiber| exchange.add(entry.name, entry.owner, FiberBell::new(fibers, fiber));
     let supervisor_port = port(&SUPERVISOR, own)?;
     let data_plane_port = port(&DATA_PLANE, data_plane)?;
     let http_port = port(&HTTP, http)?;

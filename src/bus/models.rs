@@ -361,7 +361,7 @@ fn a_cpu_that_is_woken_on_its_way_to_sleep() {
         .map(|rank| {
             let (set, interrupt) = (set.clone(), interrupt.clone());
             thread::spawn(move || {
-                if set.add(rank) && set.ring() {
+                if set.add(rank, bit(rank)) && set.ring() {
                     interrupt.notify();
                 }
             })

@@ -20,7 +20,9 @@ const AWAKE: u32 = 0;
 /// What one says that sleeps: anything ranks above that.
 const ASLEEP: u32 = u64::BITS;
 
-/// The bits, the rank of what runs, and whether an interrupt is under way.
+/// The bits, the rank of what runs, and whether an interrupt is under way. The bits first: exclusive accesses of aarch64
+/// take no offset.
+#[repr(C)]
 pub struct ReadySet {
     ready: AtomicU64,
     running: AtomicU32,
@@ -55,11 +57,11 @@ impl ReadySet {
         self.ready.load(Relaxed)
     }
 
-    /// Makes the fiber of that rank ready; true if its CPU has to be told. From any CPU.
+    /// Makes the fiber of that rank, and of the bit that is its, ready; true if its CPU has to be told. From any CPU.
     #[inline]
-    pub fn add(&self, rank: u32) -> bool {
+    pub fn add(&self, rank: u32, bit: u64) -> bool {
         // SeqCst, both: pairs with the fence in `run`. Whoever set the bit before tells the CPU.
-        self.ready.fetch_or(bit(rank), SeqCst) & bit(rank) == 0 && rank < self.running.load(SeqCst)
+        self.ready.fetch_or(bit, SeqCst) & bit == 0 && rank < self.running.load(SeqCst)
     }
 
     /// Sets these bits, on their own CPU, which looks at them afterwards.

@@ -101,10 +101,12 @@ struct Barriers {
     published: usize,
     /// The driver's flag stored, a full barrier, the used index loaded with acquire.
     wished: usize,
+    /// A word or byte of a CPU's ready set stored, and a full barrier before its bits are looked at.
+    looked: usize,
     wrong: Vec<String>,
 }
 
-/// The rings are the only users of 16-bit releases and of full barriers.
+/// The rings are the only users of 16-bit releases; full barriers are theirs, and the ready sets' of the scheduler.
 fn barriers(code: &[Instruction]) -> Barriers {
     let mut found = Barriers::default();
     for (at, instruction) in code.iter().enumerate() {
@@ -127,6 +129,9 @@ fn barriers(code: &[Instruction]) -> Barriers {
             let is_wish = store.is_some_and(|store| store.mnemonic == "strh");
             if is_wish && after.any(|next| next.mnemonic == "ldarh") {
                 found.wished += 1;
+            } else if store.is_some_and(|store| ["str", "strb"].contains(&store.mnemonic.as_str()))
+            {
+                found.looked += 1;
             } else if store.is_none_or(|store| store.mnemonic != "stlrh") {
                 found.wrong.push(instruction.place.clone());
             }
@@ -147,6 +152,7 @@ pub(crate) fn barriers_stand_round_every_index_of_the_rings() {
         "no barrier where one belongs"
     );
     // Received and sent frames each; the compiler copies them into their callers.
+    assert!(found.looked >= 2, "a CPU sleeps without a fence");
     assert!(found.published >= 2, "indices are no longer published");
     assert!(found.wished >= 2, "interrupts are no longer asked for");
 }

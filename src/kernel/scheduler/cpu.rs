@@ -14,7 +14,10 @@ use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::fiber::{Context, switch};
 use crate::arch::aarch64::{cpu, preemption, timer};
 use crate::bus::ready_set::{ReadySet, bit as mask};
+use crate::metrics::LATENCY_BOUNDS_NS;
+use crate::platform::clock::CounterClock;
 use crate::platform::interrupts;
+use crate::platform::time::Instant;
 use core::ptr;
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU64,
@@ -25,7 +28,7 @@ use core::sync::atomic::{
 /// is a few dozen.
 const SPARED_TICKS: u64 = 1_000;
 
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Cpu {
     /// Fibers that were woken, and what runs.
     ready: ReadySet,
@@ -49,12 +52,26 @@ pub(super) struct Cpu {
     pub(super) idle_ticks: Own,
     slept_at: Own,
     pub(super) switches: Own,
+    /// Latencies in the first bucket: how many, and their sum in ticks. The others are counted together.
+    pub(super) short_latencies: Own,
+    pub(super) short_latency_ticks: Own,
+    /// The longest of them, in ticks.
+    short_latency_max: u64,
     current: AtomicPtr<Fiber>,
     /// Of the CPU's own stack: written when it is left, and never read, as it always begins anew.
     base: Context,
     fibers: [AtomicPtr<Fiber>; FIBERS_MAX],
     pub(super) number: usize,
     common: &'static Common,
+}
+
+/// The most ticks that are no longer than that many nanoseconds.
+fn ticks_within(nanos: u64, clock: &CounterClock) -> u64 {
+    let mut ticks = clock.ticks_at(Instant::from_nanos(nanos));
+    while ticks > 0 && clock.at_ticks(ticks).as_nanos() > nanos {
+        ticks -= 1;
+    }
+    ticks
 }
 
 impl Cpu {
@@ -74,6 +91,9 @@ impl Cpu {
             idle_ticks: Own::default(),
             slept_at: Own::default(),
             switches: Own::default(),
+            short_latencies: Own::default(),
+            short_latency_ticks: Own::default(),
+            short_latency_max: ticks_within(LATENCY_BOUNDS_NS[0], common.clock),
             current: AtomicPtr::new(ptr::null_mut()),
             base: Context::new(stack),
             fibers: [const { AtomicPtr::new(ptr::null_mut()) }; FIBERS_MAX],
@@ -165,11 +185,17 @@ impl Cpu {
     #[inline]
     pub(super) fn wake(&self, fiber: &Fiber) {
         let rank = u32::from(fiber.id.rank);
-        if self.ready.bits() & mask(rank) == 0 {
+        self.wake_ranked(fiber, rank, mask(rank));
+    }
+
+    /// Makes the fiber of that rank and bit ready.
+    #[inline]
+    pub(super) fn wake_ranked(&self, fiber: &Fiber, rank: u32, bit: u64) {
+        if self.ready.bits() & bit == 0 {
             // It tells latencies: a few instructions more or less are nothing to them.
             fiber.ready_at.set(timer::ticks_about_now());
         }
-        if self.ready.add(rank) {
+        if self.ready.add(rank, bit) {
             self.ring();
         }
     }
@@ -328,7 +354,7 @@ impl Cpu {
             self.preempted.set(preempted & !mask(rank));
         } else {
             self.ready.take(mask(rank));
-            self.common.observe_latency(now, next.ready_at.get());
+            self.note_latency(now, next.ready_at.get());
         }
         self.switches.add(1);
         self.current.store(ptr::from_ref(next).cast_mut(), Relaxed);
@@ -337,6 +363,19 @@ impl Cpu {
         // SAFETY: interrupts are masked; `from` is what runs, or the CPU's own stack, which begins anew each
         // time; a candidate is alive, on this CPU, set up or switched away from, and not what runs.
         unsafe { switch(from, &next.context) };
+    }
+
+    /// Counts how long a fiber that runs now, or is about to, was ready before.
+    #[inline]
+    fn note_latency(&self, now: u64, ready_at: u64) {
+        let ticks = now.saturating_sub(ready_at);
+        // Where code runs as fast as its machine, nearly all are.
+        if ticks <= self.short_latency_max {
+            self.short_latencies.add(1);
+            self.short_latency_ticks.add(ticks);
+        } else {
+            self.common.observe_latency(ticks);
+        }
     }
 
     /// Sets the timer for the nearest deadline and the watchdog's next look at `fiber`, unless it comes before.
@@ -389,7 +428,7 @@ impl Cpu {
             self.die(Cause::Stopped, |_| {});
         }
         if self.ready.bits() & mask(fiber.id.rank.into()) != 0 {
-            self.common.observe_latency(now, fiber.ready_at.get());
+            self.note_latency(now, fiber.ready_at.get());
         }
         self.arm_for(fiber, now);
     }

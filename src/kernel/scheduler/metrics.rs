@@ -1,6 +1,7 @@
 //! What a scrape shows of the scheduler.
 
 use super::Fibers;
+use super::cpu::Cpu;
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::metrics::{Encoder, Label, Source, Value, heading};
 use crate::platform::time::Instant;
@@ -38,13 +39,17 @@ impl Source for Fibers {
             runnable.sample(&labels, Value::Whole(cpu.runnable().into()));
         }
         if let Some(cpu) = self.cpus.first() {
+            let sum = |of: fn(&Cpu) -> u64| self.cpus.iter().map(of).sum();
+            let count = sum(|cpu| cpu.short_latencies.get());
+            let ticks = sum(|cpu| cpu.short_latency_ticks.get());
+            let nanos = cpu.common().clock.at_ticks(ticks).as_nanos();
             page.histogram(
                 heading!(
                     Histogram,
                     "nos_scheduler_latency_seconds",
                     "From ready to running."
                 ),
-                &cpu.common().latency,
+                &cpu.common().latency.with_shortest(count, nanos),
             );
         }
     }
