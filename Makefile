@@ -29,7 +29,7 @@ test-host test-harness test-guest test-image: setup-test
 nightly: setup-test ## make test, with the long runs: every machine, more random input
 	@NOS_NIGHTLY=1 scripts/features.sh
 	@NOS_NIGHTLY=1 scripts/test.sh
-	@$(MAKE) miri
+	@NOS_NIGHTLY=1 scripts/miri.sh
 
 .PHONY: bench
 bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
@@ -38,7 +38,7 @@ bench-%: setup-test image ## one: bench-serve, bench-bus, bench-preemption (sett
 	@scripts/bench-$*.sh
 
 .PHONY: ci fmt lint features loom miri fuzz floors
-ci: setup-test fmt lint loom features test ## what CI runs: format, clippy, models, every test, each part left out
+ci: setup-test fmt lint loom miri features test ## what CI runs: format, clippy, models, every test, each part left out
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run
@@ -51,12 +51,8 @@ loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" LOOM_MAX_PREEMPTIONS=3 \
 		cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models
-# Leaks are not errors: what a dead subsystem leaves behind is left on purpose, in the tests as well.
-miri: setup-run ## the bus's tests under Miri; installs a nightly toolchain if there is none
-	@cargo +nightly miri --version >/dev/null 2>&1 || \
-		rustup toolchain install nightly --profile minimal --component miri --component rust-src
-	MIRIFLAGS=-Zmiri-ignore-leaks CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/miri" \
-		cargo +nightly miri test --quiet --lib bus::
+miri: setup-run ## the bus's and the memory manager's tests under Miri, with a nightly toolchain
+	@scripts/miri.sh
 fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz
 	@scripts/fuzz.sh
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Tests of what is plain Rust under Miri, which finds undefined behaviour: the bus and the memory manager's core. With a
+# nightly toolchain of one date, installed if it is missing. Where none can be had, it says so and checks nothing:
+# the tests themselves have run without it.
+# NOS_NIGHTLY takes in the tests that take Miri minutes.
+set -eu
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+nightly=nightly-2026-05-20
+if ! cargo "+$nightly" miri --version >/dev/null 2>&1; then
+    say "rustup toolchain install $nightly, with miri and rust-src"
+    if ! rustup toolchain install "$nightly" --profile minimal --component miri --component rust-src; then
+        say "no $nightly here, and none can be installed: nothing was run under Miri"
+        exit 0
+    fi
+fi
+set -- bus::
+[ -n "${NOS_NIGHTLY:-}" ] || set -- "$@" --skip bus::models
+# Leaks are not errors: what a dead subsystem leaves behind is left on purpose, in the tests as well.
+MIRIFLAGS=-Zmiri-ignore-leaks CARGO_TARGET_DIR="$target/miri" \
+    cargo "+$nightly" miri test --quiet --lib -- "$@"
