@@ -89,6 +89,7 @@ pub(in crate::metrics) struct Digits {
 
 impl Digits {
     /// `value`, with as many decimals as it takes.
+    #[inline]
     pub(in crate::metrics) fn of(value: Value) -> Self {
         let mut bytes = [0; DIGITS_MAX];
         let (whole, start) = match value {
@@ -113,6 +114,7 @@ impl Digits {
 }
 
 /// Writes `number` before `end`; returns where it starts.
+#[inline]
 fn put_whole(bytes: &mut [u8; DIGITS_MAX], end: usize, mut number: u64) -> usize {
     let mut start = end;
     while number >= 10 {

@@ -74,7 +74,10 @@ const BUCKET_BOUNDS: [&str; LATENCY_BOUNDS_NS.len() + 1] = [
 
 /// Collects one page; memory that runs out is remembered and told by [`Encoder::finish`].
 pub struct Encoder<'a> {
+    /// What has been written, and room for more: all of it is initialised, so that writing is copying.
     page: &'a mut Vec<u8>,
+    /// Bytes of the page that are written.
+    len: usize,
     format: Format,
     outcome: Result<()>,
     line: Line,
@@ -111,8 +114,11 @@ impl Opening {
 impl<'a> Encoder<'a> {
     /// Starts a page at the end of `page`.
     pub fn new(page: &'a mut Vec<u8>, format: Format) -> Self {
+        let len = page.len();
+        page.resize(page.capacity(), 0);
         Self {
             page,
+            len,
             format,
             outcome: Ok(()),
             line: Line::new(),
@@ -163,7 +169,7 @@ impl<'a> Encoder<'a> {
         if self.format == Format::OpenMetrics {
             self.put_pieces(&["# EOF\n"]);
         }
-        self.outcome
+        core::mem::replace(&mut self.outcome, Ok(()))
     }
 
     #[inline(never)]
@@ -186,9 +192,14 @@ impl<'a> Encoder<'a> {
     /// Puts the first `len` bytes of the line on the page.
     #[inline(always)]
     fn put_line(&mut self, len: usize) {
-        match self.line.get(len) {
-            Some(line) if self.page.capacity() - self.page.len() >= line.len() => {
-                self.page.extend_from_slice(line);
+        let room = self.page.get_mut(self.len..);
+        match (
+            room.and_then(|room| room.get_mut(..len)),
+            self.line.get(len),
+        ) {
+            (Some(place), Some(line)) => {
+                place.copy_from_slice(line);
+                self.len += len;
             }
             _ => self.put_line_without_room(len),
         }
@@ -197,9 +208,13 @@ impl<'a> Encoder<'a> {
     #[cold]
     #[inline(never)]
     fn put_line_without_room(&mut self, len: usize) {
+        // What is only room need not be copied to a larger place.
+        self.page.truncate(self.len);
         let outcome = match self.line.get(len) {
             Some(line) => self.page.try_reserve(len).map_err(Error::from).map(|()| {
                 self.page.extend_from_slice(line);
+                self.len = self.page.len();
+                self.page.resize(self.page.capacity(), 0);
             }),
             None => Err(Error::new(
                 Subsystem::Http,
@@ -211,6 +226,13 @@ impl<'a> Encoder<'a> {
         };
         // The first thing that went wrong is what is told.
         self.outcome = self.outcome.and(outcome);
+    }
+}
+
+impl Drop for Encoder<'_> {
+    /// Takes away what is only room.
+    fn drop(&mut self) {
+        self.page.truncate(self.len);
     }
 }
 
