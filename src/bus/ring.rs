@@ -24,6 +24,7 @@ use crate::error::Result;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use core::ptr;
 use core::sync::atomic::AtomicU64;
 
 /// On a cache line of its own: senders write the tail, the reader the head.
@@ -58,11 +59,17 @@ impl<T> Place<'_, T> {
     /// Fills the place: the value may be popped from now on.
     #[inline(always)]
     pub(super) fn fill(self, value: T) {
+        self.fill_and(value, |_| {});
+    }
+
+    /// As [`Place::fill`], with what is left to do to the value done where it lies.
+    #[inline(always)]
+    pub(super) fn fill_and(self, value: T, finish: impl FnOnce(&mut T)) {
         // SAFETY: `claim` made this place by the one exchange that gave out its position, after it saw by the
         // sequence number that the slot's last value was taken out; filling consumes it.
         self.slot
             .value
-            .with_mut(|place| unsafe { (*place).write(value) });
+            .with_mut(|place| finish(unsafe { (*place).write(value) }));
         // Release: pairs with the Acquire in `find`.
         self.slot.sequence.store(self.next, Release);
     }
@@ -90,6 +97,21 @@ impl<T> Find<'_, T> {
     #[inline(always)]
     pub(super) fn note(&self, note: u64) {
         self.slot.note.store(note, Relaxed);
+    }
+
+    /// Takes a part of the value out, to `to`, in one move; what is left of the value is forgotten, and never dropped.
+    #[inline(always)]
+    pub(super) fn take_part<P>(self, part: impl FnOnce(&mut T) -> &mut P, to: &mut Option<P>) {
+        *to = None;
+        self.slot.value.with_mut(|place| {
+            // SAFETY: as in `take`.
+            let part = part(unsafe { (*place).assume_init_mut() });
+            // SAFETY: `to` is borrowed for this alone, and holds nothing to be dropped. The part is read once: the value
+            // that it is of counts as taken out from now on, as this is consumed.
+            unsafe { ptr::write(to, Some(ptr::read(part))) };
+        });
+        // Release: pairs with the Acquire in `claim`, one round later.
+        self.slot.sequence.store(self.next, Release);
     }
 
     /// Takes the value out: the slot is free from now on.

@@ -1,7 +1,7 @@
 //! The relay's sending half: bytes and news to HTTP, as far as its mailbox and the connection's share have room.
 
 use super::counters::RelayEvent;
-use super::message::{Piece, ToHttp};
+use super::message::{Load, Piece, ToHttp};
 use super::network::Relay;
 use super::peer::Peer;
 use super::table::Index;
@@ -17,8 +17,9 @@ impl Relay {
 
     /// Sends bytes, and what news there is; false if HTTP takes no messages any more.
     #[inline]
-    pub(super) fn send(&mut self, id: ConnectionId, at: Index, bytes: Piece) -> bool {
-        if !bytes.is_empty() {
+    pub(super) fn send(&mut self, id: ConnectionId, at: Index, load: Load<'_>) -> bool {
+        let len = load.len();
+        if len > 0 {
             self.await_http();
         }
         let peer = self.peers.at(at);
@@ -27,19 +28,23 @@ impl Relay {
         if !is_known && self.unannounced.front().is_some_and(is_first) {
             self.unannounced.pop_front();
         }
-        peer.unseen += bytes.len();
-        self.unseen += bytes.len();
+        peer.unseen += len;
+        self.unseen += len;
         peer.owes_taken = false;
-        let message = ToHttp {
-            session: self.session,
-            connection: id,
-            opened: (!is_known).then_some(peer.address),
-            closed: self.gone.pop(),
-            taken: core::mem::take(&mut peer.taken),
-            bytes,
-        };
-        let sent = self.wires.to_http.send(&self.wires.network, message);
-        let is_queued = sent.is_queued();
+        let (session, opened) = (self.session, (!is_known).then_some(peer.address));
+        let (closed, taken) = (self.gone.pop(), core::mem::take(&mut peer.taken));
+        let is_queued = self.wires.to_http.send_in_place(
+            &self.wires.network,
+            || ToHttp {
+                session,
+                connection: id,
+                opened,
+                closed,
+                taken,
+                bytes: Piece::Empty,
+            },
+            |message| load.put(&mut message.bytes),
+        );
         if !is_queued {
             self.end_known(RelayEvent::PeerDown);
         }
@@ -62,9 +67,9 @@ impl Relay {
                 self.block(id);
                 break;
             }
-            let bytes = Piece::first_of(rest, &self.parcels);
-            let len = bytes.len();
-            if !self.send(id, at, bytes) {
+            let load = Load::first_of(rest, &self.parcels);
+            let len = load.len();
+            if !self.send(id, at, load) {
                 break;
             }
             passed += len;
@@ -111,7 +116,7 @@ impl Relay {
                     return false;
                 }
                 // That takes it off the list.
-                self.send(id, place, Piece::EMPTY);
+                self.send(id, place, Load::EMPTY);
                 continue;
             }
             self.unannounced.pop_front();
@@ -130,7 +135,7 @@ impl Relay {
                 opened: None,
                 closed: Some(id),
                 taken: 0,
-                bytes: Piece::EMPTY,
+                bytes: Piece::Empty,
             };
             let sent = self.wires.to_http.send(&self.wires.network, message);
             if !sent.is_queued() {

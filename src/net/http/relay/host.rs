@@ -57,16 +57,19 @@ impl<S: Service> Host<S> {
             self.network_died();
         }
         // Bounded, so that messages which keep coming do not look like a hang.
+        let mut message = None;
         for _ in 0..self.wires.to_http.capacity() {
             if self.is_full() {
                 break;
             }
-            let Some(envelope) = self.wires.to_http.try_receive() else {
+            if !self.wires.to_http.receive_to(|_| &mut message) {
                 break;
-            };
+            }
             // What comes may take long: nothing waits for that.
             self.ring();
-            self.accept(envelope.body, now);
+            if let Some(message) = &message {
+                self.accept(message, now);
+            }
             if self.wires.to_http.is_surely_empty() {
                 break;
             }
@@ -132,7 +135,7 @@ impl<S: Service> Host<S> {
         &self.service
     }
 
-    fn accept(&mut self, message: ToHttp, now: Instant) {
+    fn accept(&mut self, message: &ToHttp, now: Instant) {
         if message.session != self.session {
             self.wires.counters.count(RelayEvent::LateMessage);
             return;

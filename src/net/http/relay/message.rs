@@ -60,6 +60,8 @@ impl Parcels {
 /// Bytes of a connection, in the message itself or beside it.
 #[derive(Debug)]
 pub enum Piece {
+    /// No bytes.
+    Empty,
     /// In the message.
     Short {
         /// How many of them.
@@ -72,41 +74,69 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// No bytes.
-    pub const EMPTY: Self = Self::Short {
-        len: 0,
-        bytes: [0; SHORT_BYTES],
-    };
-
-    /// As many of the first bytes as one message takes: its length says how many. At least one, if there is one.
-    #[inline]
-    pub fn first_of(bytes: &[u8], parcels: &Parcels) -> Self {
-        if bytes.len() > SHORT_BYTES
-            && let Some(long) = Self::long_of(bytes, parcels)
-        {
-            return long;
-        }
-        let first = &bytes[..bytes.len().min(SHORT_BYTES)];
-        let mut short = [0; SHORT_BYTES];
-        copy_short(&mut short[..first.len()], first);
-        Self::Short {
-            len: first.len() as u8,
-            bytes: short,
-        }
-    }
-
-    #[inline(never)]
-    fn long_of(bytes: &[u8], parcels: &Parcels) -> Option<Self> {
-        let limits = [PIECE_BYTES, PAGE_SIZE].into_iter();
-        { limits }
-            .find_map(|limit| parcels.of(&bytes[..bytes.len().min(limit)]))
-            .map(Self::Long)
-    }
-
     #[inline(always)]
     fn recharge(&mut self, to: Owner) {
         if let Self::Long(parcel) = self {
             parcel.recharge(to);
+        }
+    }
+}
+
+/// What is to go into a message that is not made yet.
+pub(super) enum Load<'a> {
+    /// So few bytes that they go into the message itself.
+    Short(&'a [u8]),
+    /// More.
+    Long(Parcel),
+}
+
+impl<'a> Load<'a> {
+    /// No bytes.
+    pub(super) const EMPTY: Self = Self::Short(&[]);
+
+    /// As many of the first bytes as one message takes: its length says how many. At least one, if there is one.
+    #[inline]
+    pub(super) fn first_of(bytes: &'a [u8], parcels: &Parcels) -> Self {
+        if bytes.len() > SHORT_BYTES
+            && let Some(long) = Self::long_of(bytes, parcels)
+        {
+            return Self::Long(long);
+        }
+        Self::Short(&bytes[..bytes.len().min(SHORT_BYTES)])
+    }
+
+    #[inline(never)]
+    fn long_of(bytes: &[u8], parcels: &Parcels) -> Option<Parcel> {
+        let mut limits = [PIECE_BYTES, PAGE_SIZE].into_iter();
+        limits.find_map(|limit| parcels.of(&bytes[..bytes.len().min(limit)]))
+    }
+
+    /// How many bytes it is.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Short(bytes) => bytes.len(),
+            Self::Long(parcel) => parcel.len(),
+        }
+    }
+
+    /// Puts it into a message where that lies.
+    #[inline(always)]
+    pub(super) fn put(self, piece: &mut Piece) {
+        match self {
+            Self::Short([]) => {}
+            Self::Short(from) => {
+                *piece = Piece::Short {
+                    len: from.len() as u8,
+                    bytes: [0; SHORT_BYTES],
+                };
+                if let Piece::Short { bytes, .. } = piece
+                    && let Some(place) = bytes.get_mut(..from.len())
+                {
+                    copy_short(place, from);
+                }
+            }
+            Self::Long(parcel) => *piece = Piece::Long(parcel),
         }
     }
 }
@@ -117,6 +147,7 @@ impl Deref for Piece {
     #[inline]
     fn deref(&self) -> &[u8] {
         match self {
+            Self::Empty => &[],
             Self::Short { len, bytes } => &bytes[..usize::from(*len)],
             Self::Long(parcel) => parcel,
         }

@@ -3,7 +3,7 @@
 //! Runs in the data plane, in the stack's polls. A poll without messages costs it a few loads.
 
 use super::counters::RelayEvent;
-use super::message::{Parcels, Session, Then, ToNetwork};
+use super::message::{Parcels, Session, Then};
 use super::peer::Peer;
 use super::table::Table;
 use super::{NEWS_AFTER, PATIENCE, RETRY_AFTER, Wires};
@@ -138,11 +138,10 @@ impl Relay {
 
     /// The next connection that has something to do.
     fn next_ready(&mut self) -> Option<ConnectionId> {
-        while let Some(envelope) = self.wires.to_network.try_receive() {
+        while let Some(whose) = self.accept() {
             self.has_heard = true;
-            let ready = self.accept(envelope.body);
-            if ready.is_some() {
-                return ready;
+            if whose.is_some() {
+                return whose;
             }
         }
         // HTTP has worked, so there may be room.
@@ -152,30 +151,44 @@ impl Relay {
         self.again.pop()
     }
 
-    /// Takes a message in; tells whose turn it makes.
-    fn accept(&mut self, message: ToNetwork) -> Option<ConnectionId> {
-        let id = message.connection;
-        let is_ours = message.session == self.session;
-        let peer = self.peers.get_mut(id);
-        let Some(peer) = peer.filter(|peer| is_ours && !peer.is_over) else {
-            self.wires.counters.count(RelayEvent::LateMessage);
-            return None;
-        };
-        let seen = peer.unseen.min(message.seen as usize);
-        peer.unseen -= seen;
-        self.unseen -= seen;
-        if message.then != Then::Wait || !message.bytes.is_empty() {
-            match peer.queue.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = Some(message),
-                // HTTP sent more than is agreed: only its own connection suffers.
-                None => {
-                    peer.is_over = true;
-                    self.doomed.push(id);
-                    return None;
-                }
+    /// Takes a message in, if there is one; tells whose turn it makes, if anybody's.
+    #[inline]
+    fn accept(&mut self) -> Option<Option<ConnectionId>> {
+        let Self {
+            wires,
+            session,
+            peers,
+            unseen,
+            doomed,
+            ..
+        } = self;
+        let (mut nobody, mut whose) = (None, None);
+        // It goes from the mailbox to its place in one move: it is large.
+        let is_any = wires.to_network.receive_to(|message| {
+            let id = message.connection;
+            let is_ours = message.session == *session;
+            let peer = peers.get_mut(id);
+            let Some(peer) = peer.filter(|peer| is_ours && !peer.is_over) else {
+                wires.counters.count(RelayEvent::LateMessage);
+                return &mut nobody;
+            };
+            let seen = peer.unseen.min(message.seen as usize);
+            peer.unseen -= seen;
+            *unseen -= seen;
+            whose = Some(id);
+            if message.then == Then::Wait && message.bytes.is_empty() {
+                return &mut nobody;
             }
-        }
-        Some(id)
+            if let Some(place) = peer.queue.iter_mut().find(|place| place.is_none()) {
+                return place;
+            }
+            // HTTP sent more than is agreed: only its own connection suffers.
+            peer.is_over = true;
+            whose = None;
+            doomed.push(id);
+            &mut nobody
+        });
+        is_any.then_some(whose)
     }
 
     /// Sets the deadline anew.

@@ -56,13 +56,16 @@ impl Peer {
     /// Writes what came; tells how the connection ends, if it does.
     #[inline]
     pub(super) fn write_queued(&mut self, output: &mut Output) -> Option<Next> {
-        for message in &mut self.queue {
-            let Some(message) = message.take() else { break };
+        for place in &mut self.queue {
+            let Some(message) = place else { break };
             output.write(&message.bytes);
             self.taken += 1;
             self.owes_taken |= message.tells_taken;
-            self.is_mid_answer = message.then == Then::More;
-            match message.then {
+            let then = message.then;
+            self.is_mid_answer = then == Then::More;
+            // Not moved out first: it is large.
+            *place = None;
+            match then {
                 Then::Wait | Then::More => {}
                 Then::Close => return Some(Next::Close),
                 Then::Abort => return Some(Next::Abort),

@@ -3,7 +3,7 @@
 use super::PIECES_UNDER_WAY;
 use super::counters::RelayEvent;
 use super::host::Host;
-use super::message::{Piece, Then, ToNetwork};
+use super::message::{Load, Piece, Then, ToNetwork};
 use super::table::Place;
 use crate::error::Result;
 use crate::net::service::{ConnectionId, Next, Service};
@@ -130,30 +130,36 @@ impl<S: Service> Host<S> {
                 }
                 return sent;
             }
-            let piece = Piece::first_of(rest, &self.parcels);
-            sent += piece.len();
+            let load = Load::first_of(rest, &self.parcels);
+            sent += load.len();
             let is_last = sent == bytes.len();
             talk.under_way += usize::from(takes_place);
-            let message = ToNetwork {
-                session: self.session,
-                connection: id,
-                seen: match is_last && talk.is_settled {
-                    true => core::mem::take(&mut talk.unreported),
-                    false => 0,
-                },
-                then: match talk.ending {
-                    _ if !is_last => Then::More,
-                    Some(ending) => ending,
-                    None => Then::Wait,
-                },
-                tells_taken: talk.under_way == PIECES_UNDER_WAY,
-                bytes: piece,
+            let seen = match is_last && talk.is_settled {
+                true => core::mem::take(&mut talk.unreported),
+                false => 0,
             };
+            let then = match talk.ending {
+                _ if !is_last => Then::More,
+                Some(ending) => ending,
+                None => Then::Wait,
+            };
+            let tells_taken = talk.under_way == PIECES_UNDER_WAY;
             if is_last && talk.ending.is_some() {
                 self.talks.remove(id, |_| {});
             }
-            let to_network = &self.wires.to_network;
-            let is_queued = to_network.leave(&self.wires.http, message).is_queued();
+            let session = self.session;
+            let is_queued = self.wires.to_network.leave_in_place(
+                &self.wires.http,
+                || ToNetwork {
+                    session,
+                    connection: id,
+                    seen,
+                    then,
+                    tells_taken,
+                    bytes: Piece::Empty,
+                },
+                |message| load.put(&mut message.bytes),
+            );
             self.owes_ring = true;
             if !is_last {
                 self.ring();
@@ -179,7 +185,7 @@ impl<S: Service> Host<S> {
             seen: 0,
             then: Then::Abort,
             tells_taken: false,
-            bytes: Piece::EMPTY,
+            bytes: Piece::Empty,
         };
         // There is room: without, no message is received. A mailbox that is closed has nobody to be told.
         let _ = self.wires.to_network.send(&self.wires.http, message);
