@@ -43,6 +43,20 @@ const STATES: [(State, &str); 8] = [
     (State::TimeWait, "time_wait"),
 ];
 
+/// The place in [`STATES`] of a state that is not there.
+const NOT_COUNTED: u8 = u8::MAX;
+
+/// Where each state is in [`STATES`], by smoltcp's number of it.
+const PLACES: [u8; State::TimeWait as usize + 1] = {
+    let mut places = [NOT_COUNTED; State::TimeWait as usize + 1];
+    let mut at = 0;
+    while at < STATES.len() {
+        places[STATES[at].0 as usize] = at as u8;
+        at += 1;
+    }
+    places
+};
+
 /// The counters of the network stack.
 #[derive(Debug, Default)]
 pub struct NetworkCounters {
@@ -94,6 +108,7 @@ impl NetworkCounters {
     }
 
     /// A connection went from one state to another; CLOSED and LISTEN are not counted.
+    #[inline]
     pub(super) fn moved(&self, from: State, to: State) {
         if let Some(at) = Self::index(from) {
             self.connections[at].sub(1);
@@ -103,8 +118,11 @@ impl NetworkCounters {
         }
     }
 
+    /// Where a state is among those that are counted.
+    #[inline]
     fn index(state: State) -> Option<usize> {
-        STATES.iter().position(|&(known, _)| known == state)
+        let place = PLACES[state as usize];
+        (place != NOT_COUNTED).then_some(usize::from(place))
     }
 }
 

@@ -27,7 +27,8 @@ impl<'b> Summary<'b> {
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             match field.name.len() {
-                4 if is("host") => {
+                // As most write them, which a load or two tell.
+                4 if field.name == "Host" || is("host") => {
                     if summary.has_host {
                         return Err(bad("two Host fields"));
                     }
@@ -43,7 +44,7 @@ impl<'b> Summary<'b> {
                 6 if is("expect") => {
                     summary.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue");
                 }
-                10 if is("connection") => match field.value {
+                10 if field.name == "Connection" || is("connection") => match field.value {
                     // As most say it.
                     b"close" => summary.closes = true,
                     b"keep-alive" => summary.keeps = true,

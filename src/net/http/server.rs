@@ -352,7 +352,7 @@ impl Service for HttpServer {
                     consumed += len;
                     was_answered = true;
                     if persistence == Persistence::Close {
-                        self.rearm(index, was_answered, now);
+                        // Whoever asked closes it next: it waits for nothing more.
                         return closed;
                     }
                 }

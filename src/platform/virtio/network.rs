@@ -315,10 +315,12 @@ impl<T: Transport> VirtioTransmitter<T> {
     /// Writes the virtio header of a frame, and the partial checksum that goes with it.
     #[inline]
     fn write_header(&self, header: &mut [u8], frame: &mut [u8]) {
-        match header.first_chunk_mut::<12>() {
-            // The usual length, without a call.
-            Some(header) => *header = [0; 12],
-            None => header.fill(0),
+        // Ten bytes or twelve: two stores that overlap, without a call.
+        if let Some(first) = header.first_chunk_mut::<8>() {
+            *first = [0; 8];
+        }
+        if let Some(last) = header.last_chunk_mut::<8>() {
+            *last = [0; 8];
         }
         if !self.fills_checksums {
             return;
