@@ -37,6 +37,14 @@ pub trait Service {
     /// Bytes are there to be read, or the backlog of an earlier call has been sent.
     fn receive(&mut self, turn: Turn<'_>) -> Progress;
 
+    /// Serves a connection that has just opened and has said `turn.input`, if that can be answered now and the connection
+    /// is to be closed after that: true, and the service hears no more of it. False, and nothing is done, if not: then
+    /// it is opened. For who can tell cheaply; by default never.
+    fn serve_at_once(&mut self, turn: Turn<'_>) -> bool {
+        let _ = turn;
+        false
+    }
+
     /// The connection that [`Service::take_doomed`] named is about to be ended: what is written to `output` is the last
     /// that is sent to it. By default nothing is.
     fn farewell(&mut self, id: ConnectionId, output: &mut Output) {

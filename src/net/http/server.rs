@@ -46,6 +46,15 @@ enum Step {
     },
 }
 
+impl Step {
+    fn answered(len: usize, head: &Head<'_, '_>) -> Self {
+        Self::Answered {
+            len,
+            persistence: head.persistence,
+        }
+    }
+}
+
 impl HttpServer {
     /// A server of `routes` on `port`.
     ///
@@ -135,7 +144,9 @@ impl HttpServer {
             Framing::Length(length) => {
                 let end = head.len + length;
                 if let Some(body) = input.get(head.len..end) {
-                    return Ok(self.answer(index, &head, body, end, now, output));
+                    let started = self.connections.get(index).started;
+                    self.answer(&head, body, (started, now), output);
+                    return Ok(Step::answered(end, &head));
                 }
                 if asks_to_go_on {
                     output.write(CONTINUE);
@@ -171,21 +182,21 @@ impl HttpServer {
                 let mut space = request::field_space();
                 let head = request::parse(input, &self.limits, &mut space)?
                     .ok_or(fault(HttpFault::Internal))?;
-                Ok(self.answer(index, &head, body.content(), end, now, output))
+                let started = self.connections.get(index).started;
+                self.answer(&head, body.content(), (started, now), output);
+                Ok(Step::answered(end, &head))
             }
         }
     }
 
-    /// Answers a whole request of `len` bytes and counts it.
+    /// Answers a whole request, whose first byte came at `started`, and counts it.
     fn answer(
         &mut self,
-        index: usize,
         head: &Head<'_, '_>,
         body: &[u8],
-        len: usize,
-        now: Instant,
+        (started, now): (Instant, Instant),
         output: &mut Output,
-    ) -> Step {
+    ) {
         let content = match head.method {
             Some(Method::Head) => Content::Measured,
             _ => Content::Sent,
@@ -214,13 +225,8 @@ impl HttpServer {
             Some(route) => self.counters.count_routed(route, status),
             None => self.counters.count_other(status),
         }
-        let started = self.connections.get_mut(index).started;
         self.counters
             .observe(self.clock.now().since(started).as_nanos());
-        Step::Answered {
-            len,
-            persistence: head.persistence,
-        }
     }
 
     fn respond(
@@ -309,6 +315,27 @@ impl Service for HttpServer {
                 self.refuse(&error, output);
                 Next::Close
             }
+        }
+    }
+
+    /// One request without a body, after which its client wants no more: most of what asks for a page now and then.
+    fn serve_at_once(&mut self, turn: Turn<'_>) -> bool {
+        let has_room = self.connections.len() < self.limits.connections;
+        let is_plain = turn.input.first().is_some_and(u8::is_ascii_uppercase);
+        if !has_room || !is_plain || !turn.input.ends_with(b"\r\n\r\n") {
+            return false;
+        }
+        let mut space = request::field_space();
+        match request::parse(turn.input, &self.limits, &mut space) {
+            Ok(Some(head))
+                if head.persistence == Persistence::Close
+                    && head.framing == Framing::Length(0)
+                    && head.len == turn.input.len() =>
+            {
+                self.answer(&head, &[], (turn.now, turn.now), turn.output);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -129,16 +129,20 @@ impl Relay {
         while self.has_room()
             && let Some(id) = self.gone.pop()
         {
-            let message = ToHttp {
-                session: self.session,
-                connection: id,
-                opened: None,
-                closed: Some(id),
-                taken: 0,
-                bytes: Piece::Empty,
-            };
-            let sent = self.wires.to_http.send(&self.wires.network, message);
-            if !sent.is_queued() {
+            let session = self.session;
+            let is_queued = self.wires.to_http.send_in_place(
+                &self.wires.network,
+                || ToHttp {
+                    session,
+                    connection: id,
+                    opened: None,
+                    closed: Some(id),
+                    taken: 0,
+                    bytes: Piece::Empty,
+                },
+                |_| {},
+            );
+            if !is_queued {
                 self.gone.clear();
                 self.end_known(RelayEvent::PeerDown);
             }

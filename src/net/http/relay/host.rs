@@ -8,6 +8,7 @@ use super::message::{Parcels, Session, ToHttp};
 use super::table::Table;
 use super::talk::Talk;
 use super::{RETRY_AFTER, Wires};
+use crate::error::Result;
 use crate::net::service::{ConnectionId, Next, Output, Service, Turn};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
@@ -145,6 +146,13 @@ impl<S: Service> Host<S> {
         }
         let id = message.connection;
         if let Some(peer) = message.opened {
+            // That one is gone, though its end was not told yet.
+            if let Some(earlier) = self.talks.occupant(id.slot) {
+                self.forget(earlier);
+            }
+            if !message.bytes.is_empty() && self.serve_at_once(id, &message.bytes, now) {
+                return;
+            }
             self.open(id, peer, now);
         }
         let Some(talk) = self.talks.get_mut(id) else {
@@ -162,16 +170,7 @@ impl<S: Service> Host<S> {
     }
 
     fn open(&mut self, id: ConnectionId, peer: SocketAddrV4, now: Instant) {
-        // That one is gone, though its end was not told yet.
-        if let Some(earlier) = self.talks.occupant(id.slot) {
-            self.forget(earlier);
-        }
-        let more = self.talks.len() + 1;
-        let inserted = match self.stalled.try_reserve(more) {
-            Ok(()) => self.talks.insert(id).map(drop),
-            Err(error) => Err(error.into()),
-        };
-        if inserted.is_err() {
+        if self.admit(id).is_err() {
             return self.turn_away(id);
         }
         self.output.clear();
@@ -180,6 +179,12 @@ impl<S: Service> Host<S> {
         if next != Next::MORE || !self.output.is_empty() || self.output.check().is_err() {
             self.put(id, next);
         }
+    }
+
+    /// Makes an entry for a connection.
+    pub(super) fn admit(&mut self, id: ConnectionId) -> Result<&mut Talk> {
+        self.stalled.try_reserve(self.talks.len() + 1)?;
+        self.talks.insert(id)
     }
 
     /// The connection is gone.

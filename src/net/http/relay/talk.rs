@@ -3,10 +3,11 @@
 use super::PIECES_UNDER_WAY;
 use super::counters::RelayEvent;
 use super::host::Host;
-use super::message::{Load, Piece, Then, ToNetwork};
+use super::message::{Load, Piece, SHORT_BYTES, Then, ToNetwork};
 use super::table::Place;
 use crate::error::Result;
-use crate::net::service::{ConnectionId, Next, Service};
+use crate::net::service::{ConnectionId, Next, Output, Service, Turn};
+use crate::platform::time::Instant;
 use alloc::vec::Vec;
 
 /// A connection as the host knows it.
@@ -68,7 +69,7 @@ impl Talk {
 impl<S: Service> Host<S> {
     /// Sends what the service wrote, does what it wants next, and keeps what cannot be sent yet.
     pub(super) fn put(&mut self, id: ConnectionId, next: Next) {
-        let mut output = core::mem::take(&mut self.output);
+        let output = core::mem::take(&mut self.output);
         let ending = match next {
             _ if output.check().is_err() => Some(Then::Abort),
             Next::Wait { .. } => None,
@@ -78,6 +79,11 @@ impl<S: Service> Host<S> {
         if ending.is_some() {
             self.service.close(id);
         }
+        self.say(id, ending, output);
+    }
+
+    /// Sends `output` and how the connection ends, if it does, and keeps what cannot be sent yet.
+    fn say(&mut self, id: ConnectionId, ending: Option<Then>, mut output: Output) {
         if let Some(talk) = self.talks.get_mut(id) {
             talk.ending = ending;
         }
@@ -92,6 +98,72 @@ impl<S: Service> Host<S> {
             talk.backlog_sent = sent;
         }
         self.output = output;
+    }
+
+    /// Has the service answer a connection that has said all it wants to at once; such a one needs no entry, if its answer
+    /// is short. False if the service wants it opened.
+    pub(super) fn serve_at_once(&mut self, id: ConnectionId, input: &[u8], now: Instant) -> bool {
+        self.output.clear();
+        let output = &mut self.output;
+        if !self.service.serve_at_once(Turn {
+            id,
+            now,
+            input,
+            output,
+        }) {
+            return false;
+        }
+        let seen = input.len() as u32;
+        if self.output.len() > SHORT_BYTES || self.output.check().is_err() {
+            self.say_at_length(id, seen);
+            return true;
+        }
+        let load = Load::Short(self.output.as_slice());
+        // There is room: without, no message is received. A mailbox that is closed has nobody to be told.
+        self.leave(id, seen, Then::Close, false, load);
+        self.owes_ring = true;
+        true
+    }
+
+    /// Leaves a message for the network's side; false if it takes none any more.
+    #[inline(never)]
+    fn leave(
+        &self,
+        connection: ConnectionId,
+        seen: u32,
+        then: Then,
+        tells_taken: bool,
+        load: Load<'_>,
+    ) -> bool {
+        let session = self.session;
+        self.wires.to_network.leave_in_place(
+            &self.wires.http,
+            || ToNetwork {
+                session,
+                connection,
+                seen,
+                then,
+                tells_taken,
+                bytes: Piece::Empty,
+            },
+            |message| load.put(&mut message.bytes),
+        )
+    }
+
+    /// Sends an answer that takes several messages, and after which the connection is closed.
+    fn say_at_length(&mut self, id: ConnectionId, seen: u32) {
+        let output = core::mem::take(&mut self.output);
+        let ending = match output.check() {
+            Ok(()) => Then::Close,
+            Err(_) => Then::Abort,
+        };
+        match self.admit(id) {
+            Ok(talk) => {
+                talk.unreported = seen;
+                self.say(id, Some(ending), output);
+            }
+            Err(_) => self.turn_away(id),
+        }
     }
 
     /// Sends what waits, as far as there is room for it.
@@ -147,19 +219,7 @@ impl<S: Service> Host<S> {
             if is_last && talk.ending.is_some() {
                 self.talks.remove(id, |_| {});
             }
-            let session = self.session;
-            let is_queued = self.wires.to_network.leave_in_place(
-                &self.wires.http,
-                || ToNetwork {
-                    session,
-                    connection: id,
-                    seen,
-                    then,
-                    tells_taken,
-                    bytes: Piece::Empty,
-                },
-                |message| load.put(&mut message.bytes),
-            );
+            let is_queued = self.leave(id, seen, then, tells_taken, load);
             self.owes_ring = true;
             if !is_last {
                 self.ring();
@@ -179,16 +239,9 @@ impl<S: Service> Host<S> {
     #[cold]
     pub(super) fn turn_away(&mut self, id: ConnectionId) {
         self.wires.counters.count(RelayEvent::OutOfMemory);
-        let message = ToNetwork {
-            session: self.session,
-            connection: id,
-            seen: 0,
-            then: Then::Abort,
-            tells_taken: false,
-            bytes: Piece::Empty,
-        };
         // There is room: without, no message is received. A mailbox that is closed has nobody to be told.
-        let _ = self.wires.to_network.send(&self.wires.http, message);
+        self.leave(id, 0, Then::Abort, false, Load::EMPTY);
+        self.owes_ring = true;
     }
 
     /// Whether the relay's mailbox is. Nobody else sends to it, so what is free now is free when a message is sent.

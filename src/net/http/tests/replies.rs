@@ -224,3 +224,52 @@ fn a_server_whose_counters_are_not_for_its_routes_is_refused() {
         .expect("no route has that counter");
     assert!(matches!(error.kind(), Kind::Missing { .. }));
 }
+
+#[test]
+fn who_wants_one_answer_gets_at_once_what_it_would_get_in_turn() {
+    for (request, is_served) in [
+        (
+            "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            true,
+        ),
+        ("GET /healthz HTTP/1.0\r\n\r\n", true),
+        ("GET /nothing HTTP/1.0\r\n\r\n", true),
+        ("BREW /healthz HTTP/1.0\r\n\r\n", true),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ("GET /healthz HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n", false),
+        (
+            "GET /healthz HTTP/1.0\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
+            false,
+        ),
+        ("GET /healthz HTTP/1.0\r\nA: b\r\n", false),
+        ("\r\nGET /healthz HTTP/1.0\r\n\r\n", false),
+        ("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+    ] {
+        let (mut server, mut output) = (server(), Output::new());
+        let was_served = serve_at_once(&mut server, request, &mut output);
+        assert_eq!(was_served, is_served, "{request}");
+        if is_served {
+            let in_turn = exchange([request.as_bytes()]);
+            let at_once = String::from_utf8(output.take()).expect("text");
+            assert_eq!((at_once, true), in_turn, "{request}");
+        } else {
+            assert!(output.is_empty(), "{request}");
+        }
+        // It knows nobody, and where there is no room it does not begin.
+        assert_eq!(server.deadline(), None);
+        for slot in 1..5 {
+            Peer::connect(&mut server, slot, at(1));
+        }
+        let was_served = serve_at_once(&mut server, request, &mut output);
+        assert!(!was_served, "{request}");
+    }
+}
+
+fn serve_at_once(server: &mut HttpServer, request: &str, output: &mut Output) -> bool {
+    server.serve_at_once(Turn {
+        id: id(0),
+        now: at(1),
+        input: request.as_bytes(),
+        output,
+    })
+}

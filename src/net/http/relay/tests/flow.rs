@@ -8,6 +8,11 @@ use toy::End;
 /// Requests of all sizes, one after the other.
 fn requests(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();
+    match random.below(10) {
+        0 => return GET_ONCE.to_vec(),
+        1 => return GET_PAGE_ONCE.to_vec(),
+        _ => {}
+    }
     for _ in 0..1 + random.below(5) {
         match random.below(6) {
             0 => bytes.extend_from_slice(GET_PAGE),
@@ -102,6 +107,29 @@ fn a_short_request_on_a_new_connection_is_one_message_each_way_and_no_frame() {
     world.sleep(NEWS_AFTER);
     assert_eq!(world.wires.to_http().tally().delivered, 10);
     assert_eq!(world.host.expect("it runs").talks.len(), 0);
+}
+
+#[test]
+fn a_peer_that_wants_one_answer_leaves_nothing_with_http() {
+    for request in [GET_ONCE, GET_PAGE_ONCE] {
+        let mut world = World::new();
+        let client = world.network.connect(request, world.now);
+        world.network.deliver(client, usize::MAX);
+        world.network.poll(world.now);
+        world.run_host();
+        // A short answer is the end of it; a long one waits for its turn.
+        let host = world.host.as_ref().expect("it runs");
+        assert_eq!(host.talks.len(), usize::from(request == GET_PAGE_ONCE));
+        for _ in 0..100 {
+            world.settle();
+            world.network.read(client, usize::MAX);
+        }
+        let (expected, is_closed) = direct(request);
+        assert!(is_closed && world.network.clients[client].is_closed());
+        assert!(world.network.clients[client].received == expected);
+        assert_eq!(world.host.expect("it runs").talks.len(), 0);
+        assert_eq!(world.wires.counters().get(RelayEvent::LateMessage), 0);
+    }
 }
 
 #[test]

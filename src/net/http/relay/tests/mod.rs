@@ -66,6 +66,8 @@ fn at(seconds: u64) -> Instant {
 }
 
 const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET_ONCE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const GET_PAGE_ONCE: &[u8] = b"GET /echo?page HTTP/1.0\r\n\r\n";
 const GET_PAGE: &[u8] = b"GET /echo?page HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Counts how often it rang.
