@@ -48,11 +48,16 @@ pub(super) fn guest_with(cpus: u32, arguments: &str) -> Guest {
     Guest::boot(&settings)
 }
 
-/// Asks, and reads for as long as an answer may take: nobody closes the connections of a data plane that died.
-fn exchange(port: u16, request: &[u8]) -> Vec<u8> {
+/// How long an answer may take, and how long is waited for one that may never come: nobody closes the connections of a
+/// data plane that died.
+const PATIENCE: Duration = Duration::from_secs(1);
+const SHORT_PATIENCE: Duration = Duration::from_millis(150);
+
+/// Asks, and reads for that long at most.
+fn exchange(port: u16, request: &[u8], patience: Duration) -> Vec<u8> {
     let mut stream = connect(port);
     stream
-        .set_read_timeout(Some(Duration::from_secs(1)))
+        .set_read_timeout(Some(patience))
         .expect("a timeout above 0");
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
@@ -67,7 +72,8 @@ pub(super) fn row(guest: &Guest, name: &str) -> String {
     let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with("]}");
     let began = Instant::now();
     let page = loop {
-        if let Some(reply) = parse(&exchange(guest.http_port, ask)).filter(is_whole) {
+        if let Some(reply) = parse(&exchange(guest.http_port, ask, SHORT_PATIENCE)).filter(is_whole)
+        {
             break reply.body;
         }
         assert!(began.elapsed() < LIMIT, "/subsystems is not answered");
@@ -112,8 +118,12 @@ pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
     let began = Instant::now();
     // Whoever asks while HTTP is dead is told so; so is who asked it to die, and was heard.
     let is_heard = |reply: &Response| reply.status != 503 || name == "http";
+    let patience = match name {
+        "data-plane" => SHORT_PATIENCE,
+        _ => PATIENCE,
+    };
     let reply = loop {
-        let reply = parse(&exchange(guest.http_port, request.as_bytes()));
+        let reply = parse(&exchange(guest.http_port, request.as_bytes(), patience));
         if reply.as_ref().is_none_or(is_heard) || began.elapsed() > LIMIT {
             break reply;
         }
@@ -300,7 +310,7 @@ pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
     while guest.serial().matches("nos: ready").count() < 2 {
         assert!(began.elapsed() < 6 * LIMIT, "{}", guest.serial());
         let request = b"POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: 15\r\n\r\ndiagnosis panic";
-        exchange(guest.http_port, request);
+        exchange(guest.http_port, request, PATIENCE);
     }
     // Once by the life that ends, once by the next.
     guest.await_serial("warm reboot: diagnosis died too often: panicked at ", 2);
