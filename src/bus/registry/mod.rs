@@ -14,6 +14,7 @@ mod status;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use order::require_start_order;
 pub use status::{Cause, Fault, State, Status};
 
 use super::envelope::Message;

@@ -52,6 +52,65 @@ fn cycle(parts: &[Profile], started: impl Fn(&str) -> bool) -> (&'static str, &'
     (name, needs)
 }
 
+/// Refuses, where it is called in a constant and so when the image is built, parts that cannot be started in any order.
+///
+/// # Panics
+/// Naming a part of a cycle, or one that depends on a part that is not there.
+pub const fn require_start_order(parts: &[Profile]) {
+    assert!(parts.len() <= u64::BITS as usize, "parts are few");
+    let mut started = 0_u64;
+    let mut rounds = 0;
+    while rounds < parts.len() {
+        let mut at = 0;
+        while at < parts.len() {
+            if can_start(&parts[at], parts, started) {
+                started |= 1 << at;
+            }
+            at += 1;
+        }
+        rounds += 1;
+    }
+    let mut at = 0;
+    while at < parts.len() {
+        if started & 1 << at == 0 {
+            waits_for_itself_or_for_what_is_not_there(parts[at].name);
+        }
+        at += 1;
+    }
+}
+
+/// Its name and its argument are the message: a constant's panic takes one text.
+const fn waits_for_itself_or_for_what_is_not_there(name: &str) {
+    panic!("{}", name)
+}
+
+const fn can_start(part: &Profile, parts: &[Profile], started: u64) -> bool {
+    let mut at = 0;
+    while at < part.dependencies.len() {
+        let mut other = 0;
+        while other < parts.len()
+            && !(started & 1 << other != 0 && is_same(parts[other].name, part.dependencies[at]))
+        {
+            other += 1;
+        }
+        if other == parts.len() {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// What `==` is not yet in constants.
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -67,6 +126,35 @@ mod tests {
     fn names(parts: &[Profile]) -> Vec<&'static str> {
         let order = start_order(parts).expect("an order");
         order.into_iter().map(|at| parts[at].name).collect()
+    }
+
+    #[test]
+    fn parts_in_any_order_are_let_through_when_the_image_is_built() {
+        const PARTS: [Profile; 3] = [named("c", &["b", "a"]), named("a", &[]), named("b", &["a"])];
+        const { require_start_order(&PARTS) };
+    }
+
+    #[test]
+    #[should_panic(expected = "b")]
+    fn a_cycle_is_refused_when_the_image_is_built_and_a_part_of_it_named() {
+        require_start_order(&[named("a", &[]), named("b", &["c"]), named("c", &["b"])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lonely")]
+    fn a_dependency_that_is_not_there_is_refused_when_the_image_is_built() {
+        // No name is taken for another that begins like it.
+        require_start_order(&[named("part", &[]), named("lonely", &["parts"])]);
+    }
+
+    const fn named(name: &'static str, dependencies: &'static [&'static str]) -> Profile {
+        Profile {
+            name,
+            version: "1",
+            dependencies,
+            capabilities: &[],
+            topics: &[],
+        }
     }
 
     #[test]
