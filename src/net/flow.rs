@@ -90,6 +90,24 @@ impl Seat {
         })
     }
 
+    /// The socket, which the set holds alone. By the set's only place: to look it up by its handle is a call.
+    #[inline]
+    fn socket_mut(&mut self) -> &mut Socket<'static> {
+        match self.sockets.iter_mut().next() {
+            Some((_, AnySocket::Tcp(socket))) => socket,
+            _ => no_socket(),
+        }
+    }
+
+    /// As [`Seat::socket_mut`], to be read.
+    #[inline]
+    fn socket(&self) -> &Socket<'static> {
+        match self.sockets.iter().next() {
+            Some((_, AnySocket::Tcp(socket))) => socket,
+            _ => no_socket(),
+        }
+    }
+
     /// Makes the socket wait for a SYN to `port`, as if it were new.
     fn listen(&mut self, port: u16, policy: &FlowPolicy) -> Result<()> {
         // The set keeps that beside the socket, whoever its peer is.
@@ -109,6 +127,11 @@ impl Seat {
         let missing = Error::new(Subsystem::Network, Kind::Missing { what });
         socket.listen(port).map_err(|_| missing)
     }
+}
+
+#[cold]
+fn no_socket() -> ! {
+    unreachable!("a seat has one socket, of TCP")
 }
 
 fn ring(len: usize) -> Result<SocketBuffer<'static>> {
@@ -216,14 +239,13 @@ impl Flow {
 
     #[inline]
     fn socket(&mut self) -> &mut Socket<'static> {
-        self.seat.sockets.get_mut(self.seat.handle)
+        self.seat.socket_mut()
     }
 
     /// The socket's state.
     #[inline]
     pub(super) fn state(&self) -> State {
-        let socket: &Socket<'_> = self.seat.sockets.get(self.seat.handle);
-        socket.state()
+        self.seat.socket().state()
     }
 
     /// True until the peer has acknowledged our SYN.
@@ -286,7 +308,7 @@ impl Flow {
         let next = visit
             .service
             .open(visit.id, self.key.peer(), visit.now, visit.output);
-        let socket = self.seat.sockets.get_mut(self.seat.handle);
+        let socket = self.seat.socket_mut();
         match self.conversation.send(socket, visit.output) {
             Ok(()) if matches!(next, Next::Wait { .. }) => self.converse(visit),
             sent => {
@@ -299,7 +321,7 @@ impl Flow {
     /// Shows the service what has come.
     #[inline]
     fn converse(&mut self, visit: &mut Visit<'_>) -> Leaves {
-        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        let socket = self.seat.socket_mut();
         let fresh = socket.recv_queue();
         // A peer that takes its time over a long answer is not idle.
         if fresh > 0 || self.conversation.has_backlog() {
@@ -375,7 +397,7 @@ impl Flow {
         self.conversation.drop_backlog();
         visit.output.clear();
         visit.service.farewell(visit.id, visit.output);
-        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        let socket = self.seat.socket_mut();
         match self.conversation.send(socket, visit.output) {
             Ok(()) => self.end(visit),
             Err(error) => self.go_on(Err(error), visit),
@@ -392,7 +414,7 @@ impl Flow {
 
     /// Sends what is left, then a FIN; throws away what comes; resets a peer that takes too long.
     fn finish(&mut self, until: Instant, now: Instant, policy: &FlowPolicy) {
-        let socket = self.seat.sockets.get_mut::<Socket<'_>>(self.seat.handle);
+        let socket = self.seat.socket_mut();
         if self.conversation.flush(socket) > 0 {
             let until = now + policy.linger;
             self.phase = Phase::Finishing { until };

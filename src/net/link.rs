@@ -151,26 +151,31 @@ impl<D: NetworkDevice> Link<D> {
         network: Option<Ipv4Cidr>,
         at: Moment,
     ) -> Egress {
-        let egress = self.send(flow, at);
-        match network {
-            Some(network) if egress == Egress::NeighbourMissing => {
-                self.send_to_taught(flow, network, at)
+        let mut is_taught = false;
+        // One call in a loop, which is so made part of it.
+        loop {
+            let egress = self.send(flow, at);
+            if egress != Egress::NeighbourMissing
+                || is_taught
+                || !network.is_some_and(|network| self.teach_peer(flow, network, at))
+            {
+                return egress;
             }
-            _ => egress,
+            is_taught = true;
         }
     }
 
-    /// Sends to a neighbour that smoltcp does not know. A peer on the link has told where it is by its
-    /// segment; there is no need to wait for ARP.
+    /// Tells smoltcp where a flow's peer is, which it does not know; false if that is not on the link. A peer that is has
+    /// told by its segment; there is no need to wait for ARP.
     #[cold]
-    fn send_to_taught(&mut self, flow: &mut Flow, network: Ipv4Cidr, at: Moment) -> Egress {
+    fn teach_peer(&mut self, flow: &mut Flow, network: Ipv4Cidr, at: Moment) -> bool {
         let peer = *flow.key.peer().ip();
-        if !network.contains_addr(&peer) {
-            return Egress::NeighbourMissing;
+        let is_near = network.contains_addr(&peer);
+        if is_near {
+            flow.note_silenced();
+            self.teach((flow.source_mac, peer), network, at);
         }
-        flow.note_silenced();
-        self.teach((flow.source_mac, peer), network, at);
-        self.send(flow, at)
+        is_near
     }
 
     /// Tells smoltcp a neighbour's hardware address, by the ARP reply that the neighbour might have sent.

@@ -21,11 +21,9 @@ pub(super) const ACK_DELAY: Duration = Duration::from_millis(10);
 /// The lists of flows, by slot.
 pub(super) struct Schedule {
     wheel: TimerWheel,
-    /// Flows that have something to do, each at most once.
+    /// Flows that have something to do, each at most once; in a round, after those that have had their turn.
     marked: Vec<u32>,
     is_marked: Vec<bool>,
-    /// Flows whose turn it is in this round.
-    round: Vec<u32>,
     /// Flows that wait for a neighbour's hardware address, each at most once.
     waiting: Vec<u32>,
     is_waiting: Vec<bool>,
@@ -42,7 +40,6 @@ impl Schedule {
             wheel: TimerWheel::new(now),
             marked: Vec::new(),
             is_marked: Vec::new(),
-            round: Vec::new(),
             waiting: Vec::new(),
             is_waiting: Vec::new(),
             deferred: VecDeque::new(),
@@ -66,9 +63,11 @@ impl Schedule {
     #[cold]
     fn make_room(&mut self, slots: usize) -> Result<()> {
         self.wheel.grow(slots)?;
-        for list in [&mut self.marked, &mut self.round, &mut self.waiting] {
-            list.try_reserve(slots.saturating_sub(list.len()))?;
-        }
+        // A flow that has had its turn may be marked again in the same round.
+        let marked = &mut self.marked;
+        marked.try_reserve((2 * slots).saturating_sub(marked.len()))?;
+        let waiting = &mut self.waiting;
+        waiting.try_reserve(slots.saturating_sub(waiting.len()))?;
         let deferred = &mut self.deferred;
         deferred.try_reserve(slots.saturating_sub(deferred.len()))?;
         for flags in [
@@ -99,18 +98,30 @@ impl Schedule {
 
     /// Begins a round of turns; returns how many there are. A flow marked from now on waits for the next.
     #[inline]
-    pub(super) fn begin_round(&mut self) -> usize {
-        self.round.clear();
-        core::mem::swap(&mut self.marked, &mut self.round);
-        self.round.len()
+    pub(super) fn begin_round(&self) -> usize {
+        self.marked.len()
     }
 
     /// The flow whose turn is number `at` of the round, which is no longer marked.
     #[inline]
     pub(super) fn take(&mut self, at: usize) -> u32 {
-        let slot = self.round[at];
+        let slot = self.marked[at];
         self.is_marked[slot as usize] = false;
         slot
+    }
+
+    /// Ends a round of so many turns.
+    #[inline]
+    pub(super) fn end_round(&mut self, turns: usize) {
+        match turns == self.marked.len() {
+            true => self.marked.clear(),
+            false => self.forget_turns(turns),
+        }
+    }
+
+    #[cold]
+    fn forget_turns(&mut self, turns: usize) {
+        self.marked.drain(..turns);
     }
 
     /// Takes a flow whose timer is due.

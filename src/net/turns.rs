@@ -46,6 +46,7 @@ impl<D: NetworkDevice> Stack<D> {
             let slot = self.schedule.take(turn);
             self.take_turn(slot, at);
         }
+        self.schedule.end_round(turns);
     }
 
     #[inline]
