@@ -180,8 +180,10 @@ pub(super) struct Queue {
 impl Queue {
     /// Appends a name. One for which there is no memory is not kept: its flow does not make room early.
     pub(super) fn push(&mut self, id: ConnectionId) {
-        if self.names.try_reserve(1).is_ok() {
-            self.names.push_back(id);
+        let names = &mut self.names;
+        // Without a call, mostly.
+        if names.len() < names.capacity() || names.try_reserve(1).is_ok() {
+            names.push_back(id);
         }
         self.live += 1;
     }

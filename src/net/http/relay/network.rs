@@ -215,6 +215,16 @@ impl Relay {
     #[inline]
     fn reserve(&mut self) -> Result<()> {
         let more = self.peers.len() + 1;
+        let lacks = |list: &Vec<ConnectionId>| list.capacity() - list.len() < more;
+        match lacks(&self.gone) || lacks(&self.blocked) || lacks(&self.again) || lacks(&self.doomed)
+        {
+            true => self.make_room(more),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, more: usize) -> Result<()> {
         for list in [
             &mut self.gone,
             &mut self.blocked,
