@@ -9,6 +9,10 @@
 //! for, and requests are answered for it ([`super::Service`]).
 //!
 //! The composition root makes mailboxes; they outlive both ends. Sending and receiving allocate nothing.
+//!
+//! `in_place` is for bodies that are too large to be moved more than once.
+
+mod in_place;
 
 use super::envelope::{Address, Envelope, Message, MessageId, NEVER, Priority, SubsystemId};
 use super::parcel::Owner;
@@ -157,79 +161,7 @@ impl<M: Message> Mailbox<M> {
         self.deliver(port, self.envelope(port, body), drop)
     }
 
-    /// As [`Mailbox::send`], but leaves the reader's bell to [`Mailbox::ring`], which the sender owes: for one who is about
-    /// to sleep, so that the reader need not interrupt it first.
-    #[inline(always)]
-    pub fn leave(&self, port: &Port, body: M) -> Sent<M> {
-        match self.enqueue(port, self.envelope(port, body), ReadyWord::leave) {
-            Enqueued::Done => Sent::Queued,
-            Enqueued::Full(envelope) => self.overfull(port, envelope, drop),
-            Enqueued::Closed(envelope) => self.refuse(envelope, Reason::NoReader),
-        }
-    }
-
-    /// As [`Mailbox::send`], for a body that is large: `make` makes what is small of it, and `finish` does the rest where
-    /// the body lies in the mailbox, so that it is not moved. Neither is called unless there is room; then nobody stops
-    /// the sender before they have returned, so they are to be short, and must not panic.
-    ///
-    /// False if it was refused, which is counted.
-    #[inline(always)]
-    pub fn send_in_place(
-        &self,
-        port: &Port,
-        make: impl FnOnce() -> M,
-        finish: impl FnOnce(&mut M),
-    ) -> bool {
-        self.put_in_place(port, make, finish, ReadyWord::knock)
-    }
-
-    /// As [`Mailbox::send_in_place`], but leaves the reader's bell as [`Mailbox::leave`] does.
-    #[inline(always)]
-    pub fn leave_in_place(
-        &self,
-        port: &Port,
-        make: impl FnOnce() -> M,
-        finish: impl FnOnce(&mut M),
-    ) -> bool {
-        self.put_in_place(port, make, finish, ReadyWord::leave)
-    }
-
-    #[inline(always)]
-    fn put_in_place(
-        &self,
-        port: &Port,
-        make: impl FnOnce() -> M,
-        finish: impl FnOnce(&mut M),
-        tell: impl FnOnce(&ReaderWord, Knock),
-    ) -> bool {
-        debug_assert!(
-            self.policy == Policy::Refuse,
-            "what is not made can displace nothing, and not wait"
-        );
-        let section = port.section();
-        let place = match self.normal.claim() {
-            Claim::Place(place) => place,
-            Claim::Full => return self.refuses(Reason::Full),
-            Claim::Closed => return self.refuses(Reason::NoReader),
-        };
-        // The one use of what is made: it is built where it is to lie.
-        place.fill_and(self.envelope(port, make()), |envelope| {
-            finish(&mut envelope.body);
-            envelope.body.recharge(Owner::KERNEL);
-        });
-        tell(&self.reader.ready, self.knock);
-        drop(section);
-        true
-    }
-
-    /// Counts a message that was not made.
-    #[cold]
-    fn refuses(&self, reason: Reason) -> bool {
-        self.drops.count(reason);
-        false
-    }
-
-    /// Rings the reader's bell for what was left ([`Mailbox::leave`]).
+    /// Rings the reader's bell for what was left ([`Mailbox::leave_in_place`]).
     #[inline(always)]
     pub fn ring(&self) {
         self.reader.ready.ring();
@@ -383,55 +315,6 @@ impl<M: Message> Mailbox<M> {
         envelope.body.recharge(reader.owner());
         drop(section);
         Some(envelope)
-    }
-
-    /// As [`Mailbox::try_receive`], with the body moved to where `place` says that it is to be, in one move; what was there
-    /// is dropped. `place` looks at the body in the mailbox: it is to be short, and must not panic, as nobody stops the
-    /// reader meanwhile.
-    ///
-    /// False if no message waits; `place` is not called then.
-    #[inline(always)]
-    pub fn receive_to<'p>(&self, place: impl FnOnce(&M) -> &'p mut Option<M>) -> bool
-    where
-        M: 'p,
-    {
-        if self.policy == Policy::Wait || !self.urgent.is_surely_empty() {
-            return self.receive_from_both_to(place);
-        }
-        let reader = &*self.reader;
-        let section = reader.section();
-        let Some(found) = self.normal.find() else {
-            return false;
-        };
-        if found.look(|envelope| envelope.deadline) <= reader.now() {
-            let expired = found.take();
-            drop(section);
-            self.lose(&expired, Reason::Expired);
-            return self.receive_from_both_to(place);
-        }
-        self.count_received();
-        found.note(found.look(|envelope| envelope.id.as_u64()));
-        let place = found.look(|envelope| place(&envelope.body));
-        found.take_part(|envelope| &mut envelope.body, place);
-        if let Some(body) = place {
-            body.recharge(reader.owner());
-        }
-        drop(section);
-        true
-    }
-
-    #[cold]
-    fn receive_from_both_to<'p>(&self, place: impl FnOnce(&M) -> &'p mut Option<M>) -> bool
-    where
-        M: 'p,
-    {
-        let received = self.receive_from_both();
-        let is_any = received.is_some();
-        if let Some(envelope) = received {
-            let place = place(&envelope.body);
-            *place = Some(envelope.body);
-        }
-        is_any
     }
 
     /// The next message of the urgent lane, or else of the normal one.

@@ -62,23 +62,59 @@ fn a_message_that_was_left_rings_when_its_sender_says() {
     let (reader, bell) = bench.port("reader");
     let mailbox = bench.mailbox(&reader, 2, Policy::Refuse);
     assert!(mailbox.is_surely_empty());
-    assert!(mailbox.leave(&sender, 1_u32).is_queued());
+    let leave = |number: u32| mailbox.leave_in_place(&sender, || number, |_| {});
+    assert!(leave(1));
     assert!(!mailbox.is_surely_empty() && !mailbox.is_full());
-    assert!(mailbox.leave(&sender, 2).is_queued());
-    assert!(mailbox.is_full());
-    assert!(matches!(
-        refusal(mailbox.leave(&sender, 3)),
-        Kind::QueueFull { .. }
-    ));
+    assert!(leave(2));
+    assert!(mailbox.is_full() && !leave(3));
     assert_eq!(bell.get(), 0);
     mailbox.ring();
     assert_eq!(bell.get(), 1);
     assert_eq!(bodies(&mailbox), [1, 2]);
     mailbox.close(drop);
-    assert!(matches!(
-        refusal(mailbox.leave(&sender, 4)),
-        Kind::NoReader { .. }
-    ));
+    assert!(!leave(4));
+}
+
+/// A body that others see the end of.
+struct Large(Vec<Arc<()>>);
+
+impl Message for Large {}
+
+#[test]
+fn a_large_body_is_made_in_its_slot_and_taken_to_its_place() {
+    let bench = Bench::new();
+    let (sender, _) = bench.port("sender");
+    let (reader, bell) = bench.port("reader");
+    let mailbox = bench.mailbox(&reader, 2, Policy::Refuse);
+    let value = Arc::new(());
+    let empty = || Large(Vec::new());
+    let push = |body: &mut Large| body.0.push(value.clone());
+    assert!(mailbox.send_in_place(&sender, empty, push));
+    assert_eq!(bell.get(), 1);
+    assert!(mailbox.leave_in_place(&sender, empty, push));
+    assert_eq!(bell.get(), 1);
+    // Without room nothing is made.
+    let never = || panic!("there is no room");
+    assert!(!mailbox.send_in_place(&sender, never, push));
+    assert_eq!(mailbox.tally().dropped[Reason::Full as usize], 1);
+
+    // What was in the place is dropped, and what is urgent comes first.
+    let urgent = mailbox.envelope(&sender, empty()).urgent();
+    assert!(mailbox.post(&sender, urgent).is_queued());
+    let mut place = Some(Large(Vec::from([value.clone()])));
+    for (is_any, len, owners) in [(true, 0, 3), (true, 1, 3), (true, 1, 2), (false, 1, 2)] {
+        let received = mailbox.receive_to(|body| {
+            assert_eq!(body.0.len(), len);
+            &mut place
+        });
+        assert_eq!(received, is_any);
+        assert_eq!(place.as_ref().map(|body| body.0.len()), Some(len));
+        assert_eq!(Arc::strong_count(&value), owners);
+    }
+    assert_eq!(mailbox.tally().delivered, 3);
+    mailbox.close(drop);
+    assert!(!mailbox.leave_in_place(&sender, never, push));
+    assert_eq!(mailbox.tally().dropped[Reason::NoReader as usize], 1);
 }
 
 #[test]
