@@ -395,7 +395,7 @@ fn a_cpu_that_picks_the_lower_of_two() {
     set.mark(bit(5));
     let waker = {
         let set = set.clone();
-        thread::spawn(move || set.add(3) && set.ring())
+        thread::spawn(move || set.add(3, bit(3)) && set.ring())
     };
     let picked = set.pick(|ready| ready);
     let is_told = waker.join().expect("no assertion failed");
