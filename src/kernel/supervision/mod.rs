@@ -10,34 +10,29 @@
 //! trusted any more, or dies too often, is the machine's: it starts again, warm, and says why.
 //!
 //! The supervisor's own death is a crash of the image (`nos.on-panic=`).
-#![allow(
-    unsafe_code,
-    reason = "what a dead subsystem held is taken back; fibers are given the address of their ward"
-)]
+#![allow(unsafe_code, reason = "what a dead subsystem held is taken back")]
 
 mod health;
 mod report;
 pub(in crate::kernel) mod status;
+mod ward;
+
+pub(super) use ward::{Body, Ward};
 
 use super::crash;
-use super::scheduler::{self, FiberId, Fibers, Locked, Obituary, State as FiberState, Verdict};
+use super::scheduler::{self, FiberId, Fibers, Obituary, State as FiberState, Verdict};
 use super::this_cpu::ThisCpu;
 use crate::bus::registry::{Cause, Registry, Row, State};
-use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
-use crate::bus::{Executor, NEVER};
-use crate::bus::{Port, Profile};
+use crate::bus::{Executor, NEVER, Port};
 use crate::error::Result;
-use crate::memory::accounts::Owner;
 use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, reclaim};
 use crate::platform::time::{Clock, Duration};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::convert::Infallible;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use report::LastFault;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// In how long a group of subsystems bears as many restarts as it may.
 const GROUP_PERIOD: Duration = Duration::from_secs(5);
@@ -48,43 +43,6 @@ const ROOT_INTENSITY: Intensity = Intensity {
 };
 /// Actions after one death: a stop and a start for each of eight subsystems, and a reboot.
 const ACTIONS_MAX: usize = 17;
-
-/// What a subsystem does, and what has to be done about it when it died.
-pub(super) trait Body: Sync {
-    /// Runs one incarnation on the subsystem's fiber; `ward` is told when it is up.
-    ///
-    /// # Errors
-    /// Whatever keeps it from starting: that counts as a death.
-    fn run(&'static self, ward: &'static Ward) -> Result<Infallible>;
-
-    /// Quiets what goes on without the dead fiber, before its memory is taken back. On the supervisor's fiber.
-    fn quiet(&self) {}
-
-    /// Tells whoever talked to the dead incarnation. On the supervisor's fiber.
-    fn mourn(&self) {}
-}
-
-/// One subsystem, as the supervisor knows it.
-pub(super) struct Ward {
-    pub(super) profile: Profile,
-    pub(super) fiber: FiberId,
-    pub(super) port: Arc<Port>,
-    pub(super) owner: Owner,
-    /// How it is asked for its health.
-    pub(super) controls: Arc<Controls>,
-    body: &'static dyn Body,
-    registry: &'static Registry,
-    is_up: AtomicBool,
-    /// It was told to stop: its death is not news to the policy.
-    is_stopped: AtomicBool,
-    last_fault: Locked<LastFault>,
-    /// How it is to die, by a test's wish.
-    #[cfg(feature = "kill-switch")]
-    doom: super::kill_switch::Doom,
-    /// It does not answer the supervisor, by a test's wish.
-    #[cfg(feature = "kill-switch")]
-    is_deaf: AtomicBool,
-}
 
 /// Which group of the tree a subsystem belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,100 +64,6 @@ pub(super) struct Supervision {
     wards: Vec<(&'static Ward, NodeId)>,
     policy: Supervisor,
     groups: [NodeId; 2],
-}
-
-impl Ward {
-    /// A subsystem that does not run yet.
-    pub(super) fn new(
-        profile: Profile,
-        fiber: FiberId,
-        port: Arc<Port>,
-        controls: Arc<Controls>,
-        body: &'static dyn Body,
-        registry: &'static Registry,
-    ) -> &'static Self {
-        Box::leak(Box::new(Self {
-            owner: port.owner(),
-            profile,
-            fiber,
-            port,
-            controls,
-            body,
-            registry,
-            is_up: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
-            last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
-            #[cfg(feature = "kill-switch")]
-            doom: super::kill_switch::Doom::none(),
-            #[cfg(feature = "kill-switch")]
-            is_deaf: AtomicBool::new(false),
-        }))
-    }
-
-    /// Dies, if a test wants it to. Each turn of a subsystem begins with it; without the feature it is nothing.
-    #[inline(always)]
-    pub(super) fn obey(&self) {
-        #[cfg(feature = "kill-switch")]
-        if self.was_up() {
-            self.doom.meet();
-        }
-    }
-
-    /// Answers the supervisor, if it asks: for a subsystem that runs its own loop. True if that is to end.
-    #[inline(always)]
-    pub(super) fn attend(&self, subsystem: &mut impl Subsystem) -> bool {
-        #[cfg(feature = "kill-switch")]
-        if self.is_deaf.load(Relaxed) {
-            return false;
-        }
-        self.controls.questions().depth() > 0 && attend(subsystem, &self.port, &self.controls)
-    }
-
-    /// Has it die by those means in its next turn, and as often again as it was started.
-    #[cfg(feature = "kill-switch")]
-    pub(super) fn kill(&self, means: u8, times: u32) {
-        self.doom.set(means, times);
-    }
-
-    /// Has it answer nothing that the supervisor asks, until it is started again.
-    #[cfg(feature = "kill-switch")]
-    pub(super) fn deafen(&self) {
-        self.is_deaf.store(true, Relaxed);
-    }
-
-    /// Whether this incarnation said that it does its work.
-    #[inline]
-    pub(super) fn was_up(&self) -> bool {
-        self.is_up.load(Relaxed)
-    }
-
-    /// Notes that this incarnation does its work from now on. From the subsystem's own fiber.
-    pub(super) fn is_up(&self) {
-        let was_up = self.is_up.swap(true, Relaxed);
-        if was_up {
-            return;
-        }
-        // Whoever watches the registry and has no room for the news finds the state there.
-        let _ = self
-            .registry
-            .set_state(&self.port, self.profile.name, State::Running);
-        if let Some(row) = self.registry.find(self.profile.name) {
-            row.status().set_healthy(true);
-            if self.port.incarnation() > 0 {
-                row.status().count_restart(true);
-            }
-        }
-    }
-}
-
-/// Where a ward's fiber begins.
-fn enter(argument: usize) {
-    // SAFETY: `start` passes the address of a ward, and wards live for ever.
-    let ward = unsafe { &*(argument as *const Ward) };
-    match ward.body.run(ward) {
-        Ok(never) => match never {},
-        Err(error) => panic!("{} cannot start: {error}", ward.profile.name),
-    }
 }
 
 impl Supervision {
@@ -331,9 +195,8 @@ impl Supervision {
         let name = ward.profile.name;
         // As in `Ward::is_up`.
         let _ = self.registry.set_state(&self.port, name, State::Starting);
-        let argument = (&raw const *ward) as usize;
         self.fibers
-            .restart(ward.fiber, enter, argument)
+            .restart(ward.fiber, Ward::enter, ward.argument())
             .expect("a ward that is started is dead, or new");
     }
 

@@ -1,0 +1,150 @@
+//! One subsystem as the supervisor knows it, and what it is to its own fiber.
+#![allow(unsafe_code, reason = "fibers are given the address of their ward")]
+
+use super::report::LastFault;
+use crate::bus::registry::{Registry, State};
+use crate::bus::subsystem::{Controls, Subsystem, attend};
+use crate::bus::{Port, Profile};
+use crate::error::Result;
+use crate::kernel::scheduler::{FiberId, Locked, Verdict};
+use crate::memory::accounts::Owner;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What a subsystem does, and what has to be done about it when it died.
+pub(in crate::kernel) trait Body: Sync {
+    /// Runs one incarnation on the subsystem's fiber; `ward` is told when it is up.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting: that counts as a death.
+    fn run(&'static self, ward: &'static Ward) -> Result<Infallible>;
+
+    /// Quiets what goes on without the dead fiber, before its memory is taken back. On the supervisor's fiber.
+    fn quiet(&self) {}
+
+    /// Tells whoever talked to the dead incarnation. On the supervisor's fiber.
+    fn mourn(&self) {}
+}
+
+/// One subsystem, as the supervisor knows it.
+pub(in crate::kernel) struct Ward {
+    pub(in crate::kernel) profile: Profile,
+    pub(in crate::kernel) fiber: FiberId,
+    pub(in crate::kernel) port: Arc<Port>,
+    pub(in crate::kernel) owner: Owner,
+    /// How it is asked for its health.
+    pub(in crate::kernel) controls: Arc<Controls>,
+    pub(super) body: &'static dyn Body,
+    pub(super) registry: &'static Registry,
+    pub(super) is_up: AtomicBool,
+    /// It was told to stop: its death is not news to the policy.
+    pub(super) is_stopped: AtomicBool,
+    pub(super) last_fault: Locked<LastFault>,
+    /// How it is to die, by a test's wish.
+    #[cfg(feature = "kill-switch")]
+    pub(super) doom: crate::kernel::kill_switch::Doom,
+    /// It does not answer the supervisor, by a test's wish.
+    #[cfg(feature = "kill-switch")]
+    pub(super) is_deaf: AtomicBool,
+}
+
+impl Ward {
+    /// A subsystem that does not run yet.
+    pub(in crate::kernel) fn new(
+        profile: Profile,
+        fiber: FiberId,
+        port: Arc<Port>,
+        controls: Arc<Controls>,
+        body: &'static dyn Body,
+        registry: &'static Registry,
+    ) -> &'static Self {
+        Box::leak(Box::new(Self {
+            owner: port.owner(),
+            profile,
+            fiber,
+            port,
+            controls,
+            body,
+            registry,
+            is_up: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+            last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
+            #[cfg(feature = "kill-switch")]
+            doom: crate::kernel::kill_switch::Doom::none(),
+            #[cfg(feature = "kill-switch")]
+            is_deaf: AtomicBool::new(false),
+        }))
+    }
+
+    /// Dies, if a test wants it to. Each turn of a subsystem begins with it; without the feature it is nothing.
+    #[inline(always)]
+    pub(in crate::kernel) fn obey(&self) {
+        #[cfg(feature = "kill-switch")]
+        if self.was_up() {
+            self.doom.meet();
+        }
+    }
+
+    /// Answers the supervisor, if it asks: for a subsystem that runs its own loop. True if that is to end.
+    #[inline(always)]
+    pub(in crate::kernel) fn attend(&self, subsystem: &mut impl Subsystem) -> bool {
+        #[cfg(feature = "kill-switch")]
+        if self.is_deaf.load(Relaxed) {
+            return false;
+        }
+        self.controls.questions().depth() > 0 && attend(subsystem, &self.port, &self.controls)
+    }
+
+    /// Has it die by those means in its next turn, and as often again as it was started.
+    #[cfg(feature = "kill-switch")]
+    pub(in crate::kernel) fn kill(&self, means: u8, times: u32) {
+        self.doom.set(means, times);
+    }
+
+    /// Has it answer nothing that the supervisor asks, until it is started again.
+    #[cfg(feature = "kill-switch")]
+    pub(in crate::kernel) fn deafen(&self) {
+        self.is_deaf.store(true, Relaxed);
+    }
+
+    /// Whether this incarnation said that it does its work.
+    #[inline]
+    pub(in crate::kernel) fn was_up(&self) -> bool {
+        self.is_up.load(Relaxed)
+    }
+
+    /// Notes that this incarnation does its work from now on. From the subsystem's own fiber.
+    pub(in crate::kernel) fn is_up(&self) {
+        let was_up = self.is_up.swap(true, Relaxed);
+        if was_up {
+            return;
+        }
+        // Whoever watches the registry and has no room for the news finds the state there.
+        let _ = self
+            .registry
+            .set_state(&self.port, self.profile.name, State::Running);
+        if let Some(row) = self.registry.find(self.profile.name) {
+            row.status().set_healthy(true);
+            if self.port.incarnation() > 0 {
+                row.status().count_restart(true);
+            }
+        }
+    }
+
+    /// Where its fiber begins: `argument` is what [`Ward::argument`] answers.
+    pub(super) fn enter(argument: usize) {
+        // SAFETY: it is the address of a ward, and wards live for ever.
+        let ward = unsafe { &*(argument as *const Self) };
+        match ward.body.run(ward) {
+            Ok(never) => match never {},
+            Err(error) => panic!("{} cannot start: {error}", ward.profile.name),
+        }
+    }
+
+    /// What its fiber is handed.
+    pub(super) fn argument(&'static self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+}
