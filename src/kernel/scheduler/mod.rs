@@ -362,6 +362,11 @@ impl Fibers {
         self.fiber(id).name
     }
 
+    /// Ticks that it ran, up to the last time it was switched to or from another.
+    pub fn ran_ticks(&self, id: FiberId) -> u64 {
+        self.fiber(id).cpu_ticks.get()
+    }
+
     /// Bytes of its stack that were ever used, and all of them. Walks the unused part: not for a hot path.
     pub fn stack_use(&self, id: FiberId) -> (usize, usize) {
         let fiber = self.fiber(id);

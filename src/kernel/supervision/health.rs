@@ -7,7 +7,7 @@ use super::Ward;
 use crate::bus::Port;
 use crate::bus::subsystem::{Control, Health, Report};
 use crate::error::Kind;
-use crate::kernel::scheduler::{FiberId, Fibers};
+use crate::kernel::scheduler::Fibers;
 use crate::platform::time::Duration;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,7 +28,7 @@ pub(super) async fn watch(wards: Vec<&'static Ward>, fibers: Fibers, port: Arc<P
     loop {
         port.sleep_until(port.now() + INTERVAL).await;
         for patient in &mut patients {
-            patient.check(&port, |fiber| fibers.stop(fiber)).await;
+            patient.check(&port, fibers).await;
         }
     }
 }
@@ -43,18 +43,21 @@ impl Patient {
         Self { ward, failures: 0 }
     }
 
-    async fn check(&mut self, port: &Port, stop: impl Fn(FiberId)) {
+    async fn check(&mut self, port: &Port, fibers: Fibers) {
         let ward = self.ward;
         if !ward.was_up() {
             self.failures = 0;
             return;
         }
+        let ran = fibers.ran_ticks(ward.fiber);
         let deadline = port.now() + PATIENCE;
         let request = ward.controls.request(port, Control::Health, deadline);
         let health = match request.await {
             Ok(Report::Health(health)) => health,
             Ok(_) => Health::Failed("it answers another question"),
             Err(error) => match error.kind() {
+                // One that got no CPU in all that time is not unwell: those that rank above it are busy.
+                Kind::TimedOut { .. } if fibers.ran_ticks(ward.fiber) == ran => return,
                 Kind::TimedOut { .. } => Health::Failed("it does not answer"),
                 // It died meanwhile, or there is no room: neither says how it is.
                 _ => return,
@@ -72,7 +75,7 @@ impl Patient {
         log::error!("{name}: health check failed: {why}");
         if self.failures == FAILURES_MAX {
             self.failures = 0;
-            stop(ward.fiber);
+            fibers.stop(ward.fiber);
         }
     }
 }
