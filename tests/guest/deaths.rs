@@ -12,7 +12,6 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use fiber_support::{Machine, counter, run, this_machine};
 use nos::arch::aarch64::cpu_block::CpuBlock;
-use nos::arch::aarch64::exceptions::Vector;
 use nos::arch::aarch64::{BootInfo, ImageLayout, preemption};
 use nos::kernel::scheduler::{Cause, FiberId, Obituary, State, Verdict};
 use nos::platform::time::Clock;
@@ -160,7 +159,7 @@ fn panic(machine: &'static Machine) {
 /// The exception's class, with everything an exception's obituary has to have.
 #[track_caller]
 fn class(obituary: &Obituary) -> u64 {
-    assert_eq!(obituary.cause, Cause::Exception(Vector::Synchronous));
+    assert_eq!(obituary.cause, Cause::Exception);
     assert!(obituary.registers.is_some());
     obituary.esr >> 26
 }
@@ -341,7 +340,7 @@ fn elsewhere(machine: &'static Machine) {
                 Cause::Panic,
                 Cause::StackOverflow,
                 Cause::Stopped,
-                Cause::Exception(Vector::Synchronous),
+                Cause::Exception,
             ];
             assert_eq!(cause, expected[time % 4], "CPU {cpu}, time {time}");
             let before = counter(10 + cpu).load(Relaxed);

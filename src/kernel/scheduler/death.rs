@@ -29,7 +29,7 @@ pub enum Cause {
     /// It panicked; the message says why.
     Panic,
     /// An exception, as the syndrome says.
-    Exception(Vector),
+    Exception,
     /// Its stack ran into the page below it.
     StackOverflow,
     /// It did not come back to its executor in time.
@@ -262,7 +262,8 @@ pub(in crate::kernel) fn bury_after_exception(
     esr: u64,
     far: u64,
 ) -> bool {
-    if vector == Vector::Nested || frame.had_interrupts_masked() {
+    // A system error is imprecise: who runs when it is taken need not be who caused it (Arm ARM, D1.3).
+    if vector != Vector::Synchronous || frame.had_interrupts_masked() {
         return false;
     }
     let Some(cpu) = Cpu::this() else {
@@ -277,7 +278,7 @@ pub(in crate::kernel) fn bury_after_exception(
     let cause = if is_overflow {
         Cause::StackOverflow
     } else {
-        Cause::Exception(vector)
+        Cause::Exception
     };
     cpu.bury(fiber, cause, |obituary| {
         obituary.note_frame(frame);

@@ -281,7 +281,7 @@ fn cause_of(obituary: &Obituary) -> Cause {
         scheduler::Cause::Panic | scheduler::Cause::Returned => Cause::Panic,
         scheduler::Cause::StackOverflow => Cause::StackOverflow,
         scheduler::Cause::Hang | scheduler::Cause::Stopped => Cause::Hang,
-        scheduler::Cause::Exception(_) if obituary.is_abort() => Cause::Abort,
-        scheduler::Cause::Exception(_) => Cause::Undefined,
+        scheduler::Cause::Exception if obituary.is_abort() => Cause::Abort,
+        scheduler::Cause::Exception => Cause::Undefined,
     }
 }

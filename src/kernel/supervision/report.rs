@@ -82,7 +82,7 @@ impl fmt::Display for Reason<'_> {
         } = self.0;
         match cause {
             Cause::Panic => write!(f, "panicked at {location}: {message}"),
-            Cause::Exception(_) => write!(f, "{}, esr {esr:#x}, far {far:#x}", class_of(*esr)),
+            Cause::Exception => write!(f, "{}, esr {esr:#x}, far {far:#x}", class_of(*esr)),
             Cause::StackOverflow => write!(f, "its stack overflowed, far {far:#x}"),
             Cause::Hang => f.write_str("it did not come back to its executor in time"),
             Cause::Stopped => f.write_str("it was stopped: its health checks failed"),
