@@ -48,7 +48,7 @@ impl Health {
     }
 }
 
-/// A supervised part of the image.
+/// A supervised part of the image. What a method does by default is right for one that has nothing of that kind to do.
 pub trait Subsystem: 'static {
     /// What others send to it.
     type Message: Message;
@@ -60,7 +60,9 @@ pub trait Subsystem: 'static {
     ///
     /// # Errors
     /// Whatever keeps it from starting; the supervisor counts that as a death.
-    fn start(&mut self, executor: &mut Executor) -> Result<()>;
+    fn start(&mut self, _executor: &mut Executor) -> Result<()> {
+        Ok(())
+    }
 
     /// Handles a message.
     ///
@@ -69,25 +71,33 @@ pub trait Subsystem: 'static {
     fn handle(&mut self, message: Envelope<Self::Message>) -> Result<()>;
 
     /// How it finds itself, from what it knows already.
-    fn health(&self) -> Health;
+    fn health(&self) -> Health {
+        Health::Good
+    }
 
     /// Writes what a later incarnation needs into `out`; returns how many bytes of it are used.
     ///
     /// # Errors
     /// `LimitReached` if `out` is too small.
-    fn checkpoint(&self, out: &mut [u8]) -> Result<usize>;
+    fn checkpoint(&self, _out: &mut [u8]) -> Result<usize> {
+        Ok(0)
+    }
 
     /// Takes up what an earlier incarnation wrote, before it starts.
     ///
     /// # Errors
     /// `Protocol` or `UnknownVersion` if it cannot be read; it is then as it was made.
-    fn restore(&mut self, from: &[u8]) -> Result<()>;
+    fn restore(&mut self, _from: &[u8]) -> Result<()> {
+        Ok(())
+    }
 
     /// Ends in order: the last thing that is asked of it.
     ///
     /// # Errors
     /// Whatever it could not finish; it ends all the same.
-    fn stop(&mut self) -> Result<()>;
+    fn stop(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the supervisor asks of a subsystem that runs. Sent urgent by whoever wants it before the mail.

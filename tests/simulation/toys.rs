@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use nos::bus::subsystem::{Control, Controls, launch};
 use nos::bus::{
-    Envelope, Executor, Health, Mailbox, Message, Owner, Parcel, Port, Profile, Service, Subsystem,
-    Topic,
+    Envelope, Executor, Mailbox, Message, Owner, Parcel, Port, Profile, Service, Subsystem, Topic,
 };
 use nos::error::Result;
 use nos::platform::time::Duration;
@@ -240,22 +239,6 @@ impl Subsystem for Toy {
         self.shared.ledger().received("news", self.me(), message.id);
         Ok(())
     }
-
-    fn health(&self) -> Health {
-        Health::Good
-    }
-
-    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
-        Ok(0)
-    }
-
-    fn restore(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Reads the mail, and looks whether each page is its own.
@@ -287,22 +270,6 @@ impl Subsystem for Sink {
             }
         }
         Ok(())
-    }
-
-    fn health(&self) -> Health {
-        self.0.health()
-    }
-
-    fn checkpoint(&self, out: &mut [u8]) -> Result<usize> {
-        self.0.checkpoint(out)
-    }
-
-    fn restore(&mut self, from: &[u8]) -> Result<()> {
-        self.0.restore(from)
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        self.0.stop()
     }
 }
 

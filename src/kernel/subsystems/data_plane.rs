@@ -12,7 +12,6 @@
 use super::diagnosis::WorkDone;
 use crate::app::{Application, Environment, Incarnation};
 use crate::arch::aarch64::cpu;
-use crate::bus::executor::Executor;
 use crate::bus::subsystem::Never;
 use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
 use crate::error::Result;
@@ -138,10 +137,6 @@ impl Subsystem for DataPlane {
         PROFILE
     }
 
-    fn start(&mut self, _: &mut Executor) -> Result<()> {
-        Ok(())
-    }
-
     fn handle(&mut self, message: Envelope<Never>) -> Result<()> {
         match message.body {}
     }
@@ -151,15 +146,6 @@ impl Subsystem for DataPlane {
             true => Health::Good,
             false => Health::Degraded("it has no address yet"),
         }
-    }
-
-    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
-        // The keys are the store's, which outlives it.
-        Ok(0)
-    }
-
-    fn restore(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 //! sleeps.
 
 use crate::bus::subsystem::launch;
-use crate::bus::{Envelope, Executor, Health, Mailbox, Message, NEVER, Profile, Subsystem};
+use crate::bus::{Envelope, Executor, Mailbox, Message, NEVER, Profile, Subsystem};
 use crate::diagnosis::{FaultDetection, MemorySample};
 use crate::error::Result;
 use crate::kernel::scheduler::{Fibers, Locked};
@@ -63,10 +63,6 @@ impl Subsystem for Diagnosis {
         PROFILE
     }
 
-    fn start(&mut self, _: &mut Executor) -> Result<()> {
-        Ok(())
-    }
-
     fn handle(&mut self, _: Envelope<WorkDone>) -> Result<()> {
         let now = self.0.clock.now();
         let sample = sample(self.0.memory);
@@ -74,22 +70,6 @@ impl Subsystem for Diagnosis {
         if detection.due(now) {
             detection.observe(&sample, now);
         }
-        Ok(())
-    }
-
-    fn health(&self) -> Health {
-        Health::Good
-    }
-
-    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
-        Ok(0)
-    }
-
-    fn restore(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<()> {
         Ok(())
     }
 }

@@ -2,9 +2,8 @@
 
 use crate::app::Application;
 use crate::arch::aarch64::cpu;
-use crate::bus::executor::Executor;
 use crate::bus::subsystem::Never;
-use crate::bus::{Envelope, Health, Profile, Subsystem};
+use crate::bus::{Envelope, Profile, Subsystem};
 use crate::error::Result;
 use crate::kernel::pages::PageMaker;
 use crate::kernel::scheduler::{FiberId, Fibers};
@@ -49,29 +48,8 @@ impl Subsystem for Http {
         PROFILE
     }
 
-    fn start(&mut self, _: &mut Executor) -> Result<()> {
-        Ok(())
-    }
-
     fn handle(&mut self, message: Envelope<Never>) -> Result<()> {
         match message.body {}
-    }
-
-    fn health(&self) -> Health {
-        Health::Good
-    }
-
-    fn checkpoint(&self, _: &mut [u8]) -> Result<usize> {
-        // Connections end with it.
-        Ok(0)
-    }
-
-    fn restore(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 
