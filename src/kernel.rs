@@ -60,7 +60,7 @@ use spin::Once;
 use subsystems::data_plane::{self, DataPlaneBody};
 use subsystems::diagnosis::{self, DiagnosisBody};
 use subsystems::http::{self, HttpBody};
-use subsystems::{DATA_PLANE, DIAGNOSIS, Entry, HTTP, STACKS, STORE, SUPERVISOR};
+use subsystems::{DATA_PLANE, DIAGNOSIS, Entry, HTTP, STACKS, START_ORDER, STORE, SUPERVISOR};
 use supervision::{Group, Supervision, Ward};
 use system::System;
 use this_cpu::ThisCpu;
@@ -349,30 +349,35 @@ fn compose(
     let ward = |profile, fiber, port, controls, body| {
         Ward::new(profile, fiber, port, controls, body, registry)
     };
-    supervision.add(
-        ward(
-            data_plane::PROFILE,
-            data_plane,
-            data_plane_port,
-            data_plane_controls,
-            data_plane_body,
+    let supervised = [
+        (
+            ward(
+                data_plane::PROFILE,
+                data_plane,
+                data_plane_port,
+                data_plane_controls,
+                data_plane_body,
+            ),
+            Group::Serving,
         ),
-        Group::Serving,
-    )?;
-    supervision.add(
-        ward(http::PROFILE, http, http_port, http_controls, http_body),
-        Group::Watching,
-    )?;
-    supervision.add(
-        ward(
-            diagnosis::PROFILE,
-            diagnosis,
-            diagnosis_port,
-            diagnosis_controls,
-            diagnosis_body,
+        (
+            ward(http::PROFILE, http, http_port, http_controls, http_body),
+            Group::Watching,
         ),
-        Group::Watching,
-    )?;
+        (
+            ward(
+                diagnosis::PROFILE,
+                diagnosis,
+                diagnosis_port,
+                diagnosis_controls,
+                diagnosis_body,
+            ),
+            Group::Watching,
+        ),
+    ];
+    for (ward, group) in START_ORDER.map(|at| supervised[at]) {
+        supervision.add(ward, group)?;
+    }
     wards.call_once(|| supervision.wards().collect());
     supervision.begin(own)?;
     Ok(fibers)

@@ -8,7 +8,8 @@
 //!    asks for its health, a checkpoint, its end; where others ask for answers a [`Service`]; [`Topic`]s for what
 //!    concerns many.
 //! 3. A row each in the [`registry::Registry`]: profile, port, source of metrics, queues. Its `start_order`
-//!    refuses a missing dependency and a cycle, by name.
+//!    refuses a missing dependency and a cycle, by name; for what is constant [`registry::constant_start_order`] does,
+//!    when the image is built.
 //! 4. A [`supervisor::Supervisor`] tree over the same names; `start_all` says whom to start.
 //!
 //! A fiber's body, for each incarnation: make an [`Executor`] for the port, build the subsystem, restore its

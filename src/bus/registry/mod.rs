@@ -14,7 +14,7 @@ mod status;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use order::require_start_order;
+pub use order::constant_start_order;
 pub use status::{Cause, Fault, State, Status};
 
 use super::envelope::Message;

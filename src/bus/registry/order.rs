@@ -20,17 +20,16 @@ pub(super) fn start_order(parts: &[Profile]) -> Result<Vec<usize>> {
     }
     let mut order: Vec<usize> = Vec::new();
     order.try_reserve_exact(parts.len())?;
-    let started = |order: &[usize], name: &str| order.iter().any(|&at| parts[at].name == name);
+    let mut started = Vec::new();
+    started.try_reserve_exact(parts.len())?;
+    started.resize(parts.len(), false);
     while order.len() < parts.len() {
-        // Always the first that can start, so that the order of registration shows through.
-        let next = (0..parts.len()).find(|at| {
-            let mut needs = parts[*at].dependencies.iter();
-            !order.contains(at) && needs.all(|name| started(&order, name))
-        });
-        let Some(next) = next else {
-            let (name, needs) = cycle(parts, |name| started(&order, name));
+        let Some(next) = next_to_start(parts, &started) else {
+            let has_started = |name: &str| order.iter().any(|&at| parts[at].name == name);
+            let (name, needs) = cycle(parts, has_started);
             return fault(Kind::DependencyCycle { name, needs });
         };
+        started[next] = true;
         order.push(next);
     }
     Ok(order)
@@ -52,44 +51,54 @@ fn cycle(parts: &[Profile], started: impl Fn(&str) -> bool) -> (&'static str, &'
     (name, needs)
 }
 
-/// Refuses, where it is called in a constant and so when the image is built, parts that cannot be started in any order.
+/// The start order of `parts`, as their places, for a constant: what has none stops the build of the image.
 ///
 /// # Panics
 /// Naming a part of a cycle, or one that depends on a part that is not there.
-pub const fn require_start_order(parts: &[Profile]) {
-    assert!(parts.len() <= u64::BITS as usize, "parts are few");
-    let mut started = 0_u64;
-    let mut rounds = 0;
-    while rounds < parts.len() {
-        let mut at = 0;
-        while at < parts.len() {
-            if can_start(&parts[at], parts, started) {
-                started |= 1 << at;
+pub const fn constant_start_order<const N: usize>(parts: &[Profile; N]) -> [usize; N] {
+    let (mut order, mut started, mut count) = ([0; N], [false; N], 0);
+    while count < N {
+        match next_to_start(parts, &started) {
+            Some(next) => {
+                started[next] = true;
+                order[count] = next;
+                count += 1;
             }
-            at += 1;
+            None => {
+                let mut waiting = 0;
+                while started[waiting] {
+                    waiting += 1;
+                }
+                waits_for_itself_or_for_what_is_not_there(parts[waiting].name);
+            }
         }
-        rounds += 1;
     }
-    let mut at = 0;
-    while at < parts.len() {
-        if started & 1 << at == 0 {
-            waits_for_itself_or_for_what_is_not_there(parts[at].name);
-        }
-        at += 1;
-    }
+    order
 }
 
 /// Its name and its argument are the message: a constant's panic takes one text.
-const fn waits_for_itself_or_for_what_is_not_there(name: &str) {
+const fn waits_for_itself_or_for_what_is_not_there(name: &str) -> ! {
     panic!("{}", name)
 }
 
-const fn can_start(part: &Profile, parts: &[Profile], started: u64) -> bool {
+/// Of the parts that have not started and can, the first: so the order of registration shows through.
+const fn next_to_start(parts: &[Profile], started: &[bool]) -> Option<usize> {
+    let mut at = 0;
+    while at < parts.len() {
+        if !started[at] && has_what_it_needs(&parts[at], parts, started) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+const fn has_what_it_needs(part: &Profile, parts: &[Profile], started: &[bool]) -> bool {
     let mut at = 0;
     while at < part.dependencies.len() {
         let mut other = 0;
         while other < parts.len()
-            && !(started & 1 << other != 0 && is_same(parts[other].name, part.dependencies[at]))
+            && !(started[other] && is_same(parts[other].name, part.dependencies[at]))
         {
             other += 1;
         }
@@ -131,20 +140,21 @@ mod tests {
     #[test]
     fn parts_in_any_order_are_let_through_when_the_image_is_built() {
         const PARTS: [Profile; 3] = [named("c", &["b", "a"]), named("a", &[]), named("b", &["a"])];
-        const { require_start_order(&PARTS) };
+        const ORDER: [usize; 3] = constant_start_order(&PARTS);
+        assert_eq!(ORDER, [1, 2, 0]);
     }
 
     #[test]
     #[should_panic(expected = "b")]
     fn a_cycle_is_refused_when_the_image_is_built_and_a_part_of_it_named() {
-        require_start_order(&[named("a", &[]), named("b", &["c"]), named("c", &["b"])]);
+        constant_start_order(&[named("a", &[]), named("b", &["c"]), named("c", &["b"])]);
     }
 
     #[test]
     #[should_panic(expected = "lonely")]
     fn a_dependency_that_is_not_there_is_refused_when_the_image_is_built() {
         // No name is taken for another that begins like it.
-        require_start_order(&[named("part", &[]), named("lonely", &["parts"])]);
+        constant_start_order(&[named("part", &[]), named("lonely", &["parts"])]);
     }
 
     const fn named(name: &'static str, dependencies: &'static [&'static str]) -> Profile {

@@ -15,7 +15,7 @@ mod placement;
 pub(super) use placement::Placement;
 
 use super::scheduler::FiberSpec;
-use crate::bus::registry::require_start_order;
+use crate::bus::registry::constant_start_order;
 use crate::memory::accounts::Owner;
 use crate::platform::time::Duration;
 
@@ -69,8 +69,10 @@ pub(super) const DIAGNOSIS: Entry = Entry {
 /// All of them, in the order in which they are placed.
 pub(super) const ALL: [Entry; 4] = [SUPERVISOR, DATA_PLANE, HTTP, DIAGNOSIS];
 
-// A cycle is refused when the image is built.
-const _: () = require_start_order(&[data_plane::PROFILE, http::PROFILE, diagnosis::PROFILE]);
+/// In which order those that are supervised start: places in the row of these. A cycle is refused when the image is
+/// built.
+pub(super) const START_ORDER: [usize; 3] =
+    constant_start_order(&[data_plane::PROFILE, http::PROFILE, diagnosis::PROFILE]);
 
 /// Stacks of all their fibers, in bytes.
 pub(super) const STACKS: [usize; ALL.len()] = [
