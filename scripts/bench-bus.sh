@@ -8,8 +8,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-log=$(mktemp "${TMPDIR:-/tmp}/nos-bench.XXXXXX")
-trap 'rm -f "$log"' EXIT
+bench_log
 status=0
 # One CPU for what happens on one; two for what goes across. Instructions are counted under -icount alone.
 for cpus in 1 2; do
@@ -17,22 +16,8 @@ for cpus in 1 2; do
     NOS_QEMU_SMP=$cpus NOS_QEMU_ARGS="-icount shift=0" NOS_TEST_TIMEOUT="${NOS_TEST_TIMEOUT:-300}" \
         cargo test --quiet --release --target aarch64-unknown-none --test bench_bus >>"$log" 2>&1 || status=1
 done
-rows=$(tr -d '\r' <"$log" | sed -n 's/^row //p')
-[ -n "$rows" ] || { cat "$log" >&2; die "nothing was measured"; }
-[ "$status" = 0 ] || grep -E 'crashed|panicked|assertion|FAILED|^error' "$log" >&2 || true
-
-mkdir -p "$target/bench"
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-[ -z "$(git status --porcelain 2>/dev/null)" ] || commit=$commit-dirty
-printf '%s\n' "$rows" | awk -v commit="$commit" -v host="$(uname -sm)" '
-    function result(metric, value) {
-        printf "%s\n  {\"case\": \"%s\", \"subject\": \"%s\", \"metric\": \"%s\", \"value\": %s}", \
-            comma, $1, $2, metric, value
-        comma = ","
-    }
-    BEGIN { printf "{\"benchmark\": \"bus\", \"commit\": \"%s\", \"host\": \"%s\", \"results\": [", commit, host }
-    { result("instructions", $3); result("instructions_dearest", $4) }
-    END { print "\n]}" }' >"$target/bench/bus.json"
+bench_rows "$status"
+bench_json bus "" "instructions instructions_dearest"
 
 # The table: a line a case, the subjects beside each other.
 printf '%s\n' "$rows" | awk '

@@ -9,27 +9,12 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-log=$(mktemp "${TMPDIR:-/tmp}/nos-bench.XXXXXX")
-trap 'rm -f "$log"' EXIT
+bench_log
 status=0
 NOS_QEMU_SMP=1 NOS_QEMU_ARGS="-icount shift=0,sleep=off" NOS_TEST_TIMEOUT="${NOS_TEST_TIMEOUT:-300}" \
     cargo test --quiet --release --target aarch64-unknown-none --test preemption_cost >"$log" 2>&1 || status=1
-rows=$(tr -d '\r' <"$log" | sed -n 's/^row //p')
-[ -n "$rows" ] || { cat "$log" >&2; die "nothing was measured"; }
-[ "$status" = 0 ] || grep -E 'crashed|panicked|assertion|FAILED|^error' "$log" >&2 || true
-
-mkdir -p "$target/bench"
-commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-[ -z "$(git status --porcelain 2>/dev/null)" ] || commit=$commit-dirty
-printf '%s\n' "$rows" | awk -v commit="$commit" -v host="$(uname -sm)" '
-    function result(metric, value) {
-        printf "%s\n  {\"case\": \"%s\", \"subject\": \"other-fiber-%s\", \"metric\": \"%s\", \"value\": %s}", \
-            comma, $1, $2, metric, value
-        comma = ","
-    }
-    BEGIN { printf "{\"benchmark\": \"preemption\", \"commit\": \"%s\", \"host\": \"%s\", \"results\": [", commit, host }
-    { result("instructions_p50", $3); result("instructions_p99", $4); result("instructions_dearest", $5) }
-    END { print "\n]}" }' >"$target/bench/preemption.json"
+bench_rows "$status"
+bench_json preemption other-fiber- "instructions_p50 instructions_p99 instructions_dearest"
 
 printf '%s\n' "$rows" | awk '
     BEGIN { format = "%-20s %-12s %8s %8s %8s  %s\n"; printf format, "instructions", "other fiber", "p50", "p99", "dearest", "p99 to parked" }

@@ -23,3 +23,36 @@ image_name() { echo "${APP:-nos}${FEATURES:++$FEATURES}${WITHOUT:+-$WITHOUT}"; }
 # parts: the optional parts of the image, as Cargo.toml lists them.
 parts() { sed -n 's/^default = \[\(.*\)\]$/\1/p' "$root/Cargo.toml" | tr -d '",'; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# What benchmarks inside QEMU share. Their binaries print lines "row CASE SUBJECT NUMBER..." between others.
+# bench_log: makes the file that their output goes to, and removes it in the end.
+bench_log() {
+    log=$(mktemp "${TMPDIR:-/tmp}/nos-bench.XXXXXX")
+    trap 'rm -f "$log"' EXIT
+}
+# bench_rows STATUS: sets rows to those in $log; without any there is nothing to report. Shows what failed.
+bench_rows() {
+    rows=$(tr -d '\r' <"$log" | sed -n 's/^row //p')
+    [ -n "$rows" ] || { cat "$log" >&2; die "nothing was measured"; }
+    [ "$1" = 0 ] || grep -E 'crashed|panicked|assertion|FAILED|^error' "$log" >&2 || true
+}
+# bench_json NAME PREFIX METRICS: writes the rows to target/bench/NAME.json, in the form of all benchmarks; subjects are named
+# PREFIX and theirs, the numbers METRICS by their order, those beyond them are left out.
+bench_json() {
+    mkdir -p "$target/bench"
+    commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+    [ -z "$(git status --porcelain 2>/dev/null)" ] || commit=$commit-dirty
+    printf '%s\n' "$rows" | awk -v name="$1" -v prefix="$2" -v metrics="$3" -v commit="$commit" -v host="$(uname -sm)" '
+        BEGIN {
+            count = split(metrics, metric, " ")
+            printf "{\"benchmark\": \"%s\", \"commit\": \"%s\", \"host\": \"%s\", \"results\": [", name, commit, host
+        }
+        {
+            for (n = 1; n <= count; n++) {
+                printf "%s\n  {\"case\": \"%s\", \"subject\": \"%s%s\", \"metric\": \"%s\", \"value\": %s}", \
+                    comma, $1, prefix, $2, metric[n], $(n + 2)
+                comma = ","
+            }
+        }
+        END { print "\n]}" }' >"$target/bench/$1.json"
+}
