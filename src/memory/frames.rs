@@ -139,9 +139,7 @@ pub unsafe trait FrameSource: Sync {
     /// # Errors
     /// As `allocate`; `place` is then as it was.
     fn allocate_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
-        let first = self.allocate(order)?;
-        place.store(BlockWord::new(first, order).0, Relaxed);
-        Ok(())
+        allocate_and_note(self, order, place)
     }
 
     /// Takes back the block whose [`BlockWord`] is at `place`, and leaves none there: one step where
@@ -150,12 +148,7 @@ pub unsafe trait FrameSource: Sync {
     /// # Errors
     /// As `free`.
     fn free_from(&self, place: &AtomicU64) -> Result<()> {
-        let word = BlockWord(place.load(Relaxed));
-        if let Some((first, order)) = word.block() {
-            self.free(first, order)?;
-        }
-        place.store(BlockWord::NONE.0, Relaxed);
-        Ok(())
+        free_and_forget(self, place)
     }
 
     /// Frames free now, those in page caches counted as free.
@@ -163,6 +156,30 @@ pub unsafe trait FrameSource: Sync {
 
     /// Frames managed in all.
     fn total_frames(&self) -> u64;
+}
+
+/// [`FrameSource::allocate_into`] in two steps, for a source that makes them one.
+pub(super) fn allocate_and_note<S: FrameSource + ?Sized>(
+    source: &S,
+    order: Order,
+    place: &AtomicU64,
+) -> Result<()> {
+    let first = source.allocate(order)?;
+    place.store(BlockWord::new(first, order).0, Relaxed);
+    Ok(())
+}
+
+/// [`FrameSource::free_from`] in two steps, for a source that makes them one.
+pub(super) fn free_and_forget<S: FrameSource + ?Sized>(
+    source: &S,
+    place: &AtomicU64,
+) -> Result<()> {
+    let word = BlockWord(place.load(Relaxed));
+    if let Some((first, order)) = word.block() {
+        source.free(first, order)?;
+    }
+    place.store(BlockWord::NONE.0, Relaxed);
+    Ok(())
 }
 
 /// A block of frames, owned: readable and writable bytes, given back when dropped.

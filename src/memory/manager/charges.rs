@@ -2,13 +2,15 @@
 //! the heap asks beyond a [`FrameSource`].
 
 use super::super::accounts::{Owner, Usage};
-use super::super::frames::{BlockWord, FrameSource, Order, PAGE_SIZE, Pfn};
+use super::super::frames::{
+    FrameSource, Order, PAGE_SIZE, Pfn, allocate_and_note, free_and_forget,
+};
 use super::super::local_cpu::LocalCpu;
 use super::super::zone::owners::Use;
 use super::{MemoryManager, out_of_memory};
 use crate::error::Result;
 use core::array;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::AtomicU64;
 
 /// Frames at the expense of one owner, whoever runs.
 pub struct Account<C: 'static> {
@@ -113,21 +115,12 @@ where
 
     // One step: who is to be killed in between is killed after it.
     fn allocate_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
-        self.manager.cpu.pinned(|| {
-            let first = self.allocate(order)?;
-            place.store(BlockWord::new(first, order).0, Relaxed);
-            Ok(())
-        })
+        let cpu = &self.manager.cpu;
+        cpu.pinned(|| allocate_and_note(self, order, place))
     }
 
     fn free_from(&self, place: &AtomicU64) -> Result<()> {
-        self.manager.cpu.pinned(|| {
-            if let Some((first, order)) = BlockWord(place.load(Relaxed)).block() {
-                self.free(first, order)?;
-            }
-            place.store(BlockWord::NONE.0, Relaxed);
-            Ok(())
-        })
+        self.manager.cpu.pinned(|| free_and_forget(self, place))
     }
 
     /// Frames that the owner may still have, at most those that are free.
