@@ -2,7 +2,7 @@
 //!
 //! Phases: a flow begins with a SYN in `Handshake`; when the peer has acknowledged, the service is told
 //! and the flow is `Open`; when the service or the peer has ended it, `Finishing`: what is left goes out, then
-//! a FIN, and what still comes in is thrown away. It is gone when its socket is closed.
+//! a FIN, and what still comes in is thrown away. It is gone when its socket is closed, or has only to wait in TIME-WAIT.
 //!
 //! The service hears `open` once when the flow opens, and `close` once when it leaves `Open`.
 //!
@@ -11,7 +11,7 @@
 
 use super::config::StackConfig;
 use super::conversation::Conversation;
-use super::frame::{FlowKey, SentSegment};
+use super::frame::{FlowKey, Segment, SentSegment, control};
 use super::service::{ConnectionId, Next, Output, Service};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::time::{Duration, Instant};
@@ -183,7 +183,7 @@ pub(super) struct Flow {
     pub(super) counted_as: State,
     /// What the timer wheel holds for it.
     pub(super) armed: Option<Instant>,
-    /// Sequence number of the FIN, if the peer's last segment had one.
+    /// What follows the peer's FIN, once one has come.
     pub(super) peer_end: u32,
     /// The hardware address that the last segment came from.
     pub(super) source_mac: [u8; 6],
@@ -193,6 +193,10 @@ pub(super) struct Flow {
     heard_at: Instant,
     /// The highest sequence number sent, once something has been sent.
     highest_sent: Option<u32>,
+    /// What the last segment that was sent in a turn acknowledged.
+    acknowledged: u32,
+    /// The highest sequence number sent is that of our FIN.
+    has_sent_fin: bool,
     /// An acknowledgement waits for something to travel with.
     pub(super) defers_ack: bool,
 }
@@ -222,6 +226,8 @@ impl Flow {
             conversation: Conversation::new(),
             heard_at: now,
             highest_sent: None,
+            acknowledged: 0,
+            has_sent_fin: false,
             defers_ack: false,
         })
     }
@@ -439,14 +445,35 @@ impl Flow {
         }
     }
 
+    /// True if `segment` is the FIN that answers ours and nothing else: all that was sent is acknowledged, and all that
+    /// came before the FIN was.
+    #[inline]
+    pub(super) fn is_ended_by(&self, segment: &Segment) -> bool {
+        matches!(self.phase, Phase::Finishing { .. })
+            && self.has_sent_fin
+            && segment.control & !control::PSH == control::FIN | control::ACK
+            && segment.payload_len == 0
+            && segment.sequence == self.acknowledged
+            && self.highest_sent == Some(segment.acknowledged)
+    }
+
+    /// The numbers of the last acknowledgement, once both sides have sent their FIN: our next sequence number, and the
+    /// peer's.
+    #[inline]
+    pub(super) fn last_numbers(&self) -> (u32, u32) {
+        (self.highest_sent.unwrap_or_default(), self.peer_end)
+    }
+
     /// Notes a segment that was sent; true if it, or part of it, had been sent before.
     #[inline]
     pub(super) fn note_sent(&mut self, segment: SentSegment) -> bool {
         let advances = self
             .highest_sent
             .is_none_or(|highest| (segment.end.wrapping_sub(highest) as i32) > 0);
+        self.acknowledged = segment.acknowledged;
         if advances {
             self.highest_sent = Some(segment.end);
+            self.has_sent_fin = segment.control & control::FIN != 0;
             return false;
         }
         // A keep-alive probe repeats one byte that has been acknowledged already.

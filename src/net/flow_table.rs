@@ -6,8 +6,8 @@
 //!
 //! Keys are hashed with a secret seed: a peer chooses ports, and must not choose collisions.
 //!
-//! Half-open flows and those in TIME-WAIT stand in a queue each, oldest first, so that the oldest can
-//! make room. An entry whose flow has moved on is left behind and skipped.
+//! Half-open flows stand in a queue, oldest first, so that the oldest can make room. An entry whose flow has moved
+//! on is left behind and skipped.
 
 use super::flow::{Flow, Seat};
 use super::frame::FlowKey;

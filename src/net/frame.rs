@@ -88,6 +88,8 @@ pub(super) struct Segment {
     /// The hardware address that it came from: the peer's, or a router's.
     pub(super) source_mac: [u8; 6],
     pub(super) sequence: u32,
+    /// What it acknowledges, if its control bits say that it does.
+    pub(super) acknowledged: u32,
     pub(super) payload_len: u16,
     pub(super) control: u8,
 }
@@ -97,6 +99,13 @@ impl Segment {
     #[inline]
     pub(super) fn opens(&self) -> bool {
         self.control & (control::SYN | control::ACK | control::RST | control::FIN) == control::SYN
+    }
+
+    /// Sequence number of what would follow it, if it is a FIN.
+    #[inline]
+    pub(super) fn end(&self) -> u32 {
+        let taken = u32::from(self.payload_len) + 1;
+        self.sequence.wrapping_add(taken)
     }
 
     /// True for a segment that carries nothing but an acknowledgement and a window.
@@ -201,6 +210,7 @@ fn classify_tcp(
         ),
         source_mac: source_mac(ethernet),
         sequence: u32_at(bytes, 4),
+        acknowledged: u32_at(bytes, 8),
         payload_len: (bytes.len() - header_len) as u16,
         control: bytes[13],
     })
@@ -211,6 +221,7 @@ fn classify_tcp(
 pub(super) struct SentSegment {
     /// Sequence number of what would follow it.
     pub(super) end: u32,
+    pub(super) acknowledged: u32,
     pub(super) payload_len: u16,
     pub(super) control: u8,
 }
@@ -231,6 +242,7 @@ impl SentSegment {
         let flags = u32::from(control & control::SYN != 0) + u32::from(control & control::FIN != 0);
         Some(Self {
             end: u32_at(tcp, 4).wrapping_add(payload_len as u32 + flags),
+            acknowledged: u32_at(tcp, 8),
             payload_len: payload_len as u16,
             control,
         })
@@ -270,6 +282,45 @@ pub(super) fn fill_header_sum(frame: &mut [u8]) {
         let sum = !(sum_of(header, &[]) as u16);
         header[10..12].copy_from_slice(&sum.to_ne_bytes());
     }
+}
+
+/// Fills in the checksum of the segment in a frame of our own making.
+#[cold]
+pub(super) fn fill_segment_sum(frame: &mut [u8], source: Ipv4Addr, target: Ipv4Addr) {
+    let segment = &mut frame[ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES..];
+    TcpPacket::new_unchecked(segment).fill_checksum(&source.into(), &target.into());
+}
+
+/// Length of a frame with a bare acknowledgement.
+pub(super) const ACK_BYTES: usize = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES;
+
+/// Writes a bare acknowledgement from us (hardware address and address) to who has sent `segment`, as smoltcp writes it:
+/// with our next sequence number, the peer's, and a window. The checksums are 0.
+#[inline]
+pub(super) fn write_ack(
+    frame: &mut [u8; ACK_BYTES],
+    (mac, address): ([u8; 6], Ipv4Addr),
+    segment: &Segment,
+    (sequence, acknowledged): (u32, u32),
+    window: u16,
+) {
+    /// Version and length, total length, no fragment, time to live and protocol.
+    const HEADER: [u8; 12] = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, PROTOCOL_TCP, 0, 0];
+    let (key, peer) = (segment.key, segment.key.peer());
+    frame[..6].copy_from_slice(&segment.source_mac);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..14].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+    frame[14..26].copy_from_slice(&HEADER);
+    frame[26..30].copy_from_slice(&address.octets());
+    frame[30..34].copy_from_slice(&peer.ip().octets());
+    frame[34..36].copy_from_slice(&key.port().to_be_bytes());
+    frame[36..38].copy_from_slice(&peer.port().to_be_bytes());
+    frame[38..42].copy_from_slice(&sequence.to_be_bytes());
+    frame[42..46].copy_from_slice(&acknowledged.to_be_bytes());
+    frame[46] = (TCP_HEADER_BYTES as u8 / 4) << 4;
+    frame[47] = control::ACK;
+    frame[48..50].copy_from_slice(&window.to_be_bytes());
+    frame[50..].fill(0);
 }
 
 /// The sum of an IPv4 header, folded to sixteen bits in the order of this machine. In words of 32 bits: their sum

@@ -6,7 +6,7 @@
 
 use super::counters::DropReason;
 use super::flow::{Flow, Seat};
-use super::frame::{Addressee, Frame, Segment, classify};
+use super::frame::{Addressee, Frame, Segment, classify, control};
 use super::isn::SequenceNumbers;
 use super::link::Moment;
 use super::stack::Stack;
@@ -14,7 +14,6 @@ use super::system::set_address;
 use crate::error::Result;
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
 use crate::platform::time::Instant;
-use smoltcp::socket::tcp::State;
 
 /// Frames taken in one poll, so that timers and services have their turn in a flood. A guess: two
 /// receive queues of the usual size make four polls.
@@ -67,25 +66,26 @@ impl<D: NetworkDevice> Stack<D> {
         else {
             return self.take_unknown(segment, at);
         };
-        if segment.opens() && reopens(flow, segment) {
-            self.remove(slot);
-            return self.take_unknown(segment, at);
+        if segment.control & control::FIN != 0 {
+            flow.peer_end = segment.end();
+            if flow.is_ended_by(segment) {
+                return self.end_with_ack(slot, segment, at);
+            }
         }
         flow.source_mac = segment.source_mac;
         self.link.show(flow.sockets(), at);
-        if !segment.is_bare_ack() {
-            flow.peer_end = segment
-                .sequence
-                .wrapping_add(u32::from(segment.payload_len));
-        } else if flow.is_quiet() {
+        if segment.is_bare_ack() && flow.is_quiet() {
             return;
         }
         self.schedule.mark(slot);
     }
 
-    /// A segment of no flow: makes one, or has smoltcp answer with a reset.
+    /// A segment of no flow: of a connection in TIME-WAIT, or it makes a flow, or has smoltcp answer with a reset.
     #[cold]
     fn take_unknown(&mut self, segment: &Segment, at: Moment) {
+        if self.is_for_time_wait(segment) {
+            return;
+        }
         let port = segment.key.port();
         let service = self
             .services
@@ -150,11 +150,4 @@ impl<D: NetworkDevice> Stack<D> {
             }
         }
     }
-}
-
-/// True for a SYN that begins a new connection where `flow` is in TIME-WAIT (RFC 9293 3.6.1: its sequence
-/// number must be beyond what the old one has used).
-fn reopens(flow: &Flow, segment: &Segment) -> bool {
-    let ahead = segment.sequence.wrapping_sub(flow.peer_end) as i32;
-    flow.state() == State::TimeWait && ahead > 0
 }

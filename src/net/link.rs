@@ -5,6 +5,7 @@
 use super::arp::{self, Neighbour};
 use super::counters::NetworkCounters;
 use super::flow::Flow;
+use super::frame::{ACK_BYTES, Segment, fill_header_sum, fill_segment_sum, write_ack};
 use super::phy::{self, Step};
 use crate::error::Result;
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
@@ -188,6 +189,29 @@ impl<D: NetworkDevice> Link<D> {
         let mut step = Step::receiving(&frame, transmitter, &self.capabilities);
         self.interface
             .poll_ingress_single(at.smoltcp, &mut step, &mut nobody);
+    }
+
+    /// Answers `segment`, which came to our `address`, with an acknowledgement: our next sequence number, the peer's, and
+    /// our window. The device must have room.
+    pub(super) fn send_ack(
+        &mut self,
+        segment: &Segment,
+        address: Ipv4Addr,
+        numbers: (u32, u32),
+        window: u16,
+    ) {
+        let mac = self.device.mac();
+        let has_checksum = self.capabilities.checksum.tcp.tx();
+        self.device.split().1.send(ACK_BYTES, |frame| {
+            if let Some(frame) = frame.first_chunk_mut() {
+                write_ack(frame, (mac, address), segment, numbers, window);
+            }
+            fill_header_sum(frame);
+            if has_checksum {
+                fill_segment_sum(frame, address, *segment.key.peer().ip());
+            }
+        });
+        self.tally.sent_bytes += ACK_BYTES as u64;
     }
 
     #[inline]

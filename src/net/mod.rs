@@ -3,7 +3,7 @@
 //! A frame's road: `stack` takes it from the device, `ingress` finds its flow (`frame`, `flow_table`), the
 //! flow's socket takes the segment (`link`, `phy`), `schedule` marks the flow; in its turn (`turns`, `flow`)
 //! `conversation` shows the bytes to the service and keeps what it wrote, and `link` sends it.
-//! `timer_wheel` wakes flows that fall silent; `system` holds our address, `arp` announces it; `isn` makes
+//! `timer_wheel` wakes flows that fall silent; `time_wait` remembers those that are over; `system` holds our address, `arp` announces it; `isn` makes
 //! sequence numbers; `counters` tells of it all.
 
 mod arp;
@@ -22,6 +22,7 @@ mod schedule;
 pub mod service;
 pub mod stack;
 mod system;
+mod time_wait;
 mod timer_wheel;
 mod turns;
 

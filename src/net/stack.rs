@@ -12,8 +12,8 @@
 //! for a neighbour's address with a timer armed. Nothing here blocks, and nothing walks all flows but a
 //! change of our address.
 //!
-//! The parts: `ingress` (a frame to its flow), `turns` (flows that have something to do), this file (the
-//! order of things). Runs on one CPU; `&mut self` is the lock. Its stack needs 16 KiB: an interface of smoltcp
+//! The parts: `ingress` (a frame to its flow), `turns` (flows that have something to do), `time_wait` (connections
+//! that are over), this file (the order of things). Runs on one CPU; `&mut self` is the lock. Its stack needs 16 KiB: an interface of smoltcp
 //! with 256 neighbours is made there for each SYN.
 
 use super::config::StackConfig;
@@ -26,6 +26,7 @@ use super::link::{Link, Moment};
 use super::schedule::Schedule;
 use super::service::{Output, Service};
 use super::system::{Address, System};
+use super::time_wait::TimeWait;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::network_device::NetworkDevice;
 use crate::platform::time::Instant;
@@ -62,7 +63,7 @@ pub struct Stack<D: NetworkDevice> {
     pub(super) system: System,
     pub(super) flows: FlowTable,
     pub(super) half_open: Queue,
-    pub(super) time_wait: Queue,
+    pub(super) time_wait: TimeWait,
     pub(super) schedule: Schedule,
     pub(super) services: Vec<Box<dyn Service>>,
     /// What a service writes; empty between turns.
@@ -111,7 +112,7 @@ impl<D: NetworkDevice> Stack<D> {
                 deadlines.min().unwrap_or(Instant::NEVER)
             },
             half_open: Queue::default(),
-            time_wait: Queue::default(),
+            time_wait: TimeWait::new(config.time_wait_limit, secrets.hash_seed)?,
             schedule: Schedule::new(now),
             services,
             output: Output::new(),
@@ -127,6 +128,9 @@ impl<D: NetworkDevice> Stack<D> {
     pub fn poll(&mut self, now: Instant) -> Activity {
         let at = Moment::new(now);
         self.mark_due(now);
+        if self.time_wait.next_deadline() <= now {
+            self.end_time_wait(now);
+        }
         self.take_frames(at);
         if self.system.is_due(now) {
             self.run_system(at);
@@ -142,6 +146,7 @@ impl<D: NetworkDevice> Stack<D> {
     pub fn deadline(&self) -> Option<Instant> {
         let system = self.system.deadline().unwrap_or(Instant::NEVER);
         let nearest = self.schedule.next_deadline().min(self.service_deadline);
+        let nearest = nearest.min(self.time_wait.next_deadline());
         Some(nearest.min(system)).filter(|&at| at != Instant::NEVER)
     }
 
@@ -157,7 +162,7 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// Connections there are, in whatever state.
     pub fn connections(&self) -> usize {
-        self.flows.len()
+        self.flows.len() + self.time_wait.len()
     }
 
     /// The device, for what drives it to ask whether frames have come.
@@ -175,8 +180,9 @@ impl<D: NetworkDevice> Stack<D> {
         }
         match self.system.follow_lease(&mut self.link.interface, at) {
             Ok(Address::Kept) => {}
-            // Flows of the old address find out that they have lost it.
+            // Flows of the old address find out that they have lost it; what is over is forgotten.
             Ok(Address::Changed) => {
+                self.end_time_wait(Instant::NEVER);
                 (0..self.flows.slots()).for_each(|slot| self.schedule.mark(slot));
             }
             Err(error) => log::error!("the DHCP lease cannot be used: {error}"),

@@ -2,7 +2,7 @@
 
 use super::flow::{Flow, Leaves, Visit};
 use super::link::{Egress, Moment};
-use super::schedule::Schedule;
+use super::schedule::{ACK_DELAY, Schedule};
 use super::service::ConnectionId;
 use super::stack::Stack;
 use crate::platform::network_device::NetworkDevice;
@@ -79,18 +79,13 @@ impl<D: NetworkDevice> Stack<D> {
             self.schedule.end_deferral(slot);
         }
         let (before, state) = (flow.counted_as, flow.state());
+        let is_last = matches!(state, State::Closed | State::Listen | State::TimeWait);
         if before != state {
             flow.counted_as = state;
             self.link.counters.moved(before, state);
-            match state {
-                State::Closed if egress == Egress::Exhausted => {}
-                // Closed; or the peer has reset its own SYN, or the frame was none that smoltcp takes.
-                State::Closed | State::Listen => return self.remove(slot),
-                State::TimeWait => self.enter_time_wait(id),
-                _ => {}
-            }
-        } else if matches!(state, State::Closed | State::Listen) && egress != Egress::Exhausted {
-            return self.remove(slot);
+        }
+        if is_last && egress != Egress::Exhausted && self.leaves(slot, egress, at) {
+            return;
         }
         if !is_quiet {
             self.see_to_next_turn(slot, egress, at);
@@ -127,16 +122,29 @@ impl<D: NetworkDevice> Stack<D> {
         self.schedule.arm(slot, flow, late_enough);
     }
 
-    /// Enters a flow among those in TIME-WAIT, of which the oldest makes room.
-    fn enter_time_wait(&mut self, id: ConnectionId) {
-        self.time_wait.push(id);
-        while self.time_wait.live() > self.config.time_wait_limit {
-            match self.time_wait.pop() {
-                Some(oldest) if self.flows.named_mut(oldest).is_some() => self.remove(oldest.slot),
-                Some(_) => {}
-                None => return,
-            }
+    /// Ends a flow that has nothing more to do, or only to wait in TIME-WAIT; false if its last acknowledgement waits.
+    #[cold]
+    fn leaves(&mut self, slot: u32, egress: Egress, at: Moment) -> bool {
+        let Some(flow) = self.flows.get_mut(slot) else {
+            return true;
+        };
+        if flow.state() != State::TimeWait {
+            // Closed; or the peer has reset its own SYN, or the frame was none that smoltcp takes.
+            self.remove(slot);
+            return true;
         }
+        let is_acknowledged = match egress {
+            Egress::Sent => true,
+            Egress::Silent => {
+                let wakes_at = self.link.wakes_at(flow, at);
+                wakes_at.is_none_or(|wakes_at| wakes_at > at.now + ACK_DELAY)
+            }
+            Egress::Exhausted | Egress::NeighbourMissing => false,
+        };
+        if is_acknowledged {
+            self.enter_time_wait(slot, at.now);
+        }
+        is_acknowledged
     }
 
     /// Ends a connection that its service does not want any more.
@@ -175,32 +183,25 @@ impl<D: NetworkDevice> Stack<D> {
         if flow.is_half_open() {
             self.half_open.left();
         }
-        if flow.counted_as == State::TimeWait {
-            self.time_wait.left();
-        }
         self.link.counters.moved(flow.counted_as, State::Closed);
         self.schedule.disarm(slot);
         if flow.defers_ack {
             self.schedule.end_deferral(slot);
         }
         self.flows.keep_spare(flow.into_seat());
-        self.sweep_queues();
+        if self.half_open.is_stale() {
+            self.sweep_half_open();
+        }
     }
 
-    /// Forgets queued names of flows that have moved on, now and then.
-    fn sweep_queues(&mut self) {
+    /// Forgets queued names of flows that have moved on.
+    #[cold]
+    fn sweep_half_open(&mut self) {
         let flows = &mut self.flows;
-        let mut is_in = |id, is_state: fn(&Flow) -> bool| {
+        self.half_open.retain(|&id| {
             let flow = flows.named_mut(id);
-            flow.is_some_and(|flow| is_state(flow))
-        };
-        if self.half_open.is_stale() {
-            self.half_open.retain(|&id| is_in(id, Flow::is_half_open));
-        }
-        if self.time_wait.is_stale() {
-            let is_waiting = |flow: &Flow| flow.counted_as == State::TimeWait;
-            self.time_wait.retain(|&id| is_in(id, is_waiting));
-        }
+            flow.is_some_and(|flow| flow.is_half_open())
+        });
     }
 }
 

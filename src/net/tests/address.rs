@@ -218,17 +218,43 @@ fn a_leased_address_is_announced_and_a_renewed_one_is_not() {
         .count();
     assert_eq!(told, 2);
     world.sleep(Duration::from_secs(500));
+    renew(&mut world, OUR_ADDRESS);
+    world.sleep(Duration::from_secs(3));
+    assert!(!world.take_frames().iter().any(is_announcement));
+}
+
+/// Has the server answer the renewal of a lease that is due, with that address.
+fn renew(world: &mut World, address: Ipv4Addr) {
     // The server is asked for its hardware address first.
     world.give(arp(ArpOperation::Reply, EthernetAddress(OUR_MAC)));
     world.sleep(Duration::from_secs(2));
-    let (kind, transaction) = asked(&world);
+    let (kind, transaction) = asked(world);
     assert_eq!(kind, DhcpMessageType::Request);
     world.give(says(
         DhcpMessageType::Ack,
         transaction,
-        OUR_ADDRESS,
+        address,
         PEER_ADDRESS,
     ));
-    world.sleep(Duration::from_secs(3));
-    assert!(!world.take_frames().iter().any(is_announcement));
+}
+
+#[test]
+fn another_address_forgets_the_connections_that_are_over_and_the_same_one_does_not() {
+    for (address, remembered) in [(OUR_ADDRESS, 1), (Ipv4Addr::new(10, 0, 0, 9), 0)] {
+        let mut world = dhcp_world();
+        world.poll();
+        lease(&mut world, OUR_ADDRESS, PEER_ADDRESS);
+        world.sleep(Duration::from_secs(500));
+        let mut peer = Peer::new(&world);
+        let client = peer.connected(&mut world);
+        let opened = world.seen.borrow().opened.clone();
+        world.seen.borrow_mut().doomed = opened;
+        peer.exchange(&mut world);
+        peer.socket(client).close();
+        peer.exchange(&mut world);
+        assert_eq!(world.counters.connections(State::TimeWait), 1);
+        renew(&mut world, address);
+        assert_eq!(world.stack.address(), Some(address));
+        assert_eq!(world.counters.connections(State::TimeWait), remembered);
+    }
 }

@@ -12,4 +12,5 @@ mod loss;
 mod neighbours;
 pub(in crate::net) mod random;
 mod relayed;
+mod time_wait;
 mod wire;
