@@ -1,8 +1,9 @@
 //! One TCP connection: its socket in a set of its own, its phase, and its timers.
 //!
 //! Phases: a flow begins with a SYN in `Handshake`; when the peer has acknowledged, the service is told
-//! and the flow is `Open`; when the service or the peer has ended it, `Finishing`: what is left goes out, then
-//! a FIN, and what still comes in is thrown away. It is gone when its socket is closed, or has only to wait in TIME-WAIT.
+//! and the flow is `Open`, but if the service waits for a request anyway, it is `Acknowledged` until one comes; when the
+//! service or the peer has ended it, `Finishing`: what is left goes out, then a FIN, and what still comes in is thrown
+//! away. It is gone when its socket is closed, or has only to wait in TIME-WAIT.
 //!
 //! The service hears `open` once when the flow opens, and `close` once when it leaves `Open`.
 //!
@@ -165,6 +166,8 @@ pub(super) enum Leaves {
 enum Phase {
     /// The peer has not acknowledged our SYN.
     Handshake,
+    /// It has, which the socket will hear from the peer's first request.
+    Acknowledged,
     /// A service owns it.
     Open,
     /// No service knows it any more.
@@ -179,6 +182,8 @@ pub(super) struct Flow {
     pub(super) key: FlowKey,
     /// Index of its service.
     pub(super) service: usize,
+    /// The service waits for a request: an acknowledgement alone is no news to it.
+    pub(super) awaits_request: bool,
     /// The state that the counters know it in.
     pub(super) counted_as: State,
     /// What the timer wheel holds for it.
@@ -217,6 +222,7 @@ impl Flow {
         Ok(Self {
             key,
             service,
+            awaits_request: false,
             counted_as: State::Listen,
             armed: None,
             peer_end: 0,
@@ -294,7 +300,7 @@ impl Flow {
     pub(super) fn turn(&mut self, visit: &mut Visit<'_>) -> Leaves {
         let leaves = match self.phase {
             Phase::Open => self.converse(visit),
-            Phase::Handshake => self.begin(visit),
+            Phase::Handshake | Phase::Acknowledged => self.begin(visit),
             Phase::Finishing { .. } => Leaves::Output,
         };
         if let Phase::Finishing { until } = self.phase {
@@ -438,11 +444,27 @@ impl Flow {
     #[inline]
     pub(super) fn own_deadline(&self, policy: &FlowPolicy) -> Option<Instant> {
         match self.phase {
-            Phase::Handshake => None,
+            Phase::Handshake | Phase::Acknowledged => None,
             Phase::Open => policy.idle.map(|limit| self.heard_at + limit),
             Phase::Finishing { .. } if self.state() == State::TimeWait => None,
             Phase::Finishing { until } => Some(until),
         }
+    }
+
+    /// Notes `segment`, a bare acknowledgement, without the socket if it says nothing but that our SYN has arrived; false
+    /// if the socket has to be shown it.
+    ///
+    /// The segment with the peer's request acknowledges the SYN as well, and then opens the connection at once. If none
+    /// comes, the socket sends its SYN again after a second, and the answer to that is shown to it.
+    #[inline(never)]
+    pub(super) fn defers_opening(&mut self, segment: &Segment) -> bool {
+        let is_expected = self.phase == Phase::Handshake
+            && segment.sequence == self.acknowledged
+            && self.highest_sent == Some(segment.acknowledged);
+        if is_expected {
+            self.phase = Phase::Acknowledged;
+        }
+        is_expected
     }
 
     /// True if `segment` is the FIN that answers ours and nothing else: all that was sent is acknowledged, and all that
@@ -478,7 +500,8 @@ impl Flow {
         }
         // A keep-alive probe repeats one byte that has been acknowledged already.
         match segment.payload_len {
-            0 => segment.is_flagged(),
+            // What asks a peer that has acknowledged our SYN to say so again is none either.
+            0 => segment.is_flagged() && self.phase != Phase::Acknowledged,
             1 => self.socket().send_queue() > 0,
             _ => true,
         }

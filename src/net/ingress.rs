@@ -72,9 +72,13 @@ impl<D: NetworkDevice> Stack<D> {
                 return self.end_with_ack(slot, segment, at);
             }
         }
+        let is_bare_ack = segment.is_bare_ack();
+        if is_bare_ack && flow.awaits_request && flow.defers_opening(segment) {
+            return self.half_open.left();
+        }
         flow.source_mac = segment.source_mac;
         self.link.show(flow.sockets(), at);
-        if segment.is_bare_ack() && flow.is_quiet() {
+        if is_bare_ack && flow.is_quiet() {
             return;
         }
         self.schedule.mark(slot);
@@ -116,7 +120,8 @@ impl<D: NetworkDevice> Stack<D> {
             Some(seat) => seat,
             None => Seat::new(&self.policy)?,
         };
-        let flow = Flow::new(seat, segment.key, service, &self.policy, now)?;
+        let mut flow = Flow::new(seat, segment.key, service, &self.policy, now)?;
+        flow.awaits_request = self.services[service].awaits_request();
         self.half_open.push(self.flows.id(slot));
         self.flows.insert(flow);
         Ok(slot)

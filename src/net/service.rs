@@ -25,6 +25,12 @@ pub trait Service {
     /// The port it listens on.
     fn port(&self) -> u16;
 
+    /// Whether peers always speak first, so that the service has nothing to do before: then a connection is opened with its
+    /// first request, or a second later if none comes. By default not.
+    fn awaits_request(&self) -> bool {
+        false
+    }
+
     /// A peer connected. What is written to `output` is sent to it.
     fn open(
         &mut self,

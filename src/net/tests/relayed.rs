@@ -2,7 +2,10 @@
 
 use super::client::{PORT, Peer, World, config};
 use super::echo::{Behaviour, Seen, TestService};
+use super::frames::Tcp;
 use crate::bus::{Exchange, Mute, Owner};
+use crate::net::config::StackConfig;
+use crate::net::frame::control;
 use crate::net::http::relay::{UNSEEN_BYTES, Wires, testing};
 use crate::net::http::{Host, Relay};
 use crate::platform::network_device::Checksums;
@@ -16,6 +19,10 @@ use std::vec::Vec;
 
 /// Our stack with a relay to an echo service that runs when the test says.
 fn world() -> (World, Peer, Host<TestService>) {
+    world_of(config())
+}
+
+fn world_of(settings: StackConfig) -> (World, Peer, Host<TestService>) {
     let exchange = Arc::new(Exchange::new());
     let port = |name, owner| exchange.add(name, Owner::from_low_bits(owner), Arc::new(Mute));
     let network = port("data plane", 1).expect("a new name");
@@ -28,7 +35,7 @@ fn world() -> (World, Peer, Host<TestService>) {
         behaviour: Behaviour::Echo,
         seen: seen.clone(),
     };
-    let world = World::with_service(config(), relay, seen, Checksums::default());
+    let world = World::with_service(settings, relay, seen, Checksums::default());
     let peer = Peer::new(&world);
     (world, peer, Host::new(&wires, testing::parcels(), service))
 }
@@ -140,4 +147,101 @@ fn a_connection_that_ends_while_its_acknowledgement_waits_leaves_no_timer() {
     peer.exchange(&mut world);
     assert_eq!(world.stack.connections(), 0);
     assert!(world.stack.deadline().is_none_or(|at| at > in_time));
+}
+
+#[test]
+fn a_connection_opens_with_its_first_request() {
+    let (mut world, mut peer, mut host) = world();
+    let client = peer.connected(&mut world);
+    assert_eq!(world.counters.connections(State::SynReceived), 1);
+    peer.send(client, b"a request");
+    peer.exchange(&mut world);
+    assert_eq!(world.counters.connections(State::Established), 1);
+    host.run(world.now);
+    peer.exchange(&mut world);
+    assert_eq!(peer.receive(client), b"a request");
+    assert_eq!(world.counters.retransmits(), 0);
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_connected_a_second_later() {
+    let (mut world, mut peer, mut host) = world();
+    let client = peer.connected(&mut world);
+    peer.sleep(&mut world, Duration::from_millis(1_100));
+    assert_eq!(world.counters.connections(State::Established), 1);
+    assert_eq!(world.counters.connections(State::SynReceived), 0);
+    assert_eq!(world.counters.retransmits(), 0, "nothing was lost");
+    peer.send(client, b"at last");
+    peer.exchange(&mut world);
+    host.run(world.now);
+    peer.exchange(&mut world);
+    assert_eq!(peer.receive(client), b"at last");
+}
+
+#[test]
+fn a_peer_that_leaves_without_a_request_leaves_nothing_behind() {
+    let (mut world, mut peer, _) = world();
+    let (closes, resets, vanishes) = (
+        peer.connected(&mut world),
+        peer.connected(&mut world),
+        peer.connected(&mut world),
+    );
+    peer.socket(closes).close();
+    peer.socket(resets).abort();
+    peer.exchange(&mut world);
+    assert_eq!(world.stack.connections(), 1);
+    peer.forget(vanishes);
+    peer.loses = Box::new(|_, _| true);
+    peer.sleep(&mut world, Duration::from_secs(11));
+    assert_eq!(world.stack.connections(), 0);
+    assert_eq!(world.counters.connections(State::SynReceived), 0);
+}
+
+#[test]
+fn connections_that_wait_for_a_request_are_not_half_open() {
+    let settings = StackConfig {
+        half_open_limit: 2,
+        ..config()
+    };
+    let (mut world, mut peer, mut host) = world_of(settings);
+    let clients = [(); 5].map(|()| peer.connected(&mut world));
+    for port in 1_000..1_010 {
+        world.give(Tcp::syn(port).frame());
+    }
+    assert_eq!(world.stack.connections(), clients.len() + 2);
+    world.take_frames();
+    for client in clients {
+        peer.send(client, b"here");
+    }
+    peer.exchange(&mut world);
+    host.run(world.now);
+    peer.exchange(&mut world);
+    for client in clients {
+        assert_eq!(peer.receive(client), b"here");
+    }
+    world.sleep(Duration::from_secs(11));
+    assert_eq!(world.stack.connections(), clients.len());
+}
+
+#[test]
+fn an_acknowledgement_of_something_else_than_our_syn_is_refused() {
+    let (mut world, _, _) = world();
+    world.introduce_peer();
+    world.give(Tcp::syn(5_000).frame());
+    let answer = world.take_segments().pop().expect("a SYN is answered");
+    let wrong = Tcp {
+        sequence: 1_001,
+        acknowledged: answer.sequence + 2,
+        control: control::ACK,
+        ..Tcp::syn(5_000)
+    };
+    world.give(wrong.frame());
+    let refusal = world.take_segments().pop().expect("it is refused");
+    assert_eq!(refusal.control, control::RST);
+    let right = Tcp {
+        acknowledged: answer.sequence + 1,
+        ..wrong
+    };
+    world.give(right.frame());
+    assert_eq!(world.take_segments(), []);
 }

@@ -268,6 +268,10 @@ impl Service for Relay {
         self.port
     }
 
+    fn awaits_request(&self) -> bool {
+        true
+    }
+
     fn open(
         &mut self,
         id: ConnectionId,
