@@ -104,11 +104,16 @@ impl<D: NetworkDevice> Stack<D> {
                 flow.note_silenced();
                 self.schedule.await_neighbour(slot);
             }
-            // A timer that fires too early costs one look in a second; arming one by each packet costs more.
+            // A timer that fires too early costs one look in a second; arming one by each packet costs more, and so does
+            // asking when the first one, after our SYN, has to fire.
             Egress::Sent => {
                 let soon = at.now + SHORTEST_TIMER;
-                if flow.armed.is_some_and(|armed| armed <= soon) {
-                    return;
+                match flow.armed {
+                    Some(armed) if armed <= soon => return,
+                    None if flow.is_half_open() => {
+                        return self.schedule.arm(slot, flow, Some(soon));
+                    }
+                    _ => {}
                 }
             }
             Egress::Silent => {}
