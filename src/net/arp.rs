@@ -27,13 +27,20 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) type Neighbour = ([u8; 6], Ipv4Addr);
 
 /// The announcements that are still to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Announcements {
     left: u32,
+    /// When the next one is to be sent; [`Instant::NEVER`] if none is left.
     next_at: Instant,
 }
 
 impl Announcements {
+    /// None.
+    pub(super) const NONE: Self = Self {
+        left: 0,
+        next_at: Instant::NEVER,
+    };
+
     /// All of them, from `now` on.
     pub(super) fn begin(now: Instant) -> Self {
         Self {
@@ -42,15 +49,19 @@ impl Announcements {
         }
     }
 
-    /// When the next one is to be sent.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.left > 0).then_some(self.next_at)
+    /// When the next one is to be sent; [`Instant::NEVER`] if none is left.
+    #[inline]
+    pub(super) fn deadline(&self) -> Instant {
+        self.next_at
     }
 
     /// One has been sent.
     pub(super) fn note_sent(&mut self, now: Instant) {
         self.left -= 1;
-        self.next_at = now + ANNOUNCE_INTERVAL;
+        self.next_at = match self.left {
+            0 => Instant::NEVER,
+            _ => now + ANNOUNCE_INTERVAL,
+        };
     }
 }
 

@@ -132,7 +132,7 @@ impl<D: NetworkDevice> Stack<D> {
             self.end_time_wait(now);
         }
         self.take_frames(at);
-        if self.system.is_due(now) {
+        if self.system.deadline() <= now {
             self.run_system(at);
         }
         if self.schedule.has_marked() {
@@ -144,10 +144,9 @@ impl<D: NetworkDevice> Stack<D> {
 
     /// When [`Stack::poll`] has to be called if no frame comes before.
     pub fn deadline(&self) -> Option<Instant> {
-        let system = self.system.deadline().unwrap_or(Instant::NEVER);
+        let others = self.system.deadline().min(self.time_wait.next_deadline());
         let nearest = self.schedule.next_deadline().min(self.service_deadline);
-        let nearest = nearest.min(self.time_wait.next_deadline());
-        Some(nearest.min(system)).filter(|&at| at != Instant::NEVER)
+        Some(nearest.min(others)).filter(|&at| at != Instant::NEVER)
     }
 
     /// Our address, once there is one.

@@ -32,8 +32,8 @@ pub(super) struct System {
     dhcp: Option<SocketHandle>,
     address: Option<Ipv4Cidr>,
     announcements: Announcements,
-    /// When the DHCP client has something to do.
-    deadline: Option<Instant>,
+    /// When the DHCP client has something to do; [`Instant::NEVER`] if there is none.
+    deadline: Instant,
 }
 
 impl System {
@@ -53,8 +53,8 @@ impl System {
             sockets: SocketSet::new(storage),
             dhcp: None,
             address: None,
-            announcements: Announcements::default(),
-            deadline: None,
+            announcements: Announcements::NONE,
+            deadline: Instant::NEVER,
         };
         match *config {
             AddressConfig::Dhcp => {
@@ -89,20 +89,15 @@ impl System {
         self.address
     }
 
-    /// When the DHCP client has something to do, or our address is to be announced.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let announcement = self.announcements.deadline();
-        self.deadline.into_iter().chain(announcement).min()
-    }
-
-    /// True if that is now.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
+    /// When the DHCP client has something to do, or our address is to be announced; [`Instant::NEVER`] if neither.
+    #[inline]
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline.min(self.announcements.deadline())
     }
 
     /// The address that is to be announced now.
     pub(super) fn owes_announcement(&self, now: Instant) -> Option<Ipv4Addr> {
-        let is_due = self.announcements.deadline()? <= now;
+        let is_due = self.announcements.deadline() <= now;
         self.address().filter(|_| is_due)
     }
 
@@ -114,7 +109,7 @@ impl System {
     fn arm(&mut self, interface: &mut Interface, at: Moment) {
         if self.dhcp.is_some() {
             let deadline = interface.poll_at(at.smoltcp, &self.sockets);
-            self.deadline = deadline.map(from_smoltcp);
+            self.deadline = deadline.map_or(Instant::NEVER, from_smoltcp);
         }
     }
 
@@ -168,7 +163,7 @@ impl System {
         if network != self.address {
             self.announcements = match network {
                 Some(_) => Announcements::begin(at.now),
-                None => Announcements::default(),
+                None => Announcements::NONE,
             };
         }
         self.address = network;
