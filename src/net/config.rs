@@ -33,13 +33,13 @@ pub struct StackConfig {
     pub receive_ring_bytes: usize,
     /// Bytes of a connection's transmit ring, which bounds what is in flight. As above.
     pub transmit_ring_bytes: usize,
-    /// Connections at once, in whatever state; a SYN beyond is answered with a reset.
+    /// Connections at once, in whatever state but TIME-WAIT; a SYN beyond is answered with a reset.
     pub connection_limit: u32,
     /// Connections whose handshake is not complete; beyond, the oldest of them is dropped. A guess: that
     /// many clients may connect at once, and one is served through a flood of `limit / round-trip time`
     /// SYNs a second.
     pub half_open_limit: u32,
-    /// Connections that linger in TIME-WAIT (10 s each); beyond, the oldest of them is forgotten early.
+    /// Connections remembered in TIME-WAIT (10 s each), without a socket; beyond, the oldest of them is forgotten early.
     pub time_wait_limit: u32,
     /// Sockets of closed connections that keep their rings for the next connection, so that a peer which
     /// connects for each request costs no allocation. A guess.
