@@ -1,9 +1,10 @@
 //! What the image as a whole tells of itself: version, uptime, boot stages, CPU time, interrupts.
 
-use super::scheduler::Fibers;
+use super::scheduler::{Fibers, Spent};
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::metrics::{Encoder, Label, Source, Value, heading};
 use crate::platform::clock::CounterClock;
+use crate::platform::device_tree::CPUS_MAX;
 use crate::platform::interrupts::{SOURCES, taken};
 use crate::platform::time::{Clock, Instant};
 use alloc::vec::Vec;
@@ -19,6 +20,9 @@ const STAGES: [&str; 6] = [
     "ready",
 ];
 
+/// What a CPU can be at, as metrics call it.
+const MODES: [&str; 4] = ["idle", "kernel", "irq", "app"];
+
 /// The image's own facts and counters.
 pub(super) struct System {
     clock: &'static CounterClock,
@@ -27,6 +31,8 @@ pub(super) struct System {
     /// The CPUs, the one that serves first.
     cpus: Vec<&'static CpuBlock>,
     fibers: Fibers,
+    /// What was shown last of each CPU's time in each mode.
+    shown: [[AtomicU64; MODES.len()]; CPUS_MAX],
 }
 
 impl System {
@@ -41,6 +47,7 @@ impl System {
             stages: Default::default(),
             cpus,
             fibers,
+            shown: [const { [const { AtomicU64::new(0) }; MODES.len()] }; CPUS_MAX],
         }
     }
 
@@ -56,17 +63,24 @@ impl System {
         self.stages[at].store(end.as_nanos(), Relaxed);
     }
 
-    /// How long the CPU has been awake and asleep, in nanoseconds; nothing of one that never was ready.
-    fn busy_and_idle(&self, cpu: &CpuBlock, now: Instant) -> (u64, u64) {
-        // The boot CPU works from reset on.
+    /// How long the CPU has spent in each of [`MODES`] up to now, in nanoseconds; nothing of one that never was ready.
+    fn modes(&self, cpu: &CpuBlock, now: Instant) -> [u64; MODES.len()] {
         let ready = match (cpu.number(), cpu.ready_at()) {
+            // The boot CPU works from reset on.
             (0, _) => Instant::ZERO,
             (_, Some(ticks)) => self.clock.at_ticks(ticks),
-            (_, None) => return (0, 0),
+            (_, None) => return [0; MODES.len()],
         };
         let all = now.since(ready).as_nanos();
-        let idle = self.fibers.idle_nanos(cpu, now).min(all);
-        (all - idle, idle)
+        let Spent { idle, irq, kernel } = self.fibers.spent(cpu, now);
+        let app = all.saturating_sub(idle + irq + kernel);
+        // What another CPU does meanwhile may be seen in part; a counter never falls.
+        let shown = &self.shown[cpu.number()];
+        let modes = [idle, kernel, irq, app];
+        core::array::from_fn(|mode| {
+            let before = shown[mode].fetch_max(modes[mode], Relaxed);
+            before.max(modes[mode])
+        })
     }
 }
 
@@ -118,11 +132,10 @@ impl Source for System {
         let mut seconds = page.family(heading!(
             Counter,
             "nos_cpu_seconds_total",
-            "Time spent by mode; fibers are app, interrupts count where they came."
+            "Time spent by mode: asleep, serving interrupts, in subsystems (app), or in boot, scheduler and supervisor."
         ));
         for (number, cpu) in self.cpus.iter().enumerate() {
-            let (busy, idle) = self.busy_and_idle(cpu, now);
-            for (mode, nanos) in [("idle", idle), ("kernel", 0), ("irq", 0), ("app", busy)] {
+            for (mode, nanos) in MODES.into_iter().zip(self.modes(cpu, now)) {
                 seconds.sample(
                     &[
                         ("cpu", Label::Number(number as u64)),
@@ -177,8 +190,8 @@ impl Source for System {
             "Seconds the CPUs spent in each mode."
         ));
         for (number, cpu) in self.cpus.iter().enumerate() {
-            let (busy, idle) = self.busy_and_idle(cpu, now);
-            for (mode, nanos) in [("idle", idle), ("system", 0), ("user", busy)] {
+            let [idle, kernel, irq, app] = self.modes(cpu, now);
+            for (mode, nanos) in [("idle", idle), ("system", kernel + irq), ("user", app)] {
                 let labels = [
                     ("cpu", Label::Number(number as u64)),
                     ("mode", Label::Word(mode)),

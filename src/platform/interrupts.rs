@@ -189,13 +189,6 @@ pub fn serve() {
     }
 }
 
-/// Sleeps until something happens: call with interrupts masked, after the last check that there is no work.
-/// The interrupt that ends the sleep has been served when this returns, still masked.
-pub fn sleep() {
-    cpu::wait_for_interrupt();
-    serve();
-}
-
 fn the_interrupts() -> Result<&'static Interrupts> {
     let what = "an interrupt controller that is not set up";
     INTERRUPTS

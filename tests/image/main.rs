@@ -65,6 +65,7 @@ fn main() {
                 pages::counters_move_with_what_they_count,
                 pages::page_cache_counters_of_each_cpu_move_under_load,
                 memory::a_get_that_finds_its_key_allocates_nothing,
+                pages::time_is_shown_by_what_it_was_spent_on,
                 pages::an_idle_image_sleeps,
                 pages::health_and_index_answer,
                 pages::unknown_pages_and_methods_are_refused_by_their_codes,

@@ -227,6 +227,38 @@ pub(crate) fn page_cache_counters_of_each_cpu_move_under_load(guest: &Guest) {
     client.command(&["FLUSHALL"]);
 }
 
+/// Each mode of the CPU grows with what is done in it, and all of them together are the time since boot.
+pub(crate) fn time_is_shown_by_what_it_was_spent_on(guest: &Guest) {
+    let mut client = guest.redis();
+    let before = scrape(guest);
+    for _ in 0..100 {
+        client.command(&["SET", "time", "spent"]);
+    }
+    let after = scrape(guest);
+    let grew = |family: &str, label: &str| sum(&after, family, label) - sum(&before, family, label);
+    // A data plane that is awake is not interrupted.
+    assert!(grew("nos_interrupts_total", "") > 0.0);
+    for mode in ["idle", "irq", "app"] {
+        let seconds = grew("nos_cpu_seconds_total", &format!("mode=\"{mode}\""));
+        println!("  {mode}: {seconds} s");
+        assert!(seconds > 0.0, "no time was spent in {mode}");
+    }
+    for page in [&before, &after] {
+        let all = sum(page, "nos_cpu_seconds_total", "");
+        let uptime = sum(page, "nos_uptime_seconds", "");
+        assert!((all - uptime).abs() < 1e-6, "{all} s of {uptime} s");
+    }
+    // Boot was the kernel's, and the supervisor is: it asks for health every ten seconds.
+    let kernel = |page: &_| sum(page, "nos_cpu_seconds_total", "mode=\"kernel\"");
+    let at_first = kernel(&after);
+    assert!(at_first > 0.0);
+    let began = std::time::Instant::now();
+    while kernel(&scrape(guest)) <= at_first {
+        assert!(began.elapsed().as_secs() < 30, "{at_first} s and no more");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
 /// Without a request there is no work: the CPU waits for an interrupt, and next to none come.
 pub(crate) fn an_idle_image_sleeps(guest: &Guest) {
     const SECONDS: f64 = 4.0;

@@ -51,6 +51,9 @@ pub(super) struct Cpu {
     /// Ticks asleep, and since when it sleeps; 0 if it does not.
     pub(super) idle_ticks: Own,
     slept_at: Own,
+    /// Ticks in which it served interrupts, and in which no fiber ran: those are in no fiber's.
+    pub(super) irq_ticks: Own,
+    pub(super) own_ticks: Own,
     pub(super) switches: Own,
     /// Latencies in the first bucket: how many, and their sum in ticks. The others are counted together.
     pub(super) short_latencies: Own,
@@ -90,6 +93,8 @@ impl Cpu {
             slice_start: Own::default(),
             idle_ticks: Own::default(),
             slept_at: Own::default(),
+            irq_ticks: Own::default(),
+            own_ticks: Own::default(),
             switches: Own::default(),
             short_latencies: Own::default(),
             short_latency_ticks: Own::default(),
@@ -345,8 +350,10 @@ impl Cpu {
             unreachable!("a bit without a fiber");
         };
         let now = timer::ticks();
-        if let Some(fiber) = self.current() {
-            fiber.cpu_ticks.add(now - self.slice_start.get());
+        let slice = now - self.slice_start.get();
+        match self.current() {
+            Some(fiber) => fiber.cpu_ticks.add(slice),
+            None => self.own_ticks.add(slice),
         }
         self.slice_start.set(now);
         let preempted = self.preempted.get();
@@ -442,20 +449,33 @@ impl Cpu {
         self.arm_for_sleep();
         let may_sleep = self.ready.may_sleep(|ready| self.candidates(ready));
         // Whoever sets this interrupts, whatever the CPU says.
-        if may_sleep && self.doomed.load(SeqCst) == 0 {
-            self.slept_at.set(now);
-            interrupts::sleep();
-            self.slept_at.set(0);
-        }
+        let woken = if may_sleep && self.doomed.load(SeqCst) == 0 {
+            self.wait_and_serve(now)
+        } else {
+            now
+        };
         self.ready.look_out();
-        let woken = timer::ticks();
-        self.idle_ticks.add(woken - now);
-        self.slice_start.add(woken - now);
         if self.ticked.load(Relaxed) {
             self.ticked.store(false, Relaxed);
             self.expire(woken);
         }
         woken
+    }
+
+    /// Sleeps from `now` till an interrupt, and serves it; answers when that was done.
+    #[inline]
+    fn wait_and_serve(&self, now: u64) -> u64 {
+        self.slept_at.set(now);
+        cpu::wait_for_interrupt();
+        let woken = timer::ticks();
+        self.slept_at.set(0);
+        self.idle_ticks
+            .publish(self.idle_ticks.get() + (woken - now));
+        interrupts::serve();
+        let served = timer::ticks();
+        self.irq_ticks.add(served - woken);
+        self.slice_start.add(served - now);
+        served
     }
 
     /// Makes the fibers ready whose deadlines have passed, and finds the nearest of the others.
@@ -490,6 +510,9 @@ impl Cpu {
             match cpu.pick() {
                 Some(rank) => cpu.switch_to(&cpu.base, rank),
                 None => {
+                    let now = timer::ticks();
+                    cpu.own_ticks.add(now - cpu.slice_start.get());
+                    cpu.slice_start.set(now);
                     cpu.sleep();
                 }
             }
@@ -506,9 +529,22 @@ impl Cpu {
         cpu.die(Cause::Returned, |_| {})
     }
 
-    /// Since when it sleeps, in ticks; none if it does not.
-    pub(super) fn asleep_since(&self) -> Option<u64> {
-        Some(self.slept_at.get()).filter(|&ticks| ticks != 0)
+    /// Ticks asleep up to `now`, a sleep that lasts counted. Asked by any CPU: a sleep that ends meanwhile may be
+    /// missing, and is never counted twice.
+    pub(super) fn asleep_ticks(&self, now: u64) -> u64 {
+        loop {
+            let since = self.slept_at.get();
+            // With the sleep that ended last counted, its start is seen to be gone.
+            let ended = self.idle_ticks.published();
+            if self.slept_at.get() == since {
+                return ended
+                    + if since == 0 {
+                        0
+                    } else {
+                        now.saturating_sub(since)
+                    };
+            }
+        }
     }
 
     /// Every fiber of this CPU.

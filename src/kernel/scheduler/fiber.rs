@@ -62,6 +62,18 @@ impl Own {
         self.0.store(value, Relaxed);
     }
 
+    /// As [`Own::set`]; who sees it by [`Own::published`] sees all that was written before.
+    #[inline]
+    pub(super) fn publish(&self, value: u64) {
+        // Release: pairs with the Acquire in `published`.
+        self.0.store(value, Ordering::Release);
+    }
+
+    pub(super) fn published(&self) -> u64 {
+        // Acquire: pairs with the Release in `publish`.
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Adds; no other CPU writes, and no handler of this one does between the load and the store.
     #[inline]
     pub(super) fn add(&self, value: u64) {

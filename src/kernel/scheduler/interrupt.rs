@@ -13,12 +13,16 @@ use core::sync::atomic::Ordering::Relaxed;
 /// most half a limit after the last beat.
 const STALE_LOOKS: u64 = 2;
 
-/// Serves an interrupt that came while something ran.
+/// Serves an interrupt that came while something ran. The time is nobody's but the interrupt's.
 pub(super) fn on_interrupt(frame: &mut Frame) {
+    let began = timer::ticks_about_now();
     interrupts::serve();
     let Some(cpu) = Cpu::this() else {
         return;
     };
+    let spent = timer::ticks() - began;
+    cpu.irq_ticks.add(spent);
+    cpu.slice_start.add(spent);
     if let Some(fiber) = cpu.current() {
         cpu.after_interrupt(fiber, frame);
     }

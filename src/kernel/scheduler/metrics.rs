@@ -3,18 +3,36 @@
 use super::Fibers;
 use super::cpu::Cpu;
 use crate::arch::aarch64::cpu_block::CpuBlock;
+use crate::memory::accounts::Owner;
 use crate::metrics::{Encoder, Label, Source, Value, heading};
 use crate::platform::time::Instant;
 
+/// What a CPU did with its time, in nanoseconds. The rest of it went to the fibers of subsystems.
+pub(in crate::kernel) struct Spent {
+    /// Asleep.
+    pub(in crate::kernel) idle: u64,
+    /// Serving interrupts.
+    pub(in crate::kernel) irq: u64,
+    /// Before it had fibers, between them, and in those of the kernel itself; what runs now is not counted yet.
+    pub(in crate::kernel) kernel: u64,
+}
+
 impl Fibers {
-    /// Nanoseconds that a CPU slept up to `now`, a sleep that lasts counted.
-    pub(in crate::kernel) fn idle_nanos(&self, block: &CpuBlock, now: Instant) -> u64 {
+    /// What a CPU did up to `now`.
+    pub(in crate::kernel) fn spent(&self, block: &CpuBlock, now: Instant) -> Spent {
         let cpu = &self.cpus[block.number()];
         let clock = cpu.common().clock;
-        let lasting = cpu
-            .asleep_since()
-            .map_or(0, |since| now.since(clock.at_ticks(since)).as_nanos());
-        clock.at_ticks(cpu.idle_ticks.get()).as_nanos() + lasting
+        let of_the_kernel = cpu
+            .all()
+            .filter(|fiber| fiber.owner == Owner::KERNEL.get())
+            .map(|fiber| fiber.cpu_ticks.get());
+        let kernel = cpu.own_ticks.get() + of_the_kernel.sum::<u64>();
+        let nanos = |ticks| clock.at_ticks(ticks).as_nanos();
+        Spent {
+            idle: nanos(cpu.asleep_ticks(clock.ticks_at(now))),
+            irq: nanos(cpu.irq_ticks.get()),
+            kernel: nanos(kernel),
+        }
     }
 }
 

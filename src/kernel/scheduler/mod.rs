@@ -47,6 +47,7 @@ mod wake;
 pub use death::{Cause, Obituary, Registers};
 pub use fiber::{Entry, State};
 pub use lock::{Held, Locked, LockedGuard, Verdict};
+pub(in crate::kernel) use metrics::Spent;
 pub use wake::WakeHandle;
 
 use crate::arch::aarch64::cpu_block::CpuBlock;
@@ -410,6 +411,9 @@ pub fn run_this_cpu() -> ! {
         log::error!("CPU {} has no interrupts: {error}", cpu.number);
         this_cpu::halt();
     }
+    // Its time before it was ready is nobody's.
+    cpu.slice_start
+        .set(CpuBlock::current().ready_at().unwrap_or_default());
     cpu.answer();
     Cpu::base()
 }
