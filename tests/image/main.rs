@@ -142,6 +142,7 @@ fn main() {
             kills::a_subsystem_that_answers_no_health_check_is_started_again,
             kills::the_report_of_a_death_is_shown,
             restarts::who_allocates_without_end_meets_its_quota_and_not_the_others_memory,
+            restarts::a_data_plane_that_allocates_without_end_leaves_the_others_their_memory,
             restarts::hundreds_of_restarts_cost_no_frame,
             kills::too_many_deaths_start_the_machine_again_and_it_says_why,
             disassembly::nothing_exclusive_runs_before_the_caches_are_on,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::kills::{Ends, LIMIT, guest, guest_with, is_night, kill, memory, row, standing};
 use crate::support::guest::Guest;
+use crate::support::http::get;
 use crate::support::resp::{Client, Reply};
 
 /// Starts of a subsystem after which free memory is looked at first, and again; at night it is later again.
@@ -68,6 +69,47 @@ pub(crate) fn who_allocates_without_end_meets_its_quota_and_not_the_others_memor
         println!("  {keys} keys set on one connection meanwhile");
         assert!(keys > 100);
     });
+    guest.assert_serves();
+}
+
+/// The data plane too dies of its quota: by the count of refusals, and because what the quota leaves to the others was
+/// free all the time. The keys are there afterwards, and HTTP was refused nothing.
+pub(crate) fn a_data_plane_that_allocates_without_end_leaves_the_others_their_memory() {
+    let guest = guest(1);
+    let mut client = guest.redis();
+    for number in 0..500 {
+        let key = format!("key:{number}");
+        assert_eq!(client.command(&["SET", &key, "value"]), Reply::ok());
+    }
+    let before = standing(&guest, "data-plane").0;
+    kill(&guest, "data-plane", "allocate");
+    let began = Instant::now();
+    while standing(&guest, "data-plane").0 == before {
+        assert!(began.elapsed() < LIMIT, "it did not come back");
+    }
+    let own = row(&guest, "data-plane");
+    assert!(memory(&own, "refusals") > 0, "{own}");
+    let (peak, quota) = (memory(&own, "peak_bytes"), memory(&own, "quota_bytes"));
+    println!("  it had {peak} of {quota} bytes at most");
+    assert!(peak <= quota && peak + (128 << 10) > quota, "{own}");
+    for other in ["http", "diagnosis"] {
+        let row = row(&guest, other);
+        assert_eq!(memory(&row, "refusals"), 0, "{row}");
+        assert_eq!(standing(&guest, other).0, 0, "{other} died of it");
+    }
+    // A page allocator that has nothing left refuses, whoever asks: it never did.
+    let page = get(guest.http_port, "/metrics").body;
+    let refused: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("nos_buddy_failures_total{"))
+        .collect();
+    assert!(
+        !refused.is_empty() && refused.iter().all(|line| line.ends_with(" 0")),
+        "{refused:?}"
+    );
+    let mut client = guest.redis();
+    assert_eq!(client.command(&["DBSIZE"]).integer(), 500);
+    assert_eq!(client.command(&["GET", "key:499"]), Reply::bulk("value"));
     guest.assert_serves();
 }
 
