@@ -44,6 +44,7 @@ use crate::memory::{MemoryManager, Verdict};
 use crate::net::counters::NetworkCounters;
 use crate::net::http::HttpCounters;
 use crate::net::http::relay::{Parcels, Wires};
+use crate::net::peers::PeerTable;
 use crate::platform::entropy::Entropy;
 use crate::platform::virtio;
 use alloc::boxed::Box;
@@ -292,6 +293,7 @@ fn compose(
     let is_ready: &'static AtomicBool = leak(AtomicBool::new(false));
     let wards: &'static Once<Vec<&'static Ward>> = leak(Once::new());
     settings.network.fit(available);
+    let peers = leak(PeerTable::new(settings.network.connection_limit)?);
     let data_plane_body = leak(DataPlaneBody {
         fibers,
         clock,
@@ -301,6 +303,7 @@ fn compose(
         environment,
         network: settings.network,
         counters: network,
+        peers,
         entropy,
         http_port: settings.http_port,
         http,

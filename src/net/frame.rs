@@ -79,6 +79,11 @@ impl FlowKey {
     pub(super) fn word(self) -> u64 {
         self.0
     }
+
+    /// The key that [`FlowKey::word`] tells; 0 is that of no connection.
+    pub(super) fn from_word(word: u64) -> Self {
+        Self(word)
+    }
 }
 
 /// What the flow table needs to know of a TCP segment.

@@ -133,6 +133,7 @@ impl<D: NetworkDevice> Stack<D> {
             return;
         };
         flow.source_mac = segment.source_mac;
+        self.peers.note(slot, segment.key, segment.source_mac);
         let (port, peer) = (segment.key.port(), segment.key.peer());
         let remote = (*peer.ip(), peer.port());
         let number = self.numbers.number((address, port), remote, at.now);

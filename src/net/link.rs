@@ -6,6 +6,7 @@ use super::arp::{self, Neighbour};
 use super::counters::NetworkCounters;
 use super::flow::Flow;
 use super::frame::{ACK_BYTES, Segment, fill_header_sum, fill_segment_sum, write_ack};
+use super::peers::{self, Orphans};
 use super::phy::{self, Step};
 use crate::error::Result;
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
@@ -141,6 +142,29 @@ impl<D: NetworkDevice> Link<D> {
             arp::write_announcement(frame, mac, address);
         });
         self.tally.sent_bytes += arp::FRAME_BYTES as u64;
+        true
+    }
+
+    /// Has those of `orphans` who have not been told find out that their connections are no more; false if the device
+    /// has no room for all of them now.
+    pub(super) fn tell(&mut self, orphans: &mut Orphans, network: Ipv4Cidr, at: Moment) -> bool {
+        let ours = (self.device.mac(), network.address());
+        while let Some(orphan) = orphans.next() {
+            if network.contains_addr(&orphan.neighbour().1) {
+                // What answers them goes out by smoltcp.
+                self.teach(orphan.neighbour(), network, at);
+            }
+            for write in orphan.questions(ours) {
+                let transmitter = self.device.split().1;
+                if !transmitter.has_room() {
+                    self.tally.is_exhausted = true;
+                    return false;
+                }
+                transmitter.send(peers::FRAME_BYTES, write);
+                self.tally.sent_bytes += peers::FRAME_BYTES as u64;
+            }
+            orphans.note_told();
+        }
         true
     }
 

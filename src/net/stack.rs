@@ -23,6 +23,7 @@ use super::flow_table::{FlowTable, Queue};
 use super::ingress::FRAMES_PER_POLL;
 use super::isn::SequenceNumbers;
 use super::link::{Link, Moment};
+use super::peers::{Orphans, PeerTable};
 use super::schedule::Schedule;
 use super::service::{Output, Service};
 use super::system::{Address, System};
@@ -71,6 +72,10 @@ pub struct Stack<D: NetworkDevice> {
     pub(super) config: StackConfig,
     pub(super) policy: FlowPolicy,
     pub(super) numbers: SequenceNumbers,
+    /// Who is connected, for the next stack to know.
+    pub(super) peers: &'static PeerTable,
+    /// Who was connected to the last one and is to be told.
+    orphans: Orphans,
     /// Turns taken in this poll.
     pub(super) turns: usize,
     /// The services' earliest deadline, as the last poll left it; [`Instant::NEVER`] for none.
@@ -119,8 +124,23 @@ impl<D: NetworkDevice> Stack<D> {
             policy: FlowPolicy::new(&config),
             config,
             numbers: SequenceNumbers::new(secrets.sequence_key),
+            peers: PeerTable::NONE,
+            orphans: Orphans::default(),
             turns: 0,
         })
+    }
+
+    /// Notes in `peers` who is connected, from now on. Those whom a stack before this one left there are told that
+    /// their connections have ended, each time the address is announced first.
+    ///
+    /// # Errors
+    /// `OutOfMemory`: then they are told when they next send.
+    pub fn remember_in(&mut self, peers: &'static PeerTable) -> Result<()> {
+        self.peers = peers;
+        let services = &self.services;
+        let is_ours = |port| services.iter().any(|service| service.port() == port);
+        self.orphans = peers.take_all(|key| is_ours(key.port()))?;
+        Ok(())
     }
 
     /// Does what is to be done now. Call it when a frame has come, when [`Stack::deadline`] has, and again
@@ -172,10 +192,13 @@ impl<D: NetworkDevice> Stack<D> {
     /// Lets the DHCP client send, announces our address, and follows what the client has learnt.
     pub(super) fn run_system(&mut self, at: Moment) {
         self.link.send_system(&mut self.system.sockets, at);
-        if let Some(address) = self.system.owes_announcement(at.now)
-            && self.link.announce(address)
+        // An announcement stays due until all have been told.
+        if let Some(network) = self.system.owes_announcement(at.now)
+            && self.link.tell(&mut self.orphans, network, at)
+            && self.link.announce(network.address())
         {
             self.system.note_announced(at.now);
+            self.orphans.end_round();
         }
         match self.system.follow_lease(&mut self.link.interface, at) {
             Ok(Address::Kept) => {}

@@ -95,10 +95,10 @@ impl System {
         self.deadline.min(self.announcements.deadline())
     }
 
-    /// The address that is to be announced now.
-    pub(super) fn owes_announcement(&self, now: Instant) -> Option<Ipv4Addr> {
+    /// The address that is to be announced now, and its network.
+    pub(super) fn owes_announcement(&self, now: Instant) -> Option<Ipv4Cidr> {
         let is_due = self.announcements.deadline() <= now;
-        self.address().filter(|_| is_due)
+        self.network().filter(|_| is_due)
     }
 
     /// Our address has been announced.

@@ -182,6 +182,7 @@ impl<D: NetworkDevice> Stack<D> {
         let Some(flow) = self.flows.remove(slot) else {
             return;
         };
+        self.peers.forget(slot);
         if flow.is_open() {
             self.services[flow.service].close(id);
         }

@@ -1,7 +1,7 @@
 //! Subsystems that die, by each means, under load: the others never notice, what must survive survives, and what died
 //! comes back. On an image with the feature `kill-switch`.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,8 +48,8 @@ pub(super) fn guest_with(cpus: u32, arguments: &str) -> Guest {
     Guest::boot(&settings)
 }
 
-/// How long an answer may take, and how long is waited for one that may never come: nobody closes the connections of a
-/// data plane that died.
+/// How long an answer may take, and how long is waited for one that may never come: whoever asks for the data plane's
+/// death is told of it by the next one.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SHORT_PATIENCE: Duration = Duration::from_millis(150);
 
@@ -264,6 +264,41 @@ fn the_keys_outlive_the_data_plane(cpus: u32, times: u64) {
         );
     });
     drop(connect(guest.redis_port));
+    guest.assert_serves();
+}
+
+/// Whoever waits for an answer of a data plane that dies is told so by the next, though it sends nothing more.
+pub(crate) fn clients_that_wait_are_told_that_the_data_plane_died() {
+    let guest = guest(1);
+    // Half a command each, after none or some whole ones: both sides stand where no other does.
+    let waiting: Vec<_> = (0..8)
+        .map(|number| {
+            let mut stream = connect(guest.redis_port);
+            stream
+                .set_read_timeout(Some(LIMIT))
+                .expect("a timeout above 0");
+            for _ in 0..number {
+                stream.write_all(b"PING\r\n").expect("it is open");
+                stream.read_exact(&mut [0; 7]).expect("+PONG");
+            }
+            stream.write_all(b"*2\r\n$3\r\nGE").expect("it is open");
+            stream
+        })
+        .collect();
+    guest.assert_serves();
+    let (before, ..) = standing(&guest, "data-plane");
+    kill(&guest, "data-plane", "panic");
+    let began = Instant::now();
+    for mut stream in waiting {
+        // An end or a reset, as whoever stands in between passes it on; no answer, and no silence.
+        match stream.read(&mut [0; 64]) {
+            Ok(0) => {}
+            Ok(_) => panic!("half a command was answered"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    println!("  all were told within {:?}", began.elapsed());
+    assert!(standing(&guest, "data-plane").0 > before);
     guest.assert_serves();
 }
 

@@ -136,6 +136,7 @@ fn main() {
             kills::others_never_notice_http_or_diagnosis_die_on_two_cpus,
             kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,
             kills::others_never_notice_http_or_diagnosis_die_on_eight_cpus,
+            kills::clients_that_wait_are_told_that_the_data_plane_died,
             kills::keys_outlive_the_data_plane_on_one_cpu,
             kills::keys_outlive_the_data_plane_on_two_cpus,
             kills::keys_outlive_the_data_plane_on_eight_cpus,

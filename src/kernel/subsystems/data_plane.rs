@@ -23,6 +23,7 @@ use crate::net::config::StackConfig;
 use crate::net::counters::NetworkCounters;
 use crate::net::http::Relay;
 use crate::net::http::relay::{Parcels, Wires};
+use crate::net::peers::PeerTable;
 use crate::net::stack::{Activity, Secrets, Stack};
 use crate::platform::clock::CounterClock;
 use crate::platform::console::print;
@@ -54,6 +55,8 @@ pub(in crate::kernel) struct DataPlaneBody {
     pub(in crate::kernel) environment: Environment,
     pub(in crate::kernel) network: StackConfig,
     pub(in crate::kernel) counters: Arc<NetworkCounters>,
+    /// Who is connected: it outlives each incarnation, so that the next ends what that one left open.
+    pub(in crate::kernel) peers: &'static PeerTable,
     pub(in crate::kernel) entropy: &'static Locked<KeyedCounter>,
     pub(in crate::kernel) http_port: u16,
     pub(in crate::kernel) http: FiberId,
@@ -93,7 +96,7 @@ impl Body for DataPlaneBody {
                 interface_seed: entropy.next(),
             }
         };
-        let stack = Stack::new(
+        let mut stack = Stack::new(
             device,
             self.network.clone(),
             services,
@@ -101,6 +104,9 @@ impl Body for DataPlaneBody {
             self.counters.clone(),
             self.clock.now(),
         )?;
+        if let Err(error) = stack.remember_in(self.peers) {
+            log::warn!("clients of the data plane before are told when they send: {error}");
+        }
         if !self.is_ready.load(Relaxed) {
             self.system.stage_done("network");
         }

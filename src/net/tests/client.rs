@@ -4,6 +4,7 @@ use super::echo::{Behaviour, Seen, TestService};
 use super::wire::{Cable, SharedCable, WireDevice};
 use crate::net::config::{AddressConfig, StackConfig};
 use crate::net::counters::NetworkCounters;
+use crate::net::peers::PeerTable;
 use crate::net::service::Service;
 use crate::net::stack::{Activity, Secrets, Stack};
 use crate::platform::network_device::Checksums;
@@ -94,6 +95,21 @@ impl World {
             counters,
             now,
         }
+    }
+
+    /// Has the stack die without a word, and another take its place on the cable, with its peers noted in `peers`.
+    pub(super) fn restart(&mut self, peers: &'static PeerTable) {
+        let service: Box<dyn Service> = Box::new(TestService {
+            port: PORT,
+            behaviour: Behaviour::Echo,
+            seen: self.seen.clone(),
+        });
+        let device = WireDevice::new(&self.cable, Checksums::default());
+        let counters = self.counters.clone();
+        let stack = Stack::new(device, config(), vec![service], SECRETS, counters, self.now);
+        self.stack = stack.expect("the host has memory");
+        let remembered = self.stack.remember_in(peers);
+        remembered.expect("the host has memory");
     }
 
     /// Polls until there is nothing left to do at this moment.

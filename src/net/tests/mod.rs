@@ -12,5 +12,6 @@ mod loss;
 mod neighbours;
 pub(in crate::net) mod random;
 mod relayed;
+mod restart;
 mod time_wait;
 mod wire;
