@@ -15,9 +15,15 @@ use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::boxed::Box;
 use std::{println, thread_local};
 
-/// Steps of a random run: all of them in `cargo test`, a few under Miri.
+/// What a test does so often: in `cargo test` all of it, under Miri, which takes a microsecond and more for each step
+/// of the program, less.
+pub(super) const fn size(all: usize, under_miri: usize) -> usize {
+    if cfg!(miri) { under_miri } else { all }
+}
+
+/// Steps of a random run.
 pub(super) const fn steps(all: usize) -> usize {
-    if cfg!(miri) { all / 1_000 } else { all }
+    size(all, all / 2_000)
 }
 
 /// The order of that number.

@@ -110,6 +110,10 @@ fn vec_of_free(manager: &dyn FrameSource) -> (Vec<bool>, u64) {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "takes Miri minutes, and has no other unsafe code than the rest"
+)]
 fn memory_is_exhausted_to_the_last_frame_and_comes_back_whole() {
     // Under exhaustion the caches of both CPUs are drained, whoever asks.
     let manager = manager(8 * MIB, &[], 2, PageCachePolicy::DEFAULT);
@@ -137,6 +141,10 @@ fn memory_is_exhausted_to_the_last_frame_and_comes_back_whole() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "takes Miri minutes, and has no other unsafe code than the rest"
+)]
 fn a_large_request_drains_the_caches_so_that_their_pages_merge() {
     let manager = manager(4 * MIB, &[], 1, PageCachePolicy::DEFAULT);
     let frames = allocate_all(manager, Order::ZERO);

@@ -7,7 +7,7 @@ use super::super::heap::KernelHeap;
 use super::super::manager::MemoryManager;
 use super::super::page_cache::PageCachePolicy;
 use super::super::reclaim::{Reclaimed, reclaim};
-use super::super::test_support::{HostCpu, Random, manager, order, owner, steps};
+use super::super::test_support::{HostCpu, Random, manager, order, owner, size, steps};
 use super::MIB;
 use crate::error::Kind;
 use crate::memory::Verdict;
@@ -183,12 +183,12 @@ fn free_frames_after_many_deaths_are_exactly_those_after_the_first() {
     HostCpu::run_for(Owner::KERNEL);
     let lasting = objects(heap, 12);
     let mut after = Vec::new();
-    for round in 0..50 {
+    for round in 0..size(50, 3) as u8 {
         let mortal = owner(1 + round % 3);
         HostCpu::run_for(mortal);
-        let left = objects(heap, 200);
+        let left = objects(heap, size(200, 24));
         let _block = frames.allocate(order(3)).expect("memory");
-        let kept = objects(heap, 30);
+        let kept = objects(heap, size(30, 12));
         assert!(heap.used_bytes_of(mortal) > 0);
         // Another owner frees some of it, into the arena it came from.
         HostCpu::run_for(owner(7));
@@ -251,7 +251,8 @@ fn frees_that_come_after_the_death_are_refused_and_counted() {
 
     // Into frames that are somebody's data now, byte for byte.
     HostCpu::run_for(owner(2));
-    let mut data: Vec<_> = core::iter::from_fn(|| frames.allocate(Order::ZERO).ok()).collect();
+    let data = core::iter::from_fn(|| frames.allocate(Order::ZERO).ok());
+    let mut data: Vec<_> = data.take(size(usize::MAX, 100)).collect();
     for first in &data {
         // SAFETY: the frame was just given out.
         unsafe { (first.address() as *mut u8).write_bytes(0x5a, PAGE_SIZE) };
@@ -268,7 +269,8 @@ fn frees_that_come_after_the_death_are_refused_and_counted() {
     for first in data.drain(..) {
         // SAFETY: the frame is ours still.
         let bytes = unsafe { core::slice::from_raw_parts(first.address() as *const u8, PAGE_SIZE) };
-        assert!(bytes.iter().all(|&byte| byte == 0x5a), "a late free wrote");
+        let mut looked_at = bytes.iter().step_by(size(1, 8));
+        assert!(looked_at.all(|&byte| byte == 0x5a), "a late free wrote");
         frames.free(first, Order::ZERO).expect("a frame in hand");
     }
     assert_eq!(frames.free_frames(), free_frames);

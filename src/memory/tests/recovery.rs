@@ -5,7 +5,7 @@ use super::super::accounts::Owner;
 use super::super::frames::{FrameSource, Order, Pfn};
 use super::super::manager::MemoryManager;
 use super::super::page_cache::{CpuCache, PageCachePolicy};
-use super::super::test_support::{HostCpu, Random, manager, order, owner, steps};
+use super::super::test_support::{HostCpu, Random, manager, order, owner, size};
 use super::super::zone::Zone;
 use super::MIB;
 use crate::memory::Verdict;
@@ -36,10 +36,11 @@ fn recover(frames: Frames, dead: Owner) -> Verdict {
 #[test]
 fn an_owner_that_dies_with_nothing_half_done_leaves_everything_intact() {
     let frames = manager(8 * MIB, &[0..100_000], 2, PageCachePolicy::DEFAULT);
-    let kept: Vec<_> = (0..300)
+    let kept: Vec<_> = (0..size(300, 30))
         .filter_map(|_| frames.allocate(Order::ZERO).ok())
         .collect();
-    for &first in &kept[..100] {
+    let (given_back, kept) = kept.split_at(kept.len() / 3);
+    for &first in given_back {
         frames.free(first, Order::ZERO).expect("a frame in hand");
     }
     let free = frames.free_frames();
@@ -51,7 +52,7 @@ fn an_owner_that_dies_with_nothing_half_done_leaves_everything_intact() {
     die_inside(frames, owner(2), |_, _| {});
     assert_eq!(recover(frames, owner(2)), Verdict::Intact);
     assert_eq!(frames.free_frames(), free);
-    for &first in &kept[100..] {
+    for &first in kept {
         frames
             .free(first, Order::ZERO)
             .expect("the locks are free and the frames still charged");
@@ -66,7 +67,7 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
     let whole = frames.zone_stats().free_blocks;
     let dead = owner(5);
     let mut held: Vec<(Pfn, Order)> = Vec::new();
-    for _ in 0..steps(3_000) {
+    for _ in 0..size(3_000, 10) {
         HostCpu::run_as(random.below(2));
         let wanted = order(random.below(6) as u8);
         if random.below(3) > 0 && held.len() < 600 {

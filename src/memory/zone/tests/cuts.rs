@@ -42,7 +42,7 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
     let mut model = Model::new(&bare);
     let managed = bare.managed_frames();
     let mut rebuilt = 0;
-    for step in 0..steps(4_000) {
+    for step in 0..size(4_000, 4) {
         let wanted = order(random.below(8) as u8);
         let before = bare.zone.snapshot();
         if random.below(100) < 55 || model.blocks.is_empty() {
@@ -74,7 +74,7 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
             model.take(first, wanted);
         }
     }
-    assert!(rebuilt as usize > steps(4_000) / 2, "{rebuilt} were cut");
+    assert!(rebuilt as usize > size(4_000, 4) / 2, "{rebuilt} were cut");
 }
 
 #[test]
