@@ -42,6 +42,7 @@ mod slowlog;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod word;
 
 pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};

@@ -4,7 +4,7 @@ use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
 
 /// Reads a signed 64-bit integer as Redis' `string2ll` does: no blanks, no `+`, no leading zeros, no
 /// `-0`. `None` for anything else.
-#[inline]
+#[inline(never)]
 pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
     match text {
         [b'0'] => Some(0),
@@ -39,7 +39,7 @@ fn parse_magnitude(digits: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// `NotAnInteger`.
-#[inline]
+#[inline(never)]
 pub(super) fn integer(text: &[u8]) -> Result<i64> {
     parse_i64(text).ok_or(refused(CommandFault::NotAnInteger))
 }

@@ -4,6 +4,7 @@
 
 use super::config::{CacheConfig, OutputLimit};
 use super::number::{parse_i64, parse_size};
+use super::word::Word;
 use crate::error::{Error, Kind, Result, ShortText, Subsystem};
 use core::fmt::Write;
 
@@ -255,7 +256,7 @@ impl Parameter {
     pub(super) fn named(name: &[u8]) -> Option<&'static Self> {
         PARAMETERS
             .iter()
-            .find(|parameter| name.eq_ignore_ascii_case(parameter.name.as_bytes()))
+            .find(|parameter| name.is_word(parameter.name.as_bytes()))
     }
 
     /// Hands its value, as text, to `show`.
@@ -354,9 +355,7 @@ impl Parameter {
 }
 
 fn is_switch(value: &[u8]) -> bool {
-    [b"yes", &b"no"[..]]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word))
+    [b"yes", &b"no"[..]].iter().any(|word| value.is_word(word))
 }
 
 /// What Redis shows of clients that there are none of here.
@@ -390,7 +389,7 @@ fn set_output(limit: &mut OutputLimit, value: &[u8]) -> Option<&'static str> {
     }
     let mut rest = words();
     while let Some(class) = rest.next() {
-        let is = |name: &str| class.eq_ignore_ascii_case(name.as_bytes());
+        let is = |name: &str| class.is_word(name.as_bytes());
         if !["normal", "slave", "replica", "pubsub"].into_iter().any(is) {
             return Some("Invalid client class specified in buffer limit configuration.");
         }

@@ -86,8 +86,11 @@ impl<'a> Args<'a> {
     /// If there are not so many.
     #[inline]
     pub(super) fn at(&self, number: usize) -> &'a [u8] {
-        let Range { start, len } = self.ranges[number];
-        &self.bytes[start as usize..][..len as usize]
+        let find = || {
+            let &Range { start, len } = self.ranges.get(number)?;
+            self.bytes.get(start as usize..)?.get(..len as usize)
+        };
+        find().unwrap_or_else(|| no_argument(number))
     }
 
     /// Argument `number`, if there are so many.
@@ -102,6 +105,13 @@ impl<'a> Args<'a> {
         let args = *self;
         (number..self.len()).map(move |number| args.at(number))
     }
+}
+
+/// One place for what every look at an argument ends in when a command's arity does not cover it.
+#[cold]
+#[inline(never)]
+fn no_argument(number: usize) -> ! {
+    panic!("the request has no argument {number}");
 }
 
 /// The parser of one connection.

@@ -6,6 +6,7 @@ use super::{COMMANDS, Context, find};
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::sha256::Sha256Text;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 const USER: &[u8] = b"default";
@@ -92,7 +93,7 @@ pub(super) fn cat(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         return Ok(());
     };
     let mut known = CATEGORIES.into_iter();
-    let asked = known.find(|category| word.eq_ignore_ascii_case(category.as_bytes()));
+    let asked = known.find(|category| word.is_word(category.as_bytes()));
     let Some(category) = asked else {
         return context.refuse("ERR Unknown category '", word, "'");
     };
@@ -126,7 +127,7 @@ pub(super) fn log(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         return context.refuse_words(args, "'. Try ACL HELP.");
     }
     if let Some(word) = args.get(2) {
-        if word.eq_ignore_ascii_case(b"RESET") {
+        if word.is_word(b"RESET") {
             context.reply.ok();
             return Ok(());
         }

@@ -6,6 +6,7 @@ use crate::app::cache_server::number::{integer, parse_i64, refused, refused_text
 use crate::app::cache_server::reply::{Protocol, Reply};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::{Fate, Hearing, Session};
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
@@ -77,10 +78,10 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let mut is_normal = true;
     match args.get(2) {
         None => {}
-        Some(word) if word.eq_ignore_ascii_case(b"TYPE") && args.len() == 4 => {
+        Some(word) if word.is_word(b"TYPE") && args.len() == 4 => {
             is_normal = is_normal_type(context, args.at(3))?;
         }
-        Some(word) if word.eq_ignore_ascii_case(b"ID") && args.len() > 3 => {
+        Some(word) if word.is_word(b"ID") && args.len() > 3 => {
             for text in args.from(3) {
                 let invalid = refused_text("ERR Invalid client ID");
                 let id = integer(text).ok().and_then(|id| u64::try_from(id).ok());
@@ -107,7 +108,7 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 /// Whether a client type means ordinary clients.
 fn is_normal_type(context: &mut Context<'_>, word: &[u8]) -> Result<bool> {
     let known = ["normal", "master", "slave", "replica", "pubsub"];
-    let is = |name: &&str| word.eq_ignore_ascii_case(name.as_bytes());
+    let is = |name: &&str| word.is_word(name.as_bytes());
     if !known.iter().any(is) {
         return context.refuse("ERR Unknown client type '", word, "'");
     }
@@ -191,7 +192,7 @@ pub(super) fn kill(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         let Some(value) = args.get(number + 1) else {
             return Err(refused(CommandFault::Syntax));
         };
-        let is = |name: &str| args.at(number).eq_ignore_ascii_case(name.as_bytes());
+        let is = |name: &str| args.at(number).is_word(name.as_bytes());
         if is("ID") {
             let id = integer(value).ok().and_then(|id| u64::try_from(id).ok());
             let id = id.filter(|&id| id > 0);
@@ -210,9 +211,9 @@ pub(super) fn kill(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             if value != b"default" {
                 return context.refuse("ERR No such user '", value, "'");
             }
-        } else if is("SKIPME") && value.eq_ignore_ascii_case(b"yes") {
+        } else if is("SKIPME") && value.is_word(b"yes") {
             skips_me = true;
-        } else if is("SKIPME") && value.eq_ignore_ascii_case(b"no") {
+        } else if is("SKIPME") && value.is_word(b"no") {
             skips_me = false;
         } else {
             return Err(refused(CommandFault::Syntax));
@@ -249,12 +250,12 @@ fn end_all(context: &mut Context<'_>, victims: &Victims<'_>, skips_me: bool) -> 
 pub(super) fn reply(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let word = args.at(2);
     context.session.hearing = match () {
-        () if word.eq_ignore_ascii_case(b"ON") => {
+        () if word.is_word(b"ON") => {
             context.reply.ok();
             Hearing::All
         }
-        () if word.eq_ignore_ascii_case(b"OFF") => Hearing::Nothing,
-        () if word.eq_ignore_ascii_case(b"SKIP") => match context.session.hearing {
+        () if word.is_word(b"OFF") => Hearing::Nothing,
+        () if word.is_word(b"SKIP") => match context.session.hearing {
             Hearing::Nothing => Hearing::Nothing,
             _ => Hearing::SkipThis,
         },
@@ -267,8 +268,8 @@ pub(super) fn reply(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 pub(super) fn no_evict(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let word = args.at(2);
     context.session.is_no_evict = match () {
-        () if word.eq_ignore_ascii_case(b"ON") => true,
-        () if word.eq_ignore_ascii_case(b"OFF") => false,
+        () if word.is_word(b"ON") => true,
+        () if word.is_word(b"OFF") => false,
         () => return Err(refused(CommandFault::Syntax)),
     };
     context.reply.ok();

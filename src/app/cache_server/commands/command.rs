@@ -6,6 +6,7 @@ use super::{COMMANDS, Command, Context, find, subcommand};
 use crate::app::cache_server::glob;
 use crate::app::cache_server::number::{refused, refused_text};
 use crate::app::cache_server::resp::Args;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// The row, or the subcommand, of a name such as `get` or `client|list`.
@@ -49,14 +50,13 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let is = |at: usize, name: &str| {
         args.get(at)
-            .is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+            .is_some_and(|word| word.is_word(name.as_bytes()))
     };
     let shows: &dyn Fn(&Document) -> bool = match args.len() {
         2 => &|_| true,
         5 if is(2, "FILTERBY") && is(3, "MODULE") => &|_| false,
         5 if is(2, "FILTERBY") && is(3, "ACLCAT") => &|document| {
-            categories(*document)
-                .any(|category| args.at(4).eq_ignore_ascii_case(category.as_bytes()))
+            categories(*document).any(|category| args.at(4).is_word(category.as_bytes()))
         },
         5 if is(2, "FILTERBY") && is(3, "PATTERN") => {
             &|document| glob::matches(args.at(4), document.name().as_bytes())
@@ -142,9 +142,7 @@ pub(super) fn getkeysandflags(context: &mut Context<'_>, args: Args<'_>) -> Resu
     for spec in specs {
         let flags = match command.name {
             // The one command here whose flags depend on its options.
-            "set" if args.from(5).any(|word| word.eq_ignore_ascii_case(b"GET")) => {
-                "RW access update"
-            }
+            "set" if args.from(5).any(|word| word.is_word(b"GET")) => "RW access update",
             "set" => "OW update",
             _ => spec.flags,
         };

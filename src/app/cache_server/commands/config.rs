@@ -6,6 +6,7 @@ use crate::app::cache_server::number::{refused, refused_text};
 use crate::app::cache_server::parameters::{IMMUTABLE, PARAMETERS, Parameter};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::server::CommandTotals;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Kind, Result};
 
 /// `CONFIG GET pattern [pattern ...]`
@@ -16,7 +17,7 @@ pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             let name = parameter.name.as_bytes();
             let is_pattern = pattern.iter().any(|byte| b"*?[".contains(byte));
             if !is_pattern {
-                return pattern.eq_ignore_ascii_case(name).then_some(pattern);
+                return pattern.is_word(name).then_some(pattern);
             }
             glob::matches(&pattern.to_ascii_lowercase(), name).then_some(name)
         })
@@ -47,7 +48,7 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         };
         let is_repeated = (2..number)
             .step_by(2)
-            .any(|other| args.at(other).eq_ignore_ascii_case(name));
+            .any(|other| args.at(other).is_word(name));
         if parameter.is_immutable() {
             return fail(context, name, IMMUTABLE);
         }

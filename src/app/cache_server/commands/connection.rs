@@ -6,6 +6,7 @@ use crate::app::cache_server::number::{parse_i64, refused, refused_text};
 use crate::app::cache_server::reply::Protocol;
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::{Fate, Hearing};
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// The version of Redis whose replies these are.
@@ -94,12 +95,12 @@ pub(super) fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     }
     let mut number = 2;
     while let Some(word) = args.get(number) {
-        if word.eq_ignore_ascii_case(b"AUTH")
+        if word.is_word(b"AUTH")
             && let (Some(user), Some(password)) = (args.get(number + 1), args.get(number + 2))
         {
             authenticate(context, user, password)?;
             number += 3;
-        } else if word.eq_ignore_ascii_case(b"SETNAME")
+        } else if word.is_word(b"SETNAME")
             && let Some(name) = args.get(number + 1)
         {
             set_name(context, name)?;

@@ -5,6 +5,7 @@ use super::keys::database_argument;
 use crate::app::cache_server::number::{parse_i64, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::DATABASES;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// `SELECT index`
@@ -40,8 +41,7 @@ pub(super) fn flushall(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
 }
 
 fn check_mode(args: Args<'_>) -> Result<()> {
-    let is_mode =
-        |word: &[u8]| word.eq_ignore_ascii_case(b"ASYNC") || word.eq_ignore_ascii_case(b"SYNC");
+    let is_mode = |word: &[u8]| word.is_word(b"ASYNC") || word.is_word(b"SYNC");
     match args.len() {
         1 => Ok(()),
         2 if is_mode(args.at(1)) => Ok(()),

@@ -5,6 +5,7 @@ use super::options::Base;
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::{Expiry, Touch};
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// The unit of an expiry argument or reply.
@@ -80,7 +81,7 @@ impl Conditions {
     fn parse(context: &mut Context<'_>, args: Args<'_>) -> Result<Self> {
         let mut conditions = Self::default();
         for word in args.from(3) {
-            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            let is = |name: &str| word.is_word(name.as_bytes());
             let flag = match () {
                 () if is("NX") => &mut conditions.if_none,
                 () if is("XX") => &mut conditions.if_any,

@@ -6,6 +6,7 @@
 
 use super::natural::Natural;
 use crate::app::cache_server::number::parse_i64;
+use crate::app::cache_server::word::Word;
 use crate::error::Result;
 use alloc::vec::Vec;
 
@@ -48,7 +49,7 @@ impl Extended {
             [b'+', rest @ ..] => (false, rest),
             _ => (false, text),
         };
-        if text.eq_ignore_ascii_case(b"inf") || text.eq_ignore_ascii_case(b"infinity") {
+        if text.is_word(b"inf") || text.is_word(b"infinity") {
             return Some(Self {
                 is_negative,
                 is_infinite: true,

@@ -9,6 +9,7 @@ use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::server::{ERROR_WORDS, Server};
 use crate::app::cache_server::session::Session;
 use crate::app::cache_server::store::DATABASES;
+use crate::app::cache_server::word::Word;
 use crate::error::Result;
 use core::fmt::Write;
 
@@ -56,10 +57,7 @@ const SECTIONS: [Section; 13] = [
 
 /// `INFO [section ...]`
 pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let asked = |name: &str| {
-        args.from(1)
-            .any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
-    };
+    let asked = |name: &str| args.from(1).any(|word| word.is_word(name.as_bytes()));
     let all = asked("all") || asked("everything");
     let default = args.len() == 1 || asked("default");
     let Context {

@@ -5,6 +5,7 @@ use super::connection::REDIS_VERSION;
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// `TIME`
@@ -19,16 +20,9 @@ pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: nothing is saved, and the machine goes off at once.
 pub(super) fn shutdown(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let has = |name: &str| {
-        args.from(1)
-            .any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
-    };
+    let has = |name: &str| args.from(1).any(|word| word.is_word(name.as_bytes()));
     let known = ["NOSAVE", "SAVE", "NOW", "FORCE", "ABORT"];
-    let is_known = |word: &[u8]| {
-        known
-            .iter()
-            .any(|k| word.eq_ignore_ascii_case(k.as_bytes()))
-    };
+    let is_known = |word: &[u8]| known.iter().any(|k| word.is_word(k.as_bytes()));
     if !args.from(1).all(is_known) || has("NOSAVE") && has("SAVE") || has("ABORT") && args.len() > 2
     {
         return Err(refused(CommandFault::Syntax));
@@ -60,7 +54,7 @@ pub(super) fn debug(_: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `LOLWUT [VERSION version]`: the version, as Redis answers where it has no picture to draw.
 pub(super) fn lolwut(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    if args.len() > 2 && args.at(1).eq_ignore_ascii_case(b"VERSION") {
+    if args.len() > 2 && args.at(1).is_word(b"VERSION") {
         integer(args.at(2))?;
     }
     let start = context.reply.begin_text();

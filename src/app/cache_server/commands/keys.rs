@@ -4,6 +4,7 @@ use super::Context;
 use crate::app::cache_server::number::{integer, parse_i64, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::{DATABASES, Encoding, Touch};
+use crate::app::cache_server::word::Word;
 use crate::cache::eviction::Ranking;
 use crate::error::{CommandFault, Result};
 
@@ -134,9 +135,9 @@ pub(super) fn copy(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let (source, target, from) = (args.at(1), args.at(2), context.database());
     let (mut to, mut replaces, mut number) = (from, false, 3);
     while let Some(word) = args.get(number) {
-        if word.eq_ignore_ascii_case(b"REPLACE") {
+        if word.is_word(b"REPLACE") {
             replaces = true;
-        } else if word.eq_ignore_ascii_case(b"DB")
+        } else if word.is_word(b"DB")
             && let Some(text) = args.get(number + 1)
         {
             to = database_argument(text)?;

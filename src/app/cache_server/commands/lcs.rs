@@ -5,6 +5,7 @@ use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::reply::Reply;
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::Touch;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -23,7 +24,7 @@ impl Options {
         let mut options = Self::default();
         let mut number = 3;
         while let Some(word) = args.get(number) {
-            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            let is = |name: &str| word.is_word(name.as_bytes());
             if is("IDX") {
                 options.ranges = true;
             } else if is("LEN") {

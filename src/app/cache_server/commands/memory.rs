@@ -5,6 +5,7 @@ use crate::app::cache_server::number::{integer, refused};
 use crate::app::cache_server::reply::Reply;
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::DATABASES;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 use core::fmt::Write;
 
@@ -12,9 +13,7 @@ use core::fmt::Write;
 pub(super) fn usage(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let mut number = 3;
     while let Some(word) = args.get(number) {
-        let count = args
-            .get(number + 1)
-            .filter(|_| word.eq_ignore_ascii_case(b"SAMPLES"));
+        let count = args.get(number + 1).filter(|_| word.is_word(b"SAMPLES"));
         let count = integer(count.ok_or(refused(CommandFault::Syntax))?)?;
         if count < 0 {
             return Err(refused(CommandFault::Syntax));

@@ -43,6 +43,7 @@ use super::resp::Args;
 use super::server::Server;
 use super::session::{Hearing, Session};
 use super::slowlog::{SlowCommand, kept_arguments};
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
 
 pub(crate) use lookup::find;
@@ -293,7 +294,7 @@ pub(super) fn subcommand(command: &Command, name: &[u8]) -> Option<&'static Comm
     command
         .subcommands
         .iter()
-        .find(|subcommand| subcommand.name.as_bytes()[start..].eq_ignore_ascii_case(name))
+        .find(|subcommand| subcommand.name.as_bytes()[start..].is_word(name))
 }
 
 /// Runs a handler, and again with more room while memory is what it lacks.

@@ -4,6 +4,7 @@ use super::expiry::{Unit, expire_at};
 use crate::app::cache_server::number::{integer, refused};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::Expiry;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// When SET writes at all.
@@ -57,7 +58,7 @@ impl<'a> Options<'a> {
         };
         let mut number = first;
         while let Some(word) = args.get(number) {
-            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            let is = |name: &str| word.is_word(name.as_bytes());
             let is_set = reader == Reader::Set;
             let time = [
                 ("EX", Unit::Seconds, Base::Now),

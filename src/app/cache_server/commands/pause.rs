@@ -8,6 +8,7 @@ use crate::app::cache_server::gate::{Held, Paused};
 use crate::app::cache_server::number::{integer, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
+use crate::app::cache_server::word::Word;
 use crate::error::Result;
 use crate::platform::time::{Duration, NANOS_PER_MILLI};
 
@@ -32,8 +33,8 @@ pub(super) fn pause(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         return context.refuse_words(args, "'. Try CLIENT HELP.");
     }
     let paused = match args.get(3) {
-        Some(word) if word.eq_ignore_ascii_case(b"WRITE") => Paused::Writes,
-        Some(word) if !word.eq_ignore_ascii_case(b"ALL") => {
+        Some(word) if word.is_word(b"WRITE") => Paused::Writes,
+        Some(word) if !word.is_word(b"ALL") => {
             return Err(refused_text("ERR CLIENT PAUSE mode must be WRITE or ALL"));
         }
         _ => Paused::Everything,
@@ -58,7 +59,7 @@ pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if args.len() > 4 {
         return context.refuse_words(args, "'. Try CLIENT HELP.");
     }
-    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let is = |word: &[u8], name: &str| word.is_word(name.as_bytes());
     let is_error = match args.get(3) {
         Some(word) if is(word, "ERROR") => true,
         Some(word) if !is(word, "TIMEOUT") => {

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::app::cache_server::number::{integer, parse_i64, refused_text};
 use crate::app::cache_server::resp::Args;
+use crate::app::cache_server::word::Word;
 use crate::error::Result;
 
 /// `ROLE`: a master without replicas.
@@ -16,7 +17,7 @@ pub(super) fn role(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `REPLICAOF host port | NO ONE`
 pub(super) fn replicaof(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    if args.at(1).eq_ignore_ascii_case(b"NO") && args.at(2).eq_ignore_ascii_case(b"ONE") {
+    if args.at(1).is_word(b"NO") && args.at(2).is_word(b"ONE") {
         context.reply.ok();
         return Ok(());
     }

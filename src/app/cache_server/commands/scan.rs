@@ -5,6 +5,7 @@ use crate::app::cache_server::glob;
 use crate::app::cache_server::number::{integer, refused};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::Store;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// Keys that one SCAN looks at unless told otherwise.
@@ -18,7 +19,7 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let (mut pattern, mut count, mut is_string, mut number) = (&b"*"[..], DEFAULT_COUNT, true, 2);
     while let Some(word) = args.get(number) {
         let value = args.get(number + 1).ok_or(refused(CommandFault::Syntax))?;
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let is = |name: &str| word.is_word(name.as_bytes());
         if is("COUNT") {
             count = integer(value)?;
             if count < 1 {
@@ -27,7 +28,7 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         } else if is("MATCH") {
             pattern = value;
         } else if is("TYPE") {
-            is_string = value.eq_ignore_ascii_case(b"string");
+            is_string = value.is_word(b"string");
         } else {
             return Err(refused(CommandFault::Syntax));
         }

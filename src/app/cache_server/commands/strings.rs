@@ -16,7 +16,10 @@ const INTEGER_BYTES_MAX: usize = 20;
 /// How Redis would encode a value that was set as a whole.
 #[inline]
 pub(super) fn encoding_of(value: &[u8]) -> Encoding {
-    if value.len() <= INTEGER_BYTES_MAX && parse_i64(value).is_some() {
+    // Most values are told from a number by their length or first byte, without a call.
+    let may_be_integer =
+        value.len() <= INTEGER_BYTES_MAX && matches!(value, [b'-' | b'0'..=b'9', ..]);
+    if may_be_integer && parse_i64(value).is_some() {
         Encoding::Int
     } else {
         encoding_of_text(value)

@@ -3,17 +3,18 @@
 use super::Context;
 use crate::app::cache_server::number::{refused, refused_text};
 use crate::app::cache_server::resp::Args;
+use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Result};
 
 /// `CLIENT TRACKING ON | OFF [option ...]`
 pub(super) fn tracking(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let word = args.at(2);
-    if word.eq_ignore_ascii_case(b"ON") {
+    if word.is_word(b"ON") {
         return Err(refused_text(
             "ERR CLIENT TRACKING is not supported: client-side caching is not served",
         ));
     }
-    if !word.eq_ignore_ascii_case(b"OFF") {
+    if !word.is_word(b"OFF") {
         return Err(refused(CommandFault::Syntax));
     }
     context.reply.ok();
