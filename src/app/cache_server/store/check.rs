@@ -10,8 +10,9 @@ impl Store {
         if self.record.read() != Intent::Nothing || self.budget.is_unsettled() {
             return Some("an operation is under way");
         }
-        let held = self.blocks().filter(|block| block.is_some());
-        if held.map(|block| block.word().bytes() as u64).sum::<u64>() != self.budget.held_bytes() {
+        let mut held_bytes = 0;
+        self.each_block(&mut |word| held_bytes += word.bytes() as u64);
+        if held_bytes != self.budget.held_bytes() {
             return Some("the budget is not what the slots hold");
         }
         self.arena

@@ -17,6 +17,7 @@ use super::entry::{Entry, EntryMut};
 use super::intent::Intent;
 use super::table::Link;
 use super::{DATABASES, Expiry, Store};
+use crate::memory::frames::BlockWord;
 
 /// How the keyspace was found, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +70,29 @@ impl Store {
 
     /// Finds out which blocks are held, and gives back what was on its way.
     fn settle(&mut self) {
-        let blocks = || self.blocks().filter(|block| block.is_some());
-        let held_bytes = blocks().map(|block| block.word().bytes() as u64).sum();
         let on_their_way = self.budget.on_their_way();
-        let is_held = on_their_way.map(|word| blocks().any(|block| block.word() == word));
+        let (mut is_held, mut held_bytes) = ([false; 2], 0);
+        self.each_block(&mut |word| {
+            held_bytes += word.bytes() as u64;
+            for (is_held, other) in is_held.iter_mut().zip(on_their_way) {
+                *is_held |= word == other;
+            }
+        });
         self.budget.settle(is_held, held_bytes);
     }
 
-    /// Every place that may hold a block.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = &Held> {
-        let tables = self.tables.iter().flat_map(|table| table.blocks());
-        tables
-            .chain(self.arena.blocks())
-            .chain(self.expiries.blocks())
+    /// Looks at every block that is held. In one place, without an iterator of many parts at each caller.
+    pub(super) fn each_block(&self, look: &mut dyn FnMut(BlockWord)) {
+        let mut look = |held: &Held| {
+            if held.is_some() {
+                look(held.word());
+            }
+        };
+        for table in &self.tables {
+            table.blocks().for_each(&mut look);
+        }
+        self.arena.blocks().for_each(&mut look);
+        self.expiries.blocks().for_each(&mut look);
     }
 
     /// Does with slots what the intent says; true if the rest is to be made again.
