@@ -10,7 +10,7 @@ use core::fmt;
 pub type Result<T> = core::result::Result<T, Error>;
 
 /// What went wrong, where, and which lower layer said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
     subsystem: Subsystem,
@@ -334,6 +334,14 @@ impl fmt::Display for Error {
             Some(source) => write!(f, " ({source})"),
             None => Ok(()),
         }
+    }
+}
+
+/// As it is displayed: what a panic over a refused result prints is for people too, and the image needs no second
+/// text for each of its facts.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
