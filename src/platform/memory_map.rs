@@ -29,11 +29,11 @@ pub const fn inwards(range: Range<usize>, align: usize) -> Range<usize> {
 pub fn merge(ranges: impl IntoIterator<Item = Range<usize>>) -> Ranges {
     let mut sorted = Ranges::new();
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
-        if sorted.push(range).is_err() {
+        let place = sorted.partition_point(|other| other.start <= range.start);
+        if sorted.insert(place, range).is_err() {
             break;
         }
     }
-    sorted.sort_unstable_by_key(|range| range.start);
     let mut merged = Ranges::new();
     for range in sorted {
         match merged.last_mut() {
