@@ -76,11 +76,11 @@ impl Application for Hello {
         };
         parts.pages.try_reserve(2)?;
         parts.pages.push(Page {
-            route: Route::get("/hello", greeting),
+            route: Route::get("/hello", greeting)?,
             about: "A greeting",
         });
         parts.pages.push(Page {
-            route: Route::admin("/greeting", Methods::GetAndPost, WordPage(word)),
+            route: Route::admin("/greeting", Methods::GetAndPost, WordPage(word))?,
             about: "The word it begins with",
         });
         Ok(parts)

@@ -38,7 +38,7 @@ use crate::bus::registry::{Registry, SharedSource};
 use crate::bus::subsystem::Controls;
 use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port};
 use crate::diagnosis::{DetectionPolicy, FaultDetection};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem, arc_at_boot, try_collect};
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::memory::{MemoryManager, Verdict};
 use crate::net::counters::NetworkCounters;
@@ -93,6 +93,10 @@ const WORK_DONE_SLOTS: usize = 2;
 macro_rules! application {
     ($application:expr) => {
         #[allow(unsafe_code, reason = "the entry code calls this by its name")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the application is boxed at boot"
+        )]
         #[unsafe(no_mangle)]
         extern "C" fn nos_main(boot: &$crate::arch::aarch64::BootInfo) -> ! {
             $crate::kernel::run(boot, || $application)
@@ -131,12 +135,12 @@ fn compose(
     let attach = |block: &'static CpuBlock| fibers.attach(block);
     // SAFETY: this is the only call.
     let cpus = unsafe { secondary_cpus::start_all(&ground, attach, scheduler::run_this_cpu) }?;
-    let system = Arc::new(System::new(clock, cpus, fibers));
+    let system = arc_at_boot(System::new(clock, cpus, fibers));
     system.stage_ended("loader", clock.at_ticks(boot.entry_ticks));
     system.stage_done("memory");
     let mut settings = Settings::read(ground.machine.boot_arguments, application.as_mut());
     // SAFETY: `bring_up` mapped what it needs; this is the only call.
-    let mut bus = unsafe { virtio::bus(ground.machine) };
+    let mut bus = unsafe { virtio::bus(ground.machine) }?;
     let panic_device = devices::panic_device(settings.ending, bus.as_mut());
     crash::set_ending(settings.ending, ground.conduit, panic_device);
     crash::tell_last_life();
@@ -202,7 +206,7 @@ fn compose(
     memory.set_quota(DIAGNOSIS.owner, Some(DIAGNOSIS_QUOTA_BYTES));
     memory.set_quota(DATA_PLANE.owner, Some(available.saturating_sub(LEFT_BYTES)));
 
-    let exchange = Arc::new(Exchange::new());
+    let exchange = arc_at_boot(Exchange::new());
     let port =
         |entry: &Entry, fiber| exchange.add(entry.name, entry.owner, FiberBell::new(fibers, fiber));
     let supervisor_port = port(&SUPERVISOR, own)?;
@@ -219,7 +223,7 @@ fn compose(
     };
     let controls = |topic, reader: &Arc<Port>| -> Result<Arc<Controls>> {
         let plan = plan(topic, reader, CONTROLS_OPEN, Policy::Refuse);
-        Ok(Arc::new(Controls::new(plan, CONTROLS_OPEN)?))
+        Ok(arc_at_boot(Controls::new(plan, CONTROLS_OPEN)?))
     };
     let work_done = plan(
         "diagnosis",
@@ -227,20 +231,20 @@ fn compose(
         WORK_DONE_SLOTS,
         Policy::DropOldest,
     );
-    let work_done = Arc::new(Mailbox::new(work_done)?);
+    let work_done = arc_at_boot(Mailbox::new(work_done)?);
     let wires = Wires::new(&exchange, &data_plane_port, &http_port)?;
     let data_plane_controls = controls("data-plane.control", &data_plane_port)?;
     let http_controls = controls("http.control", &http_port)?;
     let diagnosis_controls = controls("diagnosis.control", &diagnosis_port)?;
 
-    let network = Arc::new(NetworkCounters::new());
+    let network = arc_at_boot(NetworkCounters::new());
     let paths = pages::paths(&parts.pages)?;
-    let http_counters = Arc::new(HttpCounters::new(&paths)?);
+    let http_counters = arc_at_boot(HttpCounters::new(&paths)?);
     let mut registry = Registry::new();
     registry.register("system", system.clone())?;
-    registry.register("scheduler", Arc::new(fibers))?;
-    registry.register("memory", Arc::new(ground.memory))?;
-    registry.register("heap", Arc::new(ground.heap))?;
+    registry.register("scheduler", arc_at_boot(fibers))?;
+    registry.register("memory", arc_at_boot(ground.memory))?;
+    registry.register("heap", arc_at_boot(ground.heap))?;
     for (name, source) in parts.sources {
         registry.register(name, source)?;
     }
@@ -280,10 +284,10 @@ fn compose(
         None,
         queues,
     )?;
-    registry.register("bus", Arc::new(bus_metrics))?;
+    registry.register("bus", arc_at_boot(bus_metrics))?;
     let subsystem_metrics = SubsystemMetrics::of(&registry)?;
-    registry.register("subsystems", Arc::new(subsystem_metrics))?;
-    let registry: &'static Arc<Registry> = leak(Arc::new(registry));
+    registry.register("subsystems", arc_at_boot(subsystem_metrics))?;
+    let registry: &'static Arc<Registry> = leak(arc_at_boot(registry));
 
     let policy = DetectionPolicy::DEFAULT;
     let detection: &'static _ = leak(Locked::new(FaultDetection::new(policy), |detection| {
@@ -360,11 +364,11 @@ fn compose(
                 data_plane_port,
                 data_plane_controls,
                 data_plane_body,
-            ),
+            )?,
             Group::Serving,
         ),
         (
-            ward(http::PROFILE, http, http_port, http_controls, http_body),
+            ward(http::PROFILE, http, http_port, http_controls, http_body)?,
             Group::Watching,
         ),
         (
@@ -374,19 +378,22 @@ fn compose(
                 diagnosis_port,
                 diagnosis_controls,
                 diagnosis_body,
-            ),
+            )?,
             Group::Watching,
         ),
     ];
     for (ward, group) in START_ORDER.map(|at| supervised[at]) {
         supervision.add(ward, group)?;
     }
-    wards.call_once(|| supervision.wards().collect());
+    let all = try_collect(supervision.wards())?;
+    wards.call_once(|| all);
     supervision.begin(own)?;
     Ok(fibers)
 }
 
-/// Makes a part that lives as long as the image.
+/// Makes a part that lives as long as the image. Without memory for its parts there is no image: a refusal ends it with
+/// the allocator's message.
+#[expect(clippy::disallowed_methods, reason = "at boot")]
 fn leak<T>(part: T) -> &'static T {
     Box::leak(Box::new(part))
 }
@@ -398,8 +405,8 @@ fn two(
 ) -> Result<Vec<Arc<dyn crate::bus::Queue>>> {
     let mut queues: Vec<Arc<dyn crate::bus::Queue>> = Vec::new();
     queues.try_reserve_exact(2)?;
-    queues.push(messages);
-    queues.push(controls);
+    queues.push_reserved(messages);
+    queues.push_reserved(controls);
     Ok(queues)
 }
 

@@ -20,6 +20,8 @@
 //! the host as well. The room `modules` of the house plan opens when its parts arrive.
 #![no_std]
 #![deny(unsafe_code)]
+// What may fail for want of memory says so (clippy.toml).
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 extern crate alloc;
 #[cfg(test)]

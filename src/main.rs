@@ -1,5 +1,6 @@
 //! The image: the kernel and the default application.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![warn(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 #[cfg(target_os = "none")]
 extern crate alloc;

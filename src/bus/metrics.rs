@@ -2,7 +2,7 @@
 
 use super::registry::{Registry, Row, Status};
 use super::tally::{Queue, Reason, Tally};
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::metrics::{Encoder, Label, Source, Value, heading};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -33,9 +33,9 @@ impl BusMetrics {
         self.topics.try_reserve(1)?;
         let name = queue.topic();
         if self.names().all(|(_, other)| other != name) {
-            self.topics.push(self.queues.len());
+            self.topics.push_reserved(self.queues.len());
         }
-        self.queues.push(queue);
+        self.queues.push_reserved(queue);
         Ok(())
     }
 
@@ -103,7 +103,9 @@ impl SubsystemMetrics {
         let mut rows = Vec::new();
         rows.try_reserve_exact(registry.rows().len())?;
         let subsystems = registry.rows().iter().filter(|row| row.port().is_some());
-        rows.extend(subsystems.map(|row: &Row| (row.profile().name, row.status().clone())));
+        rows.extend_reserved(
+            subsystems.map(|row: &Row| (row.profile().name, row.status().clone())),
+        );
         Ok(Self(rows))
     }
 }

@@ -10,7 +10,7 @@ use super::executor::Local;
 use super::parcel::Owner;
 use super::ready::{Bell, DOORS_MAX, Knock, ReadyWord};
 use super::tally::{Drops, Reason};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Kind, Result, Subsystem, arc_at_boot, try_box};
 use crate::platform::time::Instant;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -231,8 +231,8 @@ impl Exchange {
         }
         let number = usize::from(self.count.load(Relaxed));
         let id = SubsystemId::new(number).ok_or(limit("subsystems", SubsystemId::MAX))?;
-        let bell = Box::leak(Box::new(bell));
-        let port = self.ports[number].call_once(|| Arc::new(Port::new(id, name, owner, bell)));
+        let bell = Box::leak(try_box(bell)?);
+        let port = self.ports[number].call_once(|| arc_at_boot(Port::new(id, name, owner, bell)));
         self.count.store(number as u8 + 1, Relaxed);
         Ok(port.clone())
     }

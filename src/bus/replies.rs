@@ -15,9 +15,8 @@ use super::executor::Token;
 use super::sync::{
     AcqRel, Acquire, AtomicU64, AtomicUsize, Relaxed, Release, UnsafeCell, can_look,
 };
-use crate::error::Result;
+use crate::error::{Result, try_boxed_slice};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::num::NonZero;
 
@@ -104,15 +103,13 @@ unsafe impl<R: Send> Send for ReplyTable<R> {}
 
 impl<R> ReplyTable<R> {
     pub(super) fn new(slots: usize) -> Result<Self> {
-        let mut made = Vec::new();
-        made.try_reserve_exact(slots)?;
-        made.extend((0..slots).map(|_| Slot {
+        let made = try_boxed_slice(slots, |_| Slot {
             state: AtomicU64::new(State::next_free(NonZero::<u32>::MAX)),
             requester: AtomicU64::new(0),
             answer: UnsafeCell::new(MaybeUninit::uninit()),
-        }));
+        })?;
         Ok(Self {
-            slots: made.into_boxed_slice(),
+            slots: made,
             hint: AtomicUsize::new(0),
         })
     }

@@ -20,9 +20,8 @@
 )]
 
 use super::sync::{Acquire, AtomicUsize, Relaxed, Release, UnsafeCell, can_look};
-use crate::error::Result;
+use crate::error::{Result, try_boxed_slice};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::AtomicU64;
@@ -155,15 +154,13 @@ impl<T> Ring<T> {
     /// `OutOfMemory`.
     pub(super) fn new(capacity: usize) -> Result<Self> {
         let capacity = capacity.max(2).next_power_of_two();
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(capacity)?;
-        slots.extend((0..capacity).map(|position| Slot {
+        let slots = try_boxed_slice(capacity, |position| Slot {
             sequence: AtomicUsize::new(position),
             note: AtomicU64::new(0),
             value: UnsafeCell::new(MaybeUninit::uninit()),
-        }));
+        })?;
         Ok(Self {
-            slots: slots.into_boxed_slice(),
+            slots,
             mask: capacity - 1,
             tail: Padded(AtomicUsize::new(0)),
             head: Padded(AtomicUsize::new(0)),

@@ -11,7 +11,7 @@ use super::envelope::{Address, Message, NEVER, Priority, TopicId};
 use super::mailbox::{Mailbox, Plan, Policy, Sent};
 use super::port::{Exchange, Port};
 use super::tally::{Drops, Queue, Reason, Tally};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Kind, Result, Subsystem, arc_at_boot};
 use crate::platform::time::Instant;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
@@ -80,7 +80,7 @@ impl<M: Message + Clone> Topic<M> {
                 Kind::LimitReached { what, limit },
             ));
         }
-        let mailbox = Arc::new(Mailbox::new(Plan {
+        let mailbox = arc_at_boot(Mailbox::new(Plan {
             topic: self.name,
             address: Address::Topic(self.id),
             reader: reader.clone(),

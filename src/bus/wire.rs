@@ -7,7 +7,7 @@
 use super::envelope::{
     Address, Correlation, Envelope, MessageId, NEVER, Priority, SubsystemId, TopicId,
 };
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
 use core::num::NonZero;
@@ -136,7 +136,7 @@ impl Recorder {
         let capacity = capacity.max(RECORD_BYTES_MAX + LENGTH_BYTES);
         let mut ring = Vec::new();
         ring.try_reserve_exact(capacity)?;
-        ring.resize(capacity, 0);
+        ring.resize_reserved(capacity, 0);
         Ok(Self {
             ring,
             end: 0,

@@ -4,6 +4,10 @@
 //! `Result` anywhere in `src/`. An error never allocates, so that running out of memory can be reported.
 
 mod conversions;
+mod growth;
 mod unified_framework;
 
+pub use growth::{
+    Grow, GrowQueue, arc_at_boot, try_box, try_boxed_slice, try_collect, try_to_string, try_to_vec,
+};
 pub use unified_framework::{CommandFault, Error, HttpFault, Kind, Result, ShortText, Subsystem};

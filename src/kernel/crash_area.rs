@@ -14,7 +14,7 @@
 use super::crash::{Keeper, LastLife};
 use crate::arch::aarch64::{cache, cpu};
 use crate::diagnosis::crash_record::{self, Found, HEADER_BYTES, MARK};
-use crate::error::Result;
+use crate::error::{Result, try_box, try_to_string};
 use crate::memory::frames::PAGE_SIZE;
 use crate::platform::memory_map::{Ranges, last_room};
 use alloc::boxed::Box;
@@ -62,7 +62,7 @@ pub(super) unsafe fn open(range: Option<Range<usize>>) -> Result<Option<&'static
     };
     // SAFETY: our caller promises the same.
     let area = unsafe { CrashArea::open(range) }?;
-    Ok(Some(Box::leak(Box::new(area))))
+    Ok(Some(Box::leak(try_box(area)?)))
 }
 
 impl CrashArea {
@@ -173,9 +173,7 @@ impl LastLife {
         if text.is_empty() {
             return Ok(Self::None);
         }
-        let mut copy = String::new();
-        copy.try_reserve_exact(text.len())?;
-        copy.push_str(text);
+        let copy = try_to_string(text)?;
         Ok(Self::Ended {
             life,
             text: String::leak(copy),

@@ -8,7 +8,7 @@ use super::crash::Ending;
 use super::ground::Ground;
 use super::scheduler::{FiberId, Fibers, Locked};
 use crate::arch::aarch64::timer;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Kind, Result, Subsystem, try_box};
 use crate::platform::device_tree::Machine;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
@@ -77,10 +77,10 @@ impl NetworkFinder {
         interrupts::bind(Binding {
             interrupt: found.interrupt,
             source: Source::Network,
-            handler: Box::new(move || {
+            handler: try_box(move || {
                 quiet.acknowledge();
                 bell.wake();
-            }),
+            })?,
         })
     }
 }

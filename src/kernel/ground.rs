@@ -16,7 +16,7 @@ use super::this_cpu::ThisCpu;
 use crate::arch::aarch64::mmu::{ADDRESS_END, AddressSpace};
 use crate::arch::aarch64::psci::Conduit;
 use crate::arch::aarch64::{BootInfo, EMERGENCY_CONSOLE, ImageLayout, cpu};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_box};
 use crate::memory::frames::PAGE_SIZE;
 use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, PageCachePolicy};
@@ -81,7 +81,8 @@ pub unsafe fn bring_up(boot: &BootInfo, stack_bytes: &[usize]) -> Ground {
         // The others stay off: nothing is made for them.
         machine.cpus.retain(|&other| other == cpu::affinity());
     }
-    let machine: &'static Machine<'static> = Box::leak(Box::new(machine));
+    let machine: &'static Machine<'static> =
+        Box::leak(try_box(machine).unwrap_or_else(|error| stop(error, None)));
     let conduit = machine.psci.map(|method| match method {
         PsciMethod::Hvc => Conduit::Hvc,
         PsciMethod::Smc => Conduit::Smc,
@@ -169,7 +170,7 @@ unsafe fn settle(
         // SAFETY: the tree says that a PL011 is there; it is mapped; the emergency console is dropped.
         console::install(unsafe { Console::new(address as usize) });
     }
-    let clock: &'static CounterClock = Box::leak(Box::new(CounterClock::new()));
+    let clock: &'static CounterClock = Box::leak(try_box(CounterClock::new())?);
     if let Some(address) = machine.rtc {
         // SAFETY: the tree says that a PL031 is there, and it is mapped.
         clock.set_wall(unsafe { read_rtc(address as usize) });
@@ -186,7 +187,7 @@ unsafe fn settle(
             ThisCpu,
         )
     }?;
-    let memory: &'static MemoryManager<ThisCpu> = Box::leak(Box::new(memory));
+    let memory: &'static MemoryManager<ThisCpu> = Box::leak(try_box(memory)?);
     HEAP.install(memory);
     // SAFETY: it was placed above, mapped with the RAM around it, and kept from the allocator.
     if let Some(keeper) = unsafe { crash_area::open(crash_area) }? {

@@ -47,6 +47,7 @@ const MEANS: [(&str, fn()); 8] = [
     }),
     ("allocate", || {
         loop {
+            #[expect(clippy::disallowed_methods, reason = "to be refused is the death")]
             core::mem::forget(Vec::<u8>::with_capacity(64 << 10));
         }
     }),

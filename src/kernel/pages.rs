@@ -7,7 +7,7 @@ use super::this_cpu::ThisCpu;
 use crate::app::Page;
 use crate::bus::registry::Registry;
 use crate::diagnosis::FaultDetection;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::memory::MemoryManager;
 use crate::memory::heap::KernelHeap;
 use crate::metrics::Json;
@@ -60,20 +60,19 @@ pub(super) struct PageMaker {
 pub(super) fn paths(of_application: &[Page]) -> Result<Vec<&'static str>> {
     let mut paths = Vec::new();
     paths.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
-    paths.push("/");
-    paths.extend(LINKS.iter().map(|&(path, _)| path));
-    paths.extend(of_application.iter().map(|page| page.route.path));
+    paths.push_reserved("/");
+    paths.extend_reserved(LINKS.iter().map(|&(path, _)| path));
+    paths.extend_reserved(of_application.iter().map(|page| page.route.path));
     #[cfg(feature = "kill-switch")]
     {
-        paths.try_reserve(1)?;
-        paths.push("/kill");
+        paths.try_push("/kill")?;
     }
     Ok(paths)
 }
 
 #[cfg(feature = "kill-switch")]
 impl PageMaker {
-    fn kill_route(&'static self) -> Route {
+    fn kill_route(&'static self) -> Result<Route> {
         use crate::error::{Error, HttpFault::BadRequest, Kind, Subsystem};
         let page = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
@@ -85,10 +84,10 @@ impl PageMaker {
             json.object(|json| json.member("told").text(ward.profile.name));
             Ok(())
         });
-        Route {
+        Ok(Route {
             access: crate::net::http::Access::Open,
-            ..Route::admin("/kill", crate::net::http::Methods::GetAndPost, page)
-        }
+            ..Route::admin("/kill", crate::net::http::Methods::GetAndPost, page)?
+        })
     }
 }
 
@@ -105,7 +104,7 @@ impl PageMaker {
         });
         let mut links = Vec::new();
         links.try_reserve_exact(own.len() + others.len())?;
-        links.extend(own.into_iter().chain(others));
+        links.extend_reserved(own.into_iter().chain(others));
 
         let diagnosis = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let sample = sample(self.memory);
@@ -130,21 +129,23 @@ impl PageMaker {
 
         let mut routes = Vec::new();
         routes.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
-        routes.push(Route::get("/", index));
+        routes.push_reserved(Route::get("/", index)?);
         // In the order of LINKS.
         let registry = self.registry.clone();
-        routes.push(Route::get("/metrics", MetricsPage::new(registry.clone())));
-        routes.push(Route::get("/metrics/compat", MetricsPage::compat(registry)));
-        routes.push(Route::get("/healthz", FixedPage::HEALTHY));
-        routes.push(Route::get("/readyz", readiness));
-        routes.push(Route::get("/memory", memory));
-        routes.push(Route::get("/subsystems", subsystems));
-        routes.push(Route::get("/diagnosis", diagnosis));
-        routes.extend(of_application.into_iter().map(|page| page.route));
+        routes.push_reserved(Route::get("/metrics", MetricsPage::new(registry.clone()))?);
+        routes.push_reserved(Route::get(
+            "/metrics/compat",
+            MetricsPage::compat(registry),
+        )?);
+        routes.push_reserved(Route::get("/healthz", FixedPage::HEALTHY)?);
+        routes.push_reserved(Route::get("/readyz", readiness)?);
+        routes.push_reserved(Route::get("/memory", memory)?);
+        routes.push_reserved(Route::get("/subsystems", subsystems)?);
+        routes.push_reserved(Route::get("/diagnosis", diagnosis)?);
+        routes.extend_reserved(of_application.into_iter().map(|page| page.route));
         #[cfg(feature = "kill-switch")]
         {
-            routes.try_reserve(1)?;
-            routes.push(self.kill_route());
+            routes.try_push(self.kill_route()?)?;
         }
         Ok(routes)
     }

@@ -9,7 +9,7 @@ use super::ground::Ground;
 use crate::arch::aarch64::cpu;
 use crate::arch::aarch64::cpu_block::{CpuBlock, GUARD_BYTES, Stack};
 use crate::arch::aarch64::secondary::start;
-use crate::error::Result;
+use crate::error::{Grow, Result, try_box};
 use crate::memory::frames::PAGE_SIZE;
 use crate::platform::memory_map::{Ranges, last_room};
 use alloc::boxed::Box;
@@ -71,18 +71,18 @@ pub unsafe fn start_all(
 ) -> Result<Vec<&'static CpuBlock>> {
     let mut blocks = Vec::new();
     blocks.try_reserve_exact(ground.machine.cpus.len().max(1))?;
-    blocks.push(CpuBlock::current());
+    blocks.push_reserved(CpuBlock::current());
     let this = cpu::affinity();
     let others = ground.machine.cpus.iter().filter(|&&other| other != this);
     let stacks = ground.slots.iter().flat_map(StackSlots::stacks);
     for (&affinity, [stack, fault_stack]) in others.zip(stacks) {
-        let block: &'static CpuBlock = Box::leak(Box::new(CpuBlock::new(
+        let block: &'static CpuBlock = Box::leak(try_box(CpuBlock::new(
             blocks.len(),
             affinity,
             [Stack::new(stack), Stack::new(fault_stack)],
             ground.translation_root,
             main,
-        )));
+        ))?);
         prepare(block);
         // SAFETY: the CPU is off: this is called once and the loader starts one CPU; its stacks were mapped
         // and set aside by `bring_up`, a pair for each CPU; the root is that of the tables in use.
@@ -94,7 +94,7 @@ pub unsafe fn start_all(
             Some(Err(error)) => log::warn!("CPU {affinity:#x} does not start: {error}"),
             None => log::warn!("CPU {affinity:#x} is left off: no PSCI in the device tree"),
         }
-        blocks.push(block);
+        blocks.push_reserved(block);
     }
     Ok(blocks)
 }

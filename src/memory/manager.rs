@@ -28,7 +28,7 @@ use super::zone::geometry::Geometry;
 use super::zone::owners::{OwnerMap, OwnerStorage, Use};
 use super::zone::spans::FreeSpans;
 use super::zone::{Zone, ZoneStats};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::metrics::{Counter, Histogram};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -343,7 +343,7 @@ fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<Lock<CpuCache>>> {
     let mut caches = Vec::new();
     caches.try_reserve_exact(cpus)?;
     for _ in 0..cpus {
-        caches.push(Lock::new(CpuCache::new(capacity_pages)?));
+        caches.push_reserved(Lock::new(CpuCache::new(capacity_pages)?));
     }
     Ok(caches)
 }

@@ -13,7 +13,7 @@
 use super::frames::{Order, Pfn};
 use super::lock::Verdict;
 use super::zone::Zone;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 
 /// Orders that are cached: 0, 1 and 2, up to the 16 KiB of a socket buffer.
@@ -128,7 +128,7 @@ impl CpuCache {
         while stack.blocks.len() < batch
             && let Some(block) = zone.take(order)
         {
-            stack.blocks.push(block);
+            stack.blocks.push_reserved(block);
         }
         stack.blocks[empty..].reverse();
         let kept = (stack.blocks.len() - empty) as u64;
@@ -142,7 +142,7 @@ impl CpuCache {
         if stack.blocks.len() == stack.limit {
             return false;
         }
-        stack.blocks.push(block);
+        stack.blocks.push_reserved(block);
         self.stats.pages += order.frames();
         true
     }

@@ -10,7 +10,7 @@
 
 use super::Value;
 use super::encoder::Digits;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 
 /// One page of JSON under construction.
@@ -123,7 +123,7 @@ impl<'a> Json<'a> {
 
     fn put(&mut self, bytes: &[u8]) {
         if self.has_room(bytes.len()) {
-            self.page.extend_from_slice(bytes);
+            self.page.append_reserved(bytes);
         }
     }
 

@@ -12,7 +12,7 @@
 
 use super::flow::Visit;
 use super::service::{Next, Output, Turn};
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::Socket;
 
@@ -77,7 +77,7 @@ impl Conversation {
         // The output keeps the memory that it needs again in the next turn, but not that of a large value.
         let is_usual = output.len() <= 2 * Output::FULL;
         if is_usual && self.backlog.try_reserve_exact(rest.len()).is_ok() {
-            self.backlog.extend_from_slice(rest);
+            self.backlog.append_reserved(rest);
             self.backlog_sent = 0;
         } else {
             self.backlog = output.take();
@@ -211,7 +211,7 @@ impl Conversation {
         }
         while socket.recv_queue() > 0 {
             let moved = socket.recv(|input| {
-                self.held.extend_from_slice(input);
+                self.held.append_reserved(input);
                 (input.len(), input.len())
             });
             debug_assert!(

@@ -14,7 +14,7 @@ use super::config::StackConfig;
 use super::conversation::Conversation;
 use super::frame::{FlowKey, Segment, SentSegment, control};
 use super::service::{ConnectionId, Next, Output, Service};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::time::{Duration, Instant};
 use alloc::vec::Vec;
 use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
@@ -79,7 +79,7 @@ impl Seat {
     pub(super) fn new(policy: &FlowPolicy) -> Result<Self> {
         let mut storage = Vec::new();
         storage.try_reserve_exact(1)?;
-        storage.push(SocketStorage::EMPTY);
+        storage.push_reserved(SocketStorage::EMPTY);
         let receive = ring(policy.receive_ring_bytes)?;
         let transmit = ring(policy.transmit_ring_bytes)?;
         let mut sockets = SocketSet::new(storage);
@@ -138,7 +138,7 @@ fn no_socket() -> ! {
 fn ring(len: usize) -> Result<SocketBuffer<'static>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len)?;
-    bytes.resize(len, 0);
+    bytes.resize_reserved(len, 0);
     Ok(SocketBuffer::new(bytes))
 }
 

@@ -12,7 +12,7 @@
 use super::flow::{Flow, Seat};
 use super::frame::FlowKey;
 use super::service::ConnectionId;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, GrowQueue, Kind, Result, Subsystem};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -124,11 +124,11 @@ impl FlowTable {
         self.slots.try_reserve(1)?;
         // Room for every slot to become free: giving one back never allocates.
         self.free.try_reserve(self.slots.len() + 1)?;
-        self.slots.push(Slot {
+        self.slots.push_reserved(Slot {
             generation: 0,
             flow: None,
         });
-        self.free.push(slot);
+        self.free.push_reserved(slot);
         Ok(slot)
     }
 
@@ -152,7 +152,7 @@ impl FlowTable {
         if let Ok(entry) = self.by_key.find_entry(hashed, |&other| other == slot) {
             entry.remove();
         }
-        self.free.push(slot);
+        self.free.push_reserved(slot);
         Some(flow)
     }
 
@@ -164,7 +164,7 @@ impl FlowTable {
     /// Keeps a socket for reuse, or frees it when there are enough.
     pub(super) fn keep_spare(&mut self, seat: Seat) {
         if self.spare.len() < self.spare_limit && self.spare.try_reserve(1).is_ok() {
-            self.spare.push(seat);
+            self.spare.push_reserved(seat);
         }
     }
 }
@@ -183,7 +183,7 @@ impl Queue {
         let names = &mut self.names;
         // Without a call, mostly.
         if names.len() < names.capacity() || names.try_reserve(1).is_ok() {
-            names.push_back(id);
+            names.push_back_reserved(id);
         }
         self.live += 1;
     }

@@ -11,7 +11,7 @@
 
 use super::arp::Neighbour;
 use super::frame::{FlowKey, control, fill_header_sum};
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::platform::network_device::ETHERNET_HEADER_BYTES;
 use alloc::vec::Vec;
 use core::sync::atomic::{
@@ -74,7 +74,7 @@ impl PeerTable {
     pub fn new(slots: u32) -> Result<Self> {
         let mut rows = Vec::new();
         rows.try_reserve_exact(slots as usize)?;
-        rows.extend((0..slots).map(|_| Row {
+        rows.extend_reserved((0..slots).map(|_| Row {
             key: AtomicU64::new(0),
             mac: AtomicU64::new(0),
         }));
@@ -117,7 +117,7 @@ impl PeerTable {
             let [a, b, c, d, e, f, ..] = row.mac.load(Relaxed).to_le_bytes();
             let mac = [a, b, c, d, e, f];
             match orphans.all.try_reserve(1) {
-                Ok(()) => orphans.all.push(Orphan { key, mac }),
+                Ok(()) => orphans.all.push_reserved(Orphan { key, mac }),
                 Err(error) => outcome = Err(error.into()),
             }
         }

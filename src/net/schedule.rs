@@ -10,7 +10,7 @@
 
 use super::flow::Flow;
 use super::timer_wheel::TimerWheel;
-use crate::error::Result;
+use crate::error::{Grow, GrowQueue, Result};
 use crate::platform::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -77,7 +77,7 @@ impl Schedule {
         ] {
             let missing = slots.saturating_sub(flags.len());
             flags.try_reserve(missing)?;
-            flags.resize(flags.len() + missing, false);
+            flags.resize_reserved(flags.len() + missing, false);
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Schedule {
     #[inline]
     pub(super) fn mark(&mut self, slot: u32) {
         if !core::mem::replace(&mut self.is_marked[slot as usize], true) {
-            self.marked.push(slot);
+            self.marked.push_reserved(slot);
         }
     }
 
@@ -149,7 +149,7 @@ impl Schedule {
         let has_room = self.deferred.len() < self.deferred.capacity();
         if has_room {
             self.is_deferred[slot as usize] = true;
-            self.deferred.push_back((slot, now + ACK_DELAY));
+            self.deferred.push_back_reserved((slot, now + ACK_DELAY));
         }
         has_room
     }
@@ -195,7 +195,7 @@ impl Schedule {
     /// Has the flow in `slot` wait for a neighbour as well.
     pub(super) fn await_neighbour(&mut self, slot: u32) {
         if !core::mem::replace(&mut self.is_waiting[slot as usize], true) {
-            self.waiting.push(slot);
+            self.waiting.push_reserved(slot);
         }
     }
 

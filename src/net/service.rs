@@ -5,7 +5,7 @@
 //! wrote before it calls again: a peer that does not read stops being read from. Bytes a service leaves
 //! unconsumed are shown again, with more behind them. Everything runs to completion on one CPU.
 
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::memory::copy_short;
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
@@ -291,7 +291,7 @@ impl Output {
         self.overflowed = self.overflowed
             || self.bytes.try_reserve(additional).is_err()
                 && self.bytes.try_reserve_exact(additional).is_err();
-        self.bytes.resize(self.bytes.capacity(), 0);
+        self.bytes.resize_reserved(self.bytes.capacity(), 0);
         !self.overflowed
     }
 }

@@ -6,7 +6,7 @@
 use super::arp::Announcements;
 use super::config::{AddressConfig, is_host};
 use super::link::{Moment, from_smoltcp};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -48,7 +48,7 @@ impl System {
     ) -> Result<Self> {
         let mut storage = Vec::new();
         storage.try_reserve_exact(1)?;
-        storage.push(SocketStorage::EMPTY);
+        storage.push_reserved(SocketStorage::EMPTY);
         let mut system = Self {
             sockets: SocketSet::new(storage),
             dhcp: None,

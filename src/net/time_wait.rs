@@ -18,7 +18,7 @@
 use super::frame::{FlowKey, Segment, control};
 use super::link::Moment;
 use super::stack::Stack;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::platform::network_device::NetworkDevice;
 use crate::platform::time::{Duration, Instant};
 use alloc::vec::Vec;
@@ -77,7 +77,7 @@ impl TimeWait {
         let limit = limit.max(1) as usize;
         let mut places = Vec::new();
         places.try_reserve_exact(limit)?;
-        places.resize(limit, Place { entry, newest: 0 });
+        places.resize_reserved(limit, Place { entry, newest: 0 });
         Ok(Self {
             places,
             hash: FixedState::with_seed(seed),

@@ -11,7 +11,7 @@
 //! Flow: the stack arms a flow when it falls silent, sleeps until [`TimerWheel::next_deadline`], and takes
 //! what is due at the start of each poll. Every [`Instant`] fits: the levels span more than 2^64 ns.
 
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::platform::time::{Duration, Instant};
 use alloc::vec::Vec;
 
@@ -94,7 +94,7 @@ impl TimerWheel {
     pub(super) fn grow(&mut self, keys: usize) -> Result<()> {
         let missing = keys.saturating_sub(self.nodes.len());
         self.nodes.try_reserve(missing)?;
-        self.nodes.resize(
+        self.nodes.resize_reserved(
             self.nodes.len() + missing,
             Node {
                 previous: NIL,

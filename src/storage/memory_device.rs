@@ -3,7 +3,7 @@
 //! It can lose its power: what was not flushed is then lost, as the device's contract allows.
 
 use super::{BLOCK_BYTES, BlockDevice};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -24,7 +24,7 @@ impl MemoryDevice {
         let zeros = || {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(blocks * BLOCK_BYTES)?;
-            bytes.resize(blocks * BLOCK_BYTES, 0);
+            bytes.resize_reserved(blocks * BLOCK_BYTES, 0);
             Ok::<_, Error>(bytes)
         };
         Ok(Self {

@@ -3,7 +3,7 @@
 use super::server::Server;
 use super::{CacheConfig, CacheServer, KvCounters};
 use crate::app::{Application, Environment, Incarnation, Parts, Survivor};
-use crate::error::Result;
+use crate::error::{Grow, Result, try_box};
 use crate::net::service::Service;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -36,8 +36,7 @@ impl Application for CacheApplication {
 
     fn parts(&self) -> Result<Parts> {
         let mut parts = Parts::default();
-        parts.sources.try_reserve(1)?;
-        parts.sources.push(("cache", self.counters.clone()));
+        parts.sources.try_push(("cache", self.counters.clone()))?;
         Ok(parts)
     }
 
@@ -48,8 +47,7 @@ impl Application for CacheApplication {
     ) -> Result<Vec<Box<dyn Service>>> {
         let server = self.server.as_ref().expect("prepared before it serves");
         let mut services: Vec<Box<dyn Service>> = Vec::new();
-        services.try_reserve(1)?;
-        services.push(Box::new(CacheServer::new(server.lend(incarnation))));
+        services.try_push(try_box(CacheServer::new(server.lend(incarnation)))?)?;
         Ok(services)
     }
 }

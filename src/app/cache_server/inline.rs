@@ -1,7 +1,7 @@
 //! Inline requests: a line split at blanks, with quotes and escapes, as Redis' `sdssplitargs`.
 
 use super::resp::{Range, protocol_error};
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 
 /// Splits `line`: appends the arguments to `unquoted`, and where they are to `ranges`.
@@ -21,7 +21,7 @@ pub(super) fn split(line: &[u8], unquoted: &mut Vec<u8>, ranges: &mut Vec<Range>
         let start = unquoted.len();
         while let Some(byte) = bytes.next_if(|&b| !is_space(b)) {
             if byte != b'"' && byte != b'\'' {
-                unquoted.push(byte);
+                unquoted.push_reserved(byte);
                 continue;
             }
             unquote(byte, &mut bytes, unquoted)
@@ -30,7 +30,7 @@ pub(super) fn split(line: &[u8], unquoted: &mut Vec<u8>, ranges: &mut Vec<Range>
         }
         ranges.try_reserve(1)?;
         let len = unquoted.len() - start;
-        ranges.push(Range {
+        ranges.push_reserved(Range {
             start: start as u32,
             len: len as u32,
         });
@@ -53,12 +53,12 @@ fn unquote(
             return Some(());
         }
         if byte != b'\\' {
-            into.push(byte);
+            into.push_reserved(byte);
             continue;
         }
         if quote == b'\'' {
             // Between single quotes only the quote itself can be escaped.
-            into.push(bytes.next_if_eq(&b'\'').unwrap_or(b'\\'));
+            into.push_reserved(bytes.next_if_eq(&b'\'').unwrap_or(b'\\'));
             continue;
         }
         let mut ahead = bytes.clone();
@@ -67,11 +67,11 @@ fn unquote(
             && let Some(high) = hex(ahead.next())
             && let Some(low) = hex(ahead.next())
         {
-            into.push(high << 4 | low);
+            into.push_reserved(high << 4 | low);
             *bytes = ahead;
             continue;
         }
-        into.push(match bytes.next()? {
+        into.push_reserved(match bytes.next()? {
             b'n' => b'\n',
             b'r' => b'\r',
             b't' => b'\t',

@@ -44,6 +44,7 @@ pub mod store;
 mod tests;
 mod word;
 
+use crate::error::Grow;
 pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};
 pub use counters::KvCounters;
@@ -264,7 +265,7 @@ impl CacheServer {
                 self.client_check = Some(self.client_check.map_or(ends, |check| check.min(ends)));
             } else if session.held == Held::Free && doomed.try_reserve(1).is_ok() {
                 // Without memory for the list they are found again at the next look.
-                doomed.push(session.connection);
+                doomed.push_reserved(session.connection);
             }
         }
     }

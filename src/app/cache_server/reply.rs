@@ -3,8 +3,9 @@
 //! A handler says what it means (a map, a null); the protocol the client chose by HELLO decides the bytes.
 
 use super::resp::Args;
-use crate::error::{CommandFault, Error, Kind};
+use crate::error::{CommandFault, Error, Kind, Result, try_to_vec};
 use crate::net::service::Output;
+use alloc::vec::Vec;
 
 /// The protocol version of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,10 +192,23 @@ impl Reply<'_> {
     }
 
     /// Turns what was written since `start` into a verbatim string.
-    pub(super) fn end_text(&mut self, start: usize) {
-        let text = alloc::vec::Vec::from(self.output.as_slice().get(start..).unwrap_or_default());
-        self.output.truncate(start);
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn end_text(&mut self, start: usize) -> Result<()> {
+        let text = self.take_since(start)?;
         self.verbatim(&text);
+        Ok(())
+    }
+
+    /// Takes away what was written since `start`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn take_since(&mut self, start: usize) -> Result<Vec<u8>> {
+        let text = try_to_vec(self.output.as_slice().get(start..).unwrap_or_default())?;
+        self.output.truncate(start);
+        Ok(text)
     }
 
     /// Writes several pieces one after the other.

@@ -13,7 +13,7 @@
 use super::head::Head;
 use super::inline;
 use super::number::parse_i64;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use alloc::vec::Vec;
 
 /// Bytes of an inline request, or of a length line, at most (Redis' `PROTO_INLINE_MAX_SIZE`).
@@ -204,7 +204,7 @@ impl Parser {
                 && self.ranges.len() < self.ranges.capacity()
             {
                 let (start, len) = (start as u32, len as u32);
-                self.ranges.push(Range { start, len });
+                self.ranges.push_reserved(Range { start, len });
                 at = (start + len) as usize + 2;
             } else {
                 (self.at, self.missing) = (at, missing);
@@ -281,7 +281,7 @@ impl Parser {
         if self.ranges.len() == self.ranges.capacity() {
             self.ranges.try_reserve(self.ranges.len().max(4))?;
         }
-        self.ranges.push(Range {
+        self.ranges.push_reserved(Range {
             start: start as u32,
             len: len as u32,
         });

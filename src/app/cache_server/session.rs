@@ -3,7 +3,7 @@
 use super::gate::Held;
 use super::reply::Protocol;
 use super::resp::Parser;
-use crate::error::Result;
+use crate::error::{Grow, Result, try_box};
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
 use alloc::boxed::Box;
@@ -88,13 +88,13 @@ struct Client {
 
 /// A client's place in memory: a box.
 #[derive(Debug)]
-pub(super) struct Seat(Box<[Client; 1]>);
+pub(super) struct Seat(Box<Client>);
 
 impl Seat {
     /// The client, and its request parser.
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut Session, &mut Parser) {
-        let Client { session, parser } = &mut self.0[0];
+        let Client { session, parser } = &mut *self.0;
         (session, parser)
     }
 }
@@ -104,7 +104,7 @@ impl Deref for Seat {
 
     #[inline]
     fn deref(&self) -> &Session {
-        &self.0[0].session
+        &self.0.session
     }
 }
 
@@ -142,8 +142,7 @@ impl Sessions {
     ) -> Result<()> {
         let slot = connection.slot as usize;
         if slot >= self.slots.len() {
-            self.slots.try_reserve(slot + 1 - self.slots.len())?;
-            self.slots.resize_with(slot + 1, || None);
+            self.slots.try_resize_with(slot + 1, || None)?;
         }
         self.last_id += 1;
         let session = Session {
@@ -163,18 +162,10 @@ impl Sessions {
             query_bytes: 0,
             name: Vec::new(),
         };
-        // A vector of one is the stable way to a box whose memory may be refused.
-        let mut one = Vec::new();
-        one.try_reserve_exact(1)?;
-        one.push(Client {
+        let seat = Seat(try_box(Client {
             session,
             parser: Parser::default(),
-        });
-        let seat = Seat(
-            one.into_boxed_slice()
-                .try_into()
-                .expect("a vector of one client"),
-        );
+        })?);
         if self.slots[slot].replace(seat).is_none() {
             self.count += 1;
         }

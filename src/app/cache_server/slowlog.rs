@@ -4,7 +4,7 @@
 //! slow are timed (see `commands::Flags::TIMED`), or all when the threshold is 0.
 
 use super::resp::Args;
-use crate::error::Result;
+use crate::error::{Grow, GrowQueue, Result};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -54,8 +54,7 @@ impl SlowLog {
         self.next_id += 1;
         self.entries.truncate(self.limit.saturating_sub(1));
         if self.limit > 0 {
-            self.entries.try_reserve(1)?;
-            self.entries.push_front(command);
+            self.entries.try_push_front(command)?;
         }
         Ok(())
     }
@@ -95,19 +94,19 @@ pub(super) fn kept_arguments(args: Args<'_>) -> Result<Vec<Vec<u8>>> {
         if number + 1 == ARGUMENTS_MAX && args.len() > ARGUMENTS_MAX {
             note(&mut text, args.len() - number, "more arguments)");
         } else if arg.len() > ARGUMENT_BYTES_MAX {
-            text.extend_from_slice(&arg[..ARGUMENT_BYTES_MAX]);
+            text.append_reserved(&arg[..ARGUMENT_BYTES_MAX]);
             note(&mut text, arg.len() - ARGUMENT_BYTES_MAX, "more bytes)");
         } else {
-            text.extend_from_slice(arg);
+            text.append_reserved(arg);
         }
-        kept.push(text);
+        kept.push_reserved(text);
     }
     Ok(kept)
 }
 
 fn note(text: &mut Vec<u8>, count: usize, what: &str) {
-    text.extend_from_slice(b"... (");
-    text.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
-    text.push(b' ');
-    text.extend_from_slice(what.as_bytes());
+    text.append_reserved(b"... (");
+    text.append_reserved(itoa::Buffer::new().format(count).as_bytes());
+    text.push_reserved(b' ');
+    text.append_reserved(what.as_bytes());
 }

@@ -26,11 +26,10 @@ pub(super) use waker::Token;
 use super::envelope::NEVER;
 use super::port::Port;
 use super::ready::TASKS_MAX;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Kind, Result, Subsystem, try_box, try_boxed_slice};
 use crate::platform::time::{Clock, Instant};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -49,7 +48,7 @@ pub enum Step {
 /// The executor.
 pub struct Executor {
     port: Arc<Port>,
-    tasks: Vec<Option<Task>>,
+    tasks: Box<[Option<Task>]>,
     /// Tasks to poll, one bit each.
     ready: u64,
     last: usize,
@@ -65,9 +64,7 @@ impl Executor {
         if capacity > TASKS_MAX {
             return Err(too_many(TASKS_MAX));
         }
-        let mut tasks = Vec::new();
-        tasks.try_reserve_exact(capacity)?;
-        tasks.resize_with(capacity, || None);
+        let tasks = try_boxed_slice(capacity, |_| None)?;
         Ok(Self {
             tag: port.ready.tag(),
             port,
@@ -89,7 +86,8 @@ impl Executor {
     pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) -> Result<()> {
         let place = self.tasks.iter().position(Option::is_none);
         let place = place.ok_or(too_many(self.tasks.len()))?;
-        self.tasks[place] = Some(boxed(task)?);
+        let task: Box<dyn Future<Output = ()>> = try_box(task)?;
+        self.tasks[place] = Some(Box::into_pin(task));
         self.ready |= 1 << place;
         Ok(())
     }
@@ -154,21 +152,6 @@ impl Executor {
 fn too_many(limit: usize) -> Error {
     let (what, limit) = ("tasks of one executor", limit as u64);
     Error::new(Subsystem::Bus, Kind::LimitReached { what, limit })
-}
-
-/// `Box::pin`, but for running out of memory: that is an error here.
-fn boxed(task: impl Future<Output = ()> + 'static) -> Result<Task> {
-    fn first<T>(one: Box<[T]>) -> Box<T> {
-        assert_eq!(one.len(), 1);
-        // SAFETY: a slice of one `T` has the address, size and alignment of that `T`, so the box may be given
-        // back to the allocator as either; ownership goes through the raw pointer once.
-        unsafe { Box::from_raw(Box::into_raw(one).cast::<T>()) }
-    }
-    let mut one = Vec::new();
-    one.try_reserve_exact(1)?;
-    one.push(task);
-    let task = first(one.into_boxed_slice());
-    Ok(Box::into_pin(task))
 }
 
 impl Port {

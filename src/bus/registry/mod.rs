@@ -22,7 +22,7 @@ use super::port::Port;
 use super::subsystem::Profile;
 use super::tally::Queue;
 use super::topic::{Published, Topic};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem, arc_at_boot};
 use crate::metrics::Source;
 use crate::platform::time::Instant;
 use alloc::sync::Arc;
@@ -136,14 +136,13 @@ impl Registry {
         if self.find(name).is_some() {
             return Err(Error::new(Subsystem::Bus, Kind::Duplicate { name }));
         }
-        self.rows.try_reserve(1)?;
-        self.rows.push(Row {
+        self.rows.try_push(Row {
             profile,
             source,
             port,
             queues,
-            status: Arc::new(Status::default()),
-        });
+            status: arc_at_boot(Status::default()),
+        })?;
         Ok(())
     }
 
@@ -170,12 +169,12 @@ impl Registry {
     pub fn start_order(&self) -> Result<Vec<&Row>> {
         let mut profiles = Vec::new();
         profiles.try_reserve_exact(self.rows.len())?;
-        profiles.extend(self.rows.iter().map(|row| row.profile));
+        profiles.extend_reserved(self.rows.iter().map(|row| row.profile));
         let order = order::start_order(&profiles)?;
         let mut rows = Vec::new();
         rows.try_reserve_exact(order.len())?;
         let subsystems = order.into_iter().map(|at| &self.rows[at]);
-        rows.extend(subsystems.filter(|row| row.port.is_some()));
+        rows.extend_reserved(subsystems.filter(|row| row.port.is_some()));
         Ok(rows)
     }
 

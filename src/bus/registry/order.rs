@@ -1,7 +1,7 @@
 //! The order in which parts start: each after all that it depends on, and else as they were registered.
 
 use crate::bus::subsystem::Profile;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use alloc::vec::Vec;
 
 /// The start order of `parts`, as their places.
@@ -22,7 +22,7 @@ pub(super) fn start_order(parts: &[Profile]) -> Result<Vec<usize>> {
     order.try_reserve_exact(parts.len())?;
     let mut started = Vec::new();
     started.try_reserve_exact(parts.len())?;
-    started.resize(parts.len(), false);
+    started.resize_reserved(parts.len(), false);
     while order.len() < parts.len() {
         let Some(next) = next_to_start(parts, &started) else {
             let has_started = |name: &str| order.iter().any(|&at| parts[at].name == name);
@@ -30,7 +30,7 @@ pub(super) fn start_order(parts: &[Profile]) -> Result<Vec<usize>> {
             return fault(Kind::DependencyCycle { name, needs });
         };
         started[next] = true;
-        order.push(next);
+        order.push_reserved(next);
     }
     Ok(order)
 }

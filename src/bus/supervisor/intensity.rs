@@ -1,6 +1,6 @@
 //! How many restarts in how long are borne.
 
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::platform::time::{Duration, Instant};
 use alloc::vec::Vec;
 
@@ -34,7 +34,7 @@ impl History {
         self.times.retain(|&then| now.since(then) <= period);
         let bears = self.times.len() < self.limit.restarts;
         if bears {
-            self.times.push(now);
+            self.times.push_reserved(now);
         }
         bears
     }

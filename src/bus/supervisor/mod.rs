@@ -13,7 +13,7 @@ mod tests;
 
 pub use intensity::Intensity;
 
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
 use intensity::History;
@@ -123,10 +123,9 @@ impl Supervisor {
                 "{name} below {}, which supervises nothing",
                 siblings.name
             );
-            siblings.children.try_reserve(1)?;
-            siblings.children.push(node);
+            siblings.children.try_push(node)?;
         }
-        self.nodes.push(Node {
+        self.nodes.push_reserved(Node {
             name,
             parent,
             children: Vec::new(),
@@ -172,7 +171,7 @@ impl Supervisor {
         let mut child = worker;
         loop {
             let Some(parent) = self.nodes[child.0].parent else {
-                self.actions.push(Action::WarmReboot);
+                self.actions.push_reserved(Action::WarmReboot);
                 break;
             };
             let Role::Supervisor { strategy, history } = &mut self.nodes[parent.0].role else {
@@ -212,7 +211,7 @@ impl Supervisor {
         match role {
             Role::Worker { alive } => {
                 *alive = true;
-                self.actions.push(Action::Start(name));
+                self.actions.push_reserved(Action::Start(name));
             }
             Role::Supervisor { history, .. } => {
                 history.clear();
@@ -229,7 +228,7 @@ impl Supervisor {
         match role {
             Role::Worker { alive } => {
                 if core::mem::take(alive) {
-                    self.actions.push(Action::Stop(name));
+                    self.actions.push_reserved(Action::Stop(name));
                 }
             }
             Role::Supervisor { .. } => {

@@ -52,7 +52,7 @@ pub use wake::WakeHandle;
 
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::{cpu as this_cpu, exceptions, preemption};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem, try_box};
 use crate::metrics::Histogram;
 use crate::platform::clock::CounterClock;
 use crate::platform::device_tree::Interrupt;
@@ -171,15 +171,15 @@ impl Fibers {
     /// # Errors
     /// `OutOfMemory`.
     pub fn new(cpu_count: usize, clock: &'static CounterClock) -> Result<Self> {
-        let common: &'static Common = Box::leak(Box::new(Common {
+        let common: &'static Common = Box::leak(try_box(Common {
             clock,
             latency: Histogram::new(),
             supervisor: AtomicU32::new(0),
             cpus: Once::new(),
-        }));
+        })?);
         let mut cpus = Vec::new();
         cpus.try_reserve_exact(cpu_count)?;
-        cpus.extend((0..cpu_count).map(|number| Cpu::new(number, common)));
+        cpus.extend_reserved((0..cpu_count).map(|number| Cpu::new(number, common)));
         let cpus: &'static [Cpu] = cpus.leak();
         common.cpus.call_once(|| cpus);
         let fibers = Self { cpus };
@@ -200,17 +200,17 @@ impl Fibers {
         interrupts::bind(Binding {
             interrupt: timer,
             source: Source::Timer,
-            handler: Box::new(|| {
+            handler: try_box(|| {
                 if let Some(cpu) = Cpu::this() {
                     cpu.timer_fired();
                 }
-            }),
+            })?,
         })?;
-        interrupts::on_wake(Box::new(|| {
+        interrupts::on_wake(try_box(|| {
             if let Some(cpu) = Cpu::this() {
                 cpu.answer();
             }
-        }))?;
+        })?)?;
         exceptions::set_interrupt_handler(interrupt::on_interrupt);
         preemption::set_switch(interrupt::pending_switch);
         Ok(())
@@ -251,7 +251,7 @@ impl Fibers {
         #[allow(unsafe_code, reason = "the stack becomes the fiber's, once")]
         // SAFETY: `place` set it aside and `bring_up` mapped it; `take` gives each out once.
         let fiber = unsafe { Fiber::new(id, spec, stack, hang_ticks) };
-        cpu.add(Box::leak(Box::new(fiber)));
+        cpu.add(Box::leak(try_box(fiber)?));
         Ok(id)
     }
 

@@ -5,7 +5,7 @@
 //! fiber's for good: a restart uses it again.
 
 use crate::arch::aarch64::cpu_block::{GUARD_BYTES, Stack};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::memory::frames::PAGE_SIZE;
 use crate::platform::memory_map::{Ranges, last_room};
 use alloc::vec::Vec;
@@ -46,7 +46,7 @@ impl FiberStacks {
         for bytes in stack_bytes {
             let start = at + GUARD_BYTES;
             at = start + size(bytes);
-            free.push(start..at);
+            free.push_reserved(start..at);
         }
         Ok(Self {
             range,

@@ -14,7 +14,7 @@ use crate::app::{Application, Environment, Incarnation};
 use crate::arch::aarch64::cpu;
 use crate::bus::subsystem::Never;
 use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
-use crate::error::Result;
+use crate::error::{Grow, Result, try_box};
 use crate::kernel::devices::{NetworkDevice, NetworkFinder};
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
@@ -31,7 +31,6 @@ use crate::platform::entropy::{Entropy, KeyedCounter};
 use crate::platform::network_device::{NetworkDevice as _, Receiver};
 use crate::platform::time::{Clock, Duration, Instant};
 use crate::platform::virtio::network::VirtioNetwork;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -87,7 +86,7 @@ impl Body for DataPlaneBody {
         let mut services = self.application.serve(self.environment, &incarnation)?;
         services.try_reserve(1)?;
         let relay = Relay::new(&self.wires, self.parcels, self.http_port);
-        services.push(Box::new(relay));
+        services.push_reserved(try_box(relay)?);
         let secrets = {
             let mut entropy = self.entropy.lock();
             Secrets {

@@ -22,9 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(if IS_SHORT { 1 } else { 5 });
 /// Checks in a row that may fail.
 const FAILURES_MAX: u32 = 3;
 
-/// Asks all wards in turn, for ever. On the supervisor's executor.
-pub(super) async fn watch(wards: Vec<&'static Ward>, fibers: Fibers, port: Arc<Port>) {
-    let mut patients: Vec<Patient> = wards.into_iter().map(Patient::new).collect();
+/// Asks all patients in turn, for ever. On the supervisor's executor.
+pub(super) async fn watch(mut patients: Vec<Patient>, fibers: Fibers, port: Arc<Port>) {
     loop {
         port.sleep_until(port.now() + INTERVAL).await;
         for patient in &mut patients {
@@ -33,13 +32,15 @@ pub(super) async fn watch(wards: Vec<&'static Ward>, fibers: Fibers, port: Arc<P
     }
 }
 
-struct Patient {
+/// A ward that is asked.
+pub(super) struct Patient {
     ward: &'static Ward,
     failures: u32,
 }
 
 impl Patient {
-    fn new(ward: &'static Ward) -> Self {
+    /// One that has not failed yet.
+    pub(super) fn new(ward: &'static Ward) -> Self {
         Self { ward, failures: 0 }
     }
 

@@ -25,7 +25,7 @@ use super::this_cpu::ThisCpu;
 use crate::bus::registry::{Cause, Registry, Row, State};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
 use crate::bus::{Executor, NEVER, Port};
-use crate::error::Result;
+use crate::error::{Grow, Result, try_box, try_collect};
 use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, reclaim};
 use crate::platform::time::{Clock, Duration};
@@ -43,6 +43,11 @@ const ROOT_INTENSITY: Intensity = Intensity {
 };
 /// Actions after one death: a stop and a start for each of eight subsystems, and a reboot.
 const ACTIONS_MAX: usize = 17;
+
+/// Actions of the policy, kept while they are carried out.
+fn copied(actions: &[Action]) -> heapless::Vec<Action, ACTIONS_MAX> {
+    heapless::Vec::from_slice(actions).expect("a stop and a start for each, and a reboot")
+}
 
 /// Which group of the tree a subsystem belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +116,7 @@ impl Supervision {
             .worker(self.groups[group as usize], ward.profile.name)?;
         self.wards.try_reserve(1)?;
         self.fibers.spare(ward.fiber, &*ward.port);
-        self.wards.push((ward, node));
+        self.wards.push_reserved((ward, node));
         Ok(())
     }
 
@@ -126,14 +131,13 @@ impl Supervision {
     /// Those of [`Fibers::restart`].
     pub(super) fn begin(self, own: FiberId) -> Result<()> {
         let fibers = self.fibers;
-        let own_address = Box::into_raw(Box::new(self)) as usize;
+        let own_address = Box::into_raw(try_box(self)?) as usize;
         fibers.on_death(own);
         fibers.restart(own, supervise, own_address)
     }
 
     fn run(&mut self) -> ! {
-        let first: heapless::Vec<Action, ACTIONS_MAX> =
-            self.policy.start_all().iter().copied().collect();
+        let first = copied(self.policy.start_all());
         self.carry_out(&first, None);
         let mut checks = self.checks().expect("there is memory at the start");
         loop {
@@ -149,8 +153,8 @@ impl Supervision {
     /// What asks the wards for their health, on this fiber.
     fn checks(&self) -> Result<Executor> {
         let mut executor = Executor::new(self.port.clone(), 1)?;
-        let wards = self.wards().collect();
-        executor.spawn(health::watch(wards, self.fibers, self.port.clone()))?;
+        let patients = try_collect(self.wards().map(health::Patient::new))?;
+        executor.spawn(health::watch(patients, self.fibers, self.port.clone()))?;
         Ok(executor)
     }
 
@@ -166,8 +170,7 @@ impl Supervision {
         let (ward, node) = self.wards[at];
         self.clear_away(ward);
         let now = self.clock.now();
-        let actions: heapless::Vec<Action, ACTIONS_MAX> =
-            self.policy.died(node, now).iter().copied().collect();
+        let actions = copied(self.policy.died(node, now));
         self.carry_out(&actions, Some(ward));
     }
 

@@ -49,12 +49,12 @@ impl LastFault {
         // What does not fit is cut.
         let _ = write!(Cut(&mut self.reason), "{}", Reason(obituary));
         self.registers.clone_from(&obituary.registers);
-        self.backtrace = linked(obituary).map(|(_, linked)| linked).collect();
+        self.backtrace = Vec::from_iter(linked(obituary).map(|(_, linked)| linked));
         let received = queues.iter().flat_map(|queue| {
             let recent = queue.recent().into_iter().flatten();
             recent.map(|id| (queue.topic(), id))
         });
-        self.messages = received.take(MESSAGES_MAX).collect();
+        self.messages = Vec::from_iter(received.take(MESSAGES_MAX));
     }
 }
 

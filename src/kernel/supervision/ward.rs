@@ -5,7 +5,7 @@ use super::report::LastFault;
 use crate::bus::registry::{Registry, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::{Port, Profile};
-use crate::error::Result;
+use crate::error::{Result, try_box};
 use crate::kernel::scheduler::{FiberId, Locked, Verdict};
 use crate::memory::accounts::Owner;
 use alloc::boxed::Box;
@@ -52,6 +52,9 @@ pub(in crate::kernel) struct Ward {
 
 impl Ward {
     /// A subsystem that does not run yet.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
     pub(in crate::kernel) fn new(
         profile: Profile,
         fiber: FiberId,
@@ -59,8 +62,8 @@ impl Ward {
         controls: Arc<Controls>,
         body: &'static dyn Body,
         registry: &'static Registry,
-    ) -> &'static Self {
-        Box::leak(Box::new(Self {
+    ) -> Result<&'static Self> {
+        Ok(Box::leak(try_box(Self {
             owner: port.owner(),
             profile,
             fiber,
@@ -75,7 +78,7 @@ impl Ward {
             doom: crate::kernel::kill_switch::Doom::none(),
             #[cfg(feature = "kill-switch")]
             is_deaf: AtomicBool::new(false),
-        }))
+        })?))
     }
 
     /// Dies, if a test wants it to. Each turn of a subsystem begins with it; without the feature it is nothing.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "the interface is that of `secondary_cpus`")]
 
 use crate::arch::aarch64::cpu_block::CpuBlock;
-use crate::error::Result;
+use crate::error::{Result, try_collect};
 use crate::kernel::ground::Ground;
 use crate::platform::memory_map::Ranges;
 use alloc::vec::Vec;
@@ -42,8 +42,5 @@ pub unsafe fn start_all(
     _: impl Fn(&'static CpuBlock),
     _: fn() -> !,
 ) -> Result<Vec<&'static CpuBlock>> {
-    let mut blocks = Vec::new();
-    blocks.try_reserve_exact(1)?;
-    blocks.push(CpuBlock::current());
-    Ok(blocks)
+    try_collect([CpuBlock::current()])
 }

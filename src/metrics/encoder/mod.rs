@@ -19,7 +19,7 @@ pub use heading::{Heading, heading};
 pub(super) use line::Digits;
 
 use super::{Histogram, LATENCY_BOUNDS_NS};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use alloc::vec::Vec;
 use heading::is_plain;
 use line::{LINE_BYTES_MAX, Line};
@@ -115,7 +115,7 @@ impl<'a> Encoder<'a> {
     /// Starts a page at the end of `page`.
     pub fn new(page: &'a mut Vec<u8>, format: Format) -> Self {
         let len = page.len();
-        page.resize(page.capacity(), 0);
+        page.resize_reserved(page.capacity(), 0);
         Self {
             page,
             len,
@@ -212,9 +212,9 @@ impl<'a> Encoder<'a> {
         self.page.truncate(self.len);
         let outcome = match self.line.get(len) {
             Some(line) => self.page.try_reserve(len).map_err(Error::from).map(|()| {
-                self.page.extend_from_slice(line);
+                self.page.append_reserved(line);
                 self.len = self.page.len();
-                self.page.resize(self.page.capacity(), 0);
+                self.page.resize_reserved(self.page.capacity(), 0);
             }),
             None => Err(Error::new(
                 Subsystem::Http,

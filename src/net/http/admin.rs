@@ -8,7 +8,7 @@
 
 use super::fault::fault;
 use super::request::Request;
-use crate::error::{HttpFault, Result};
+use crate::error::{Grow, HttpFault, Result};
 use crate::platform::boot_arguments::bad_value;
 use alloc::vec::Vec;
 use core::fmt;
@@ -46,7 +46,7 @@ impl AdminToken {
         }
         let mut token = Vec::new();
         token.try_reserve_exact(value.len())?;
-        token.extend_from_slice(value.as_bytes());
+        token.append_reserved(value.as_bytes());
         Ok(Self(Some(token)))
     }
 

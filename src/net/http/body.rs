@@ -7,7 +7,7 @@
 
 use super::fault::{bad, fault};
 use super::request::Limits;
-use crate::error::{HttpFault, Result};
+use crate::error::{Grow, HttpFault, Result};
 use alloc::vec::Vec;
 use httparse::Status;
 
@@ -96,7 +96,7 @@ impl ChunkedBody {
                 _ => return Err(bad("no line end after a chunk")),
             }
             self.content.try_reserve(size)?;
-            self.content.extend_from_slice(chunk);
+            self.content.append_reserved(chunk);
             self.at += line + size + 2;
         }
     }

@@ -8,7 +8,7 @@
 //! The caller brings times that never fall.
 
 use super::body::ChunkedBody;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
@@ -125,7 +125,7 @@ impl Connections {
         if self.entry_of_slot.len() <= slot {
             self.entry_of_slot
                 .try_reserve(slot + 1 - self.entry_of_slot.len())?;
-            self.entry_of_slot.resize(slot + 1, NONE);
+            self.entry_of_slot.resize_reserved(slot + 1, NONE);
         }
         let connection = Connection {
             id,
@@ -153,7 +153,7 @@ impl Connections {
                 self.entries.try_reserve(1)?;
                 // An entry can always be given back: room for it is taken now.
                 self.vacant.try_reserve(self.entries.len() + 1)?;
-                self.entries.push(connection);
+                self.entries.push_reserved(connection);
                 index
             }
         };
@@ -190,7 +190,7 @@ impl Connections {
         }
         entry.phase = Phase::START;
         self.entry_of_slot[id.slot as usize] = NONE;
-        self.vacant.push(index as u16);
+        self.vacant.push_reserved(index as u16);
     }
 
     /// Begins a wait of that kind, in place of the one before.

@@ -5,7 +5,7 @@
 //! series are the same from the first scrape to the last.
 
 use super::response::Status;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::metrics::{Counter, Encoder, Histogram, Label, Source, Value, heading};
 use alloc::vec::Vec;
 
@@ -99,7 +99,7 @@ impl HttpCounters {
             if routes.iter().any(|route| route.path == path) {
                 return Err(Error::new(Subsystem::Http, Kind::Duplicate { name: path }));
             }
-            routes.push(RouteCounters {
+            routes.push_reserved(RouteCounters {
                 path,
                 by_status: Default::default(),
             });

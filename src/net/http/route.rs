@@ -2,7 +2,7 @@
 
 use super::request::Request;
 use super::response::Response;
-use crate::error::Result;
+use crate::error::{Result, try_box};
 use alloc::boxed::Box;
 
 /// Answers the requests of one route.
@@ -37,21 +37,31 @@ pub enum Access {
 
 impl Route {
     /// A route that is read with GET and HEAD.
-    pub fn get(path: &'static str, handler: impl Handler + 'static) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn get(path: &'static str, handler: impl Handler + 'static) -> Result<Self> {
+        Ok(Self {
             path,
             methods: Methods::Get,
             access: Access::Admin,
-            handler: Box::new(handler),
-        }
+            handler: try_box(handler)?,
+        })
     }
 
     /// A route that changes something with POST, which takes the admin token, and has those other methods.
-    pub fn admin(path: &'static str, methods: Methods, handler: impl Handler + 'static) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn admin(
+        path: &'static str,
+        methods: Methods,
+        handler: impl Handler + 'static,
+    ) -> Result<Self> {
+        Ok(Self {
             methods,
-            ..Self::get(path, handler)
-        }
+            ..Self::get(path, handler)?
+        })
     }
 }
 

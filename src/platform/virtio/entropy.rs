@@ -10,7 +10,6 @@ use crate::arch::aarch64::timer;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::entropy::fold;
 use crate::platform::split_ring::Writer;
-use bitflags::bitflags;
 use core::sync::atomic::{AtomicU64, Ordering};
 use virtio_drivers::transport::Transport;
 use virtio_drivers::{BufferDirection, Hal};
@@ -21,11 +20,20 @@ const WORDS: usize = 4;
 /// How long the device may take: half a second. QEMU answers in far less.
 const PARTS_OF_SECOND: u64 = 2;
 
-bitflags! {
-    /// Features that this driver knows (virtio 1.2, 6).
-    #[derive(Clone, Copy, Debug)]
-    struct Features: u64 {
-        const VERSION_1 = 1 << 32;
+use features::Features;
+
+mod features {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "what the macro makes extends a word: no memory"
+    )]
+
+    bitflags::bitflags! {
+        /// Features that this driver knows (virtio 1.2, 6).
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct Features: u64 {
+            const VERSION_1 = 1 << 32;
+        }
     }
 }
 

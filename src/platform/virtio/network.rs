@@ -11,7 +11,7 @@
 //! Source: virtio 1.2, 5.1 (network device), 2.7 (split virtqueues).
 
 use super::ring::Ring;
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::checksum::Segment;
 use crate::platform::network_device::{
     Checksums, ETHERNET_HEADER_BYTES, NetworkDevice, Receiver, Transmitter,
@@ -20,7 +20,6 @@ use crate::platform::split_ring::Writer;
 use alloc::alloc::alloc_zeroed;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use bitflags::bitflags;
 use core::alloc::Layout;
 use core::cell::RefCell;
 use core::ptr::NonNull;
@@ -40,15 +39,24 @@ const NEEDS_CHECKSUM: u8 = 1;
 /// Header flag: the checksum was verified.
 const DATA_VALID: u8 = 2;
 
-bitflags! {
-    /// Features of the device and its transport that this driver knows (virtio 1.2, 5.1.3 and 6).
-    #[derive(Clone, Copy, Debug)]
-    struct Features: u64 {
-        const CSUM = 1 << 0;
-        const GUEST_CSUM = 1 << 1;
-        const MAC = 1 << 5;
-        const ANY_LAYOUT = 1 << 27;
-        const VERSION_1 = 1 << 32;
+use features::Features;
+
+mod features {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "what the macro makes extends a word: no memory"
+    )]
+
+    bitflags::bitflags! {
+        /// Features of the device and its transport that this driver knows (virtio 1.2, 5.1.3 and 6).
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct Features: u64 {
+            const CSUM = 1 << 0;
+            const GUEST_CSUM = 1 << 1;
+            const MAC = 1 << 5;
+            const ANY_LAYOUT = 1 << 27;
+            const VERSION_1 = 1 << 32;
+        }
     }
 }
 
@@ -146,7 +154,11 @@ impl<T: Transport> VirtioNetwork<T> {
         }
         let mut free = Vec::new();
         free.try_reserve_exact(RING)?;
-        free.extend(0..RING as u16);
+        free.extend_reserved(0..RING as u16);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "at boot; there is no other way to an `Rc`"
+        )]
         let transport = Rc::new(RefCell::new(transport));
         let receiver = VirtioReceiver {
             transport: transport.clone(),
@@ -296,7 +308,7 @@ impl<T: Transport> VirtioTransmitter<T> {
     #[inline]
     fn reap(&mut self) {
         while let Some((buffer, _)) = self.ring.take_used() {
-            self.free.push(buffer);
+            self.free.push_reserved(buffer);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Source: virtio 1.2, 4.1 (virtio over PCI bus).
 
 use super::{DeviceBus, DeviceMemory, Found, Quiet};
-use crate::error::{Error, Kind, Result, Subsystem};
+use crate::error::{Error, Kind, Result, Subsystem, try_box};
 use crate::platform::device_tree::Machine;
 use crate::platform::panic_device::PanicDevice;
 use crate::platform::pci::pvpanic::Pvpanic;
@@ -48,12 +48,20 @@ pub fn mapped(machine: &Machine<'_>) -> impl Iterator<Item = Range<u64>> {
 
 /// The machine's PCI bus, if it has one that can be used.
 ///
+/// # Errors
+/// `OutOfMemory`.
+///
 /// # Safety
 /// What [`mapped`] says is mapped as device memory; this is called once.
-pub unsafe fn bus(machine: &Machine<'_>) -> Option<Box<dyn DeviceBus>> {
+pub unsafe fn bus(machine: &Machine<'_>) -> Result<Option<Box<dyn DeviceBus>>> {
+    let Some(host) = machine.pci.as_ref() else {
+        return Ok(None);
+    };
     // SAFETY: our caller promises that the bridge's registers are mapped, and that there is no other `PciBus`.
-    let bus = unsafe { PciBus::new(machine.pci.as_ref()?) }?;
-    Some(Box::new(bus))
+    let Some(bus) = (unsafe { PciBus::new(host) }) else {
+        return Ok(None);
+    };
+    Ok(Some(try_box(bus)?))
 }
 
 /// The register whose reading quiets a device.
@@ -94,8 +102,10 @@ impl DeviceBus for PciBus {
     }
 
     fn find_panic_device(&mut self) -> Result<Option<&'static dyn PanicDevice>> {
-        let found = Pvpanic::find(self)?;
-        Ok(found.map(|device| &*Box::leak(Box::new(device)) as &dyn PanicDevice))
+        let Some(device) = Pvpanic::find(self)? else {
+            return Ok(None);
+        };
+        Ok(Some(&*Box::leak(try_box(device)?)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! In place of virtio on PCI, where the image is built without it: all devices are on virtio-mmio.
 
 use super::DeviceBus;
+use crate::error::Result;
 use crate::platform::device_tree::Machine;
 use alloc::boxed::Box;
 use core::iter;
@@ -22,10 +23,13 @@ pub fn mapped(_: &Machine<'_>) -> impl Iterator<Item = Range<u64>> {
 
 /// There is no other bus.
 ///
+/// # Errors
+/// None: as with one.
+///
 /// # Safety
 /// There is nothing to promise.
-pub unsafe fn bus(_: &Machine<'_>) -> Option<Box<dyn DeviceBus>> {
-    None
+pub unsafe fn bus(_: &Machine<'_>) -> Result<Option<Box<dyn DeviceBus>>> {
+    Ok(None)
 }
 
 /// What would quiet a device on another bus: there is none.

@@ -44,8 +44,7 @@ pub(super) fn list(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context
         .reply
         .raw(&[b"user default on ", mark, hash, b" ~* &* +@all"]);
-    let line = alloc::vec::Vec::from(&context.reply.output.as_slice()[start..]);
-    context.reply.output.truncate(start);
+    let line = context.reply.take_since(start)?;
     context.reply.bulk(&line);
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::app::cache_server::reply::{Protocol, Reply};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::{Fate, Hearing, Session};
 use crate::app::cache_server::word::Word;
-use crate::error::{CommandFault, Result};
+use crate::error::{CommandFault, Grow, Result, try_to_vec};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -17,13 +17,6 @@ fn is_plain(text: &[u8]) -> bool {
     text.iter().all(|byte| (b'!'..=b'~').contains(byte))
 }
 
-fn kept(text: &[u8]) -> Result<Vec<u8>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(text.len())?;
-    copy.extend_from_slice(text);
-    Ok(copy)
-}
-
 /// Sets the client's name; an empty one takes it away.
 pub(super) fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<()> {
     if !is_plain(name) {
@@ -31,7 +24,7 @@ pub(super) fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<()> {
             "ERR Client names cannot contain spaces, newlines or special characters.",
         ));
     }
-    context.session.name = kept(name)?;
+    context.session.name = try_to_vec(name)?;
     Ok(())
 }
 
@@ -68,8 +61,7 @@ pub(super) fn info(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     } = context;
     let start = reply.begin_text();
     describe(reply, session, server.config.port, server.now)?;
-    reply.end_text(start);
-    Ok(())
+    reply.end_text(start)
 }
 
 /// `CLIENT LIST [TYPE type] [ID id ...]`
@@ -85,8 +77,7 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
             for text in args.from(3) {
                 let invalid = refused_text("ERR Invalid client ID");
                 let id = integer(text).ok().and_then(|id| u64::try_from(id).ok());
-                ids.try_reserve(1)?;
-                ids.push(id.ok_or(invalid)?);
+                ids.try_push(id.ok_or(invalid)?)?;
             }
         }
         Some(_) => return Err(refused(CommandFault::Syntax)),
@@ -101,8 +92,7 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     for one in all.filter(|one| is_normal && (ids.is_empty() || ids.contains(&one.id))) {
         describe(reply, one, server.config.port, server.now)?;
     }
-    reply.end_text(start);
-    Ok(())
+    reply.end_text(start)
 }
 
 /// Whether a client type means ordinary clients.
@@ -235,8 +225,7 @@ fn end_all(context: &mut Context<'_>, victims: &Victims<'_>, skips_me: bool) -> 
         .filter(|other| victims.contain(other));
     let mut count = 0;
     for other in others {
-        server.doomed.try_reserve(1)?;
-        server.doomed.push(other.connection);
+        server.doomed.try_push(other.connection)?;
         count += 1;
     }
     if !skips_me && victims.contain(session) {

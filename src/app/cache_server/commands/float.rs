@@ -7,7 +7,7 @@
 use super::natural::Natural;
 use crate::app::cache_server::number::parse_i64;
 use crate::app::cache_server::word::Word;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 
 /// The longest text that is read as a number (Redis' `MAX_LONG_DOUBLE_CHARS`).
@@ -157,9 +157,9 @@ impl Extended {
         let mut digits = self.decimal_digits()?;
         let decimals = DECIMALS as usize;
         while digits.len() <= decimals {
-            digits.insert(0, b'0');
+            digits.insert_reserved(0, b'0');
         }
-        digits.insert(digits.len() - decimals, b'.');
+        digits.insert_reserved(digits.len() - decimals, b'.');
         while digits.last() == Some(&b'0') {
             digits.pop();
         }
@@ -167,7 +167,7 @@ impl Extended {
             digits.pop();
         }
         if self.is_negative && digits != b"0" {
-            digits.insert(0, b'-');
+            digits.insert_reserved(0, b'-');
         }
         Ok(digits)
     }
@@ -186,7 +186,7 @@ impl Extended {
             let text = itoa::Buffer::new()
                 .format(whole + u128::from(rounds_up))
                 .len();
-            digits.resize(text, b'0');
+            digits.resize_reserved(text, b'0');
             digits.copy_from_slice(
                 itoa::Buffer::new()
                     .format(whole + u128::from(rounds_up))
@@ -206,7 +206,7 @@ impl Extended {
             .shift_left(self.exponent.unsigned_abs())
             .ok_or(no_memory)?;
         while !number.is_zero() {
-            digits.push(b'0' + number.divide_small(10) as u8);
+            digits.push_reserved(b'0' + number.divide_small(10) as u8);
         }
         digits.reverse();
         Ok(digits)

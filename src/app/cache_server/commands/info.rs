@@ -76,8 +76,7 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         reply.raw(&[b"# ", section.title.as_bytes(), b"\r\n"]);
         (section.write)(reply, server, session)?;
     }
-    reply.end_text(start);
-    Ok(())
+    reply.end_text(start)
 }
 
 /// Writes `name:value` lines.

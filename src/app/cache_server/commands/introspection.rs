@@ -61,6 +61,5 @@ pub(super) fn lolwut(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     context
         .reply
         .raw(&[b"Redis ver. ", REDIS_VERSION.as_bytes(), b"\n"]);
-    context.reply.end_text(start);
-    Ok(())
+    context.reply.end_text(start)
 }

@@ -6,7 +6,7 @@ use crate::app::cache_server::reply::Reply;
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::store::Touch;
 use crate::app::cache_server::word::Word;
-use crate::error::{CommandFault, Result};
+use crate::error::{CommandFault, Grow, Result};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
@@ -74,7 +74,7 @@ impl Lengths {
                 "ERR Insufficient memory, failed allocating transient memory for LCS",
             ));
         }
-        table.resize(cells, 0);
+        table.resize_reserved(cells, 0);
         let mut lengths = Self { table, width };
         for i in 1..=a.len() {
             for j in 1..=b.len() {
@@ -119,7 +119,7 @@ fn matches(lengths: &Lengths, a: &[u8], b: &[u8], min_len: usize) -> Result<Vec<
             *in_a = i..=*in_a.end();
             *in_b = j..=*in_b.end();
         }
-        _ => found.push((i..=i, j..=j)),
+        _ => found.push_reserved((i..=i, j..=j)),
     });
     found.retain(|(in_a, _)| in_a.end() - in_a.start() + 1 >= min_len);
     Ok(found)
@@ -145,7 +145,7 @@ pub(super) fn lcs(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     } else {
         let mut common = Vec::new();
         common.try_reserve_exact(len)?;
-        lengths.walk(&a, &b, |i, _| common.push(a[i]));
+        lengths.walk(&a, &b, |i, _| common.push_reserved(a[i]));
         common.reverse();
         reply.bulk(&common);
     }
@@ -179,7 +179,7 @@ fn value_of(context: &mut Context<'_>, key: &[u8]) -> Result<Vec<u8>> {
         .read(context.session.database, key, Touch::Use)
     {
         copy.try_reserve_exact(value.bytes.len())?;
-        copy.extend_from_slice(value.bytes);
+        copy.append_reserved(value.bytes);
     }
     Ok(copy)
 }

@@ -68,8 +68,7 @@ pub(super) fn malloc_stats(context: &mut Context<'_>, _: Args<'_>) -> Result<()>
     ] {
         writeln!(reply, "{name}: {bytes} bytes")?;
     }
-    reply.end_text(start);
-    Ok(())
+    reply.end_text(start)
 }
 
 /// `MEMORY STATS`

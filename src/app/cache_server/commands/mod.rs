@@ -44,7 +44,7 @@ use super::server::Server;
 use super::session::{Hearing, Session};
 use super::slowlog::{SlowCommand, kept_arguments};
 use crate::app::cache_server::word::Word;
-use crate::error::{CommandFault, Error, Kind, Result, Subsystem};
+use crate::error::{CommandFault, Error, Kind, Result, Subsystem, try_to_vec};
 
 pub(crate) use lookup::find;
 pub(super) use repeats::{can_repeat, execute_repeats};
@@ -372,7 +372,7 @@ fn run_timed(context: &mut Context<'_>, args: Args<'_>, command: &Command) -> Re
             micros,
             arguments: kept_arguments(args)?,
             peer: context.session.peer,
-            client_name: context.session.name.clone(),
+            client_name: try_to_vec(&context.session.name)?,
         };
         context.server.slowlog.push(entry)?;
     }

@@ -1,5 +1,6 @@
 //! Natural numbers of any size: what reading and printing a floating point number exactly takes.
 
+use crate::error::Grow;
 use alloc::vec::Vec;
 
 /// A natural number of any size, in limbs of 32 bits, the lowest first, no zeros at the top. `None` from
@@ -20,7 +21,7 @@ impl Natural {
         let mut limbs = Vec::new();
         limbs.try_reserve(4).ok()?;
         while value != 0 {
-            limbs.push(value as u32);
+            limbs.push_reserved(value as u32);
             value >>= 32;
         }
         Some(Self { limbs })
@@ -46,7 +47,7 @@ impl Natural {
         }
         if carry != 0 {
             self.limbs.try_reserve(1).ok()?;
-            self.limbs.push(carry as u32);
+            self.limbs.push_reserved(carry as u32);
         }
         Some(())
     }

@@ -6,6 +6,7 @@ use super::network::Relay;
 use super::peer::Peer;
 use super::table::Index;
 use super::{NEWS_AFTER, RETRY_AFTER, UNSEEN_BYTES};
+use crate::error::Grow;
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
 
@@ -86,18 +87,22 @@ impl Relay {
                 self.retry_at = self.now + RETRY_AFTER;
                 self.tick_by(self.retry_at);
             }
-            self.blocked.push(id);
+            self.blocked.push_reserved(id);
             self.await_http();
         }
     }
 
     /// Gives those that wait for room a turn.
     pub(super) fn unblock(&mut self) {
-        while let Some(id) = self.blocked.pop() {
+        while let Some(&id) = self.blocked.last() {
             if let Some(peer) = self.peers.get_mut(id) {
+                // It may be in the list from before, and then has two turns; without memory it waits on.
+                if self.again.try_push(id).is_err() {
+                    return;
+                }
                 peer.is_blocked = false;
-                self.again.push(id);
             }
+            self.blocked.pop();
         }
     }
 

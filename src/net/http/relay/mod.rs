@@ -44,7 +44,7 @@ pub use message::{Parcels, Piece, SHORT_BYTES, Session, Then, ToHttp, ToNetwork}
 pub use network::Relay;
 
 use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port};
-use crate::error::Result;
+use crate::error::{Result, arc_at_boot};
 use crate::platform::time::Duration;
 use alloc::sync::Arc;
 
@@ -89,9 +89,9 @@ impl Wires {
         Ok(Self {
             network: network.clone(),
             http: http.clone(),
-            to_http: Arc::new(Mailbox::new(plan("http.input", http))?),
-            to_network: Arc::new(Mailbox::new(plan("http.output", network))?),
-            counters: Arc::new(RelayCounters::default()),
+            to_http: arc_at_boot(Mailbox::new(plan("http.input", http))?),
+            to_network: arc_at_boot(Mailbox::new(plan("http.output", network))?),
+            counters: arc_at_boot(RelayCounters::default()),
         })
     }
 

@@ -7,7 +7,7 @@ use super::message::{Parcels, Session, Then};
 use super::peer::Peer;
 use super::table::Table;
 use super::{NEWS_AFTER, PATIENCE, RETRY_AFTER, Wires};
-use crate::error::{HttpFault, Result};
+use crate::error::{Grow, HttpFault, Result};
 use crate::net::http::fault::fault;
 use crate::net::http::response::{Content, Persistence, Response};
 use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
@@ -130,7 +130,7 @@ impl Relay {
                 }
             }
             counters.count(why);
-            self.doomed.push(id);
+            self.doomed.push_reserved(id);
         }
         self.waiting_since = None;
         self.rearm();
@@ -185,7 +185,7 @@ impl Relay {
             // HTTP sent more than is agreed: only its own connection suffers.
             peer.is_over = true;
             whose = None;
-            doomed.push(id);
+            doomed.push_reserved(id);
             &mut nobody
         });
         is_any.then_some(whose)
@@ -349,7 +349,7 @@ impl Service for Relay {
                 self.gone_since = self.now;
                 self.tick_by(self.now + NEWS_AFTER);
             }
-            self.gone.push(id);
+            self.gone.push_reserved(id);
             if self.gone.len() > NEWS_MAX {
                 self.tell_gone();
             }

@@ -3,7 +3,7 @@
 //! Slots of the stack are shared by all services, entries are not: so there are as many entries as there were
 //! connections at once, and one small number for each slot. In a steady state nothing is allocated.
 
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::net::service::ConnectionId;
 use alloc::vec::Vec;
 
@@ -98,17 +98,17 @@ impl<T: Place> Table<T> {
         let missing = (slot + 1).saturating_sub(self.entry_of_slot.len());
         self.entry_of_slot.try_reserve(missing)?;
         self.entry_of_slot
-            .resize(self.entry_of_slot.len() + missing, NONE);
+            .resize_reserved(self.entry_of_slot.len() + missing, NONE);
         if self.vacant.is_empty() {
             let index = self.entries.len();
             self.entries.try_reserve(1)?;
             // An entry can always be given back: room for it is taken now.
             self.vacant.try_reserve(index + 1)?;
-            self.entries.push(Entry {
+            self.entries.push_reserved(Entry {
                 name: NOBODY,
                 value: T::VACANT,
             });
-            self.vacant.push(index as u32);
+            self.vacant.push_reserved(index as u32);
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl<T: Place> Table<T> {
         let result = last(&mut entry.value);
         entry.name = NOBODY;
         entry.value.vacate();
-        self.vacant.push(core::mem::replace(index, NONE));
+        self.vacant.push_reserved(core::mem::replace(index, NONE));
         Some(result)
     }
 

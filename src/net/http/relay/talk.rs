@@ -5,7 +5,7 @@ use super::counters::RelayEvent;
 use super::host::Host;
 use super::message::{Load, Piece, SHORT_BYTES, Then, ToNetwork};
 use super::table::Place;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use crate::net::service::{ConnectionId, Next, Output, Service, Turn};
 use crate::platform::time::Instant;
 use alloc::vec::Vec;
@@ -61,7 +61,7 @@ impl Place for Talk {
 impl Talk {
     pub(super) fn hold(&mut self, fresh: &[u8]) -> Result<()> {
         self.held.try_reserve(fresh.len())?;
-        self.held.extend_from_slice(fresh);
+        self.held.append_reserved(fresh);
         Ok(())
     }
 }
@@ -198,7 +198,7 @@ impl<S: Service> Host<S> {
             }
             if self.wires.to_network.is_full() {
                 if !core::mem::replace(&mut talk.is_stalled, true) {
-                    self.stalled.push(id);
+                    self.stalled.push_reserved(id);
                 }
                 return sent;
             }

@@ -5,7 +5,7 @@ use super::*;
 /// The reply of a server with `token` to `method` on its one route, with `field` in the head, and what it counted.
 fn ask(token: AdminToken, access: Access, method: &str, field: &str) -> (String, String) {
     let counters = Arc::new(HttpCounters::new(&["/act"]).expect("room"));
-    let mut routes = Vec::from([Route::admin("/act", Methods::GetAndPost, Echo)]);
+    let mut routes = Vec::from([Route::admin("/act", Methods::GetAndPost, Echo).expect("memory")]);
     routes[0].access = access;
     let mut server = HttpServer::new(&CLOCK, 9100, Limits::DEFAULT, routes, counters.clone())
         .expect("counters for each route")

@@ -79,12 +79,12 @@ fn server() -> HttpServer {
         },
     );
     let mut routes = Vec::from([
-        Route::get("/", IndexPage::new("1.2.3", links)),
-        Route::get("/healthz", FixedPage::HEALTHY),
-        Route::get("/readyz", ReadyPage::new(|| false)),
-        Route::get("/metrics", MetricsPage::new(Arc::new(registry))),
-        Route::get("/json", json),
-        Route::get("/echo", Echo),
+        Route::get("/", IndexPage::new("1.2.3", links)).expect("memory"),
+        Route::get("/healthz", FixedPage::HEALTHY).expect("memory"),
+        Route::get("/readyz", ReadyPage::new(|| false)).expect("memory"),
+        Route::get("/metrics", MetricsPage::new(Arc::new(registry))).expect("memory"),
+        Route::get("/json", json).expect("memory"),
+        Route::get("/echo", Echo).expect("memory"),
     ]);
     routes[5].methods = Methods::GetAndPost;
     routes[5].access = Access::Open;

@@ -53,8 +53,8 @@ impl Handler for Echo {
 fn server() -> HttpServer {
     let counters = Arc::new(HttpCounters::new(&["/healthz", "/echo"]).expect("room"));
     let mut routes = Vec::from([
-        Route::get("/healthz", FixedPage::HEALTHY),
-        Route::get("/echo", Echo),
+        Route::get("/healthz", FixedPage::HEALTHY).expect("memory"),
+        Route::get("/echo", Echo).expect("memory"),
     ]);
     routes[1].methods = Methods::GetAndPost;
     routes[1].access = crate::net::http::Access::Open;
