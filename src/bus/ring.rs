@@ -74,6 +74,16 @@ impl<T> Place<'_, T> {
     }
 }
 
+/// What a look at the oldest place of a ring finds.
+enum Look<'a, T> {
+    /// A value, which is ours.
+    Found(Find<'a, T>),
+    /// None.
+    Empty,
+    /// Another was there meanwhile.
+    Moved,
+}
+
 /// A value that is its finder's alone; its slot is not free until it is taken out.
 #[must_use = "a value that is not taken out stops the ring"]
 pub(super) struct Find<'r, T> {
@@ -215,22 +225,46 @@ impl<T> Ring<T> {
     /// Apart from the reading, so that the value is moved once.
     #[inline(always)]
     pub(super) fn find(&self) -> Option<Find<'_, T>> {
-        let mut position = self.head.0.load(Relaxed);
+        match self.look() {
+            Look::Found(found) => Some(found),
+            Look::Empty => None,
+            Look::Moved => self.find_again(),
+        }
+    }
+
+    /// As [`Ring::find`], when another has taken the place that was looked at.
+    #[cold]
+    #[inline(never)]
+    fn find_again(&self) -> Option<Find<'_, T>> {
         loop {
-            let slot = self.slot(position);
-            // Acquire: pairs with the Release in `fill`.
-            let sequence = slot.sequence.load(Acquire);
-            if sequence == position + 1 {
-                let next = sequence + self.mask;
-                let head = &self.head.0;
-                let exchanged = head.compare_exchange(position, sequence, Relaxed, Relaxed);
-                if exchanged.is_ok() {
-                    return Some(Find { slot, next });
-                }
-            } else if sequence <= position {
-                return None;
+            match self.look() {
+                Look::Found(found) => return Some(found),
+                Look::Empty => return None,
+                Look::Moved => {}
             }
-            position = self.head.0.load(Relaxed);
+        }
+    }
+
+    /// One look at the oldest place.
+    #[inline(always)]
+    fn look(&self) -> Look<'_, T> {
+        let head = &self.head.0;
+        let position = head.load(Relaxed);
+        let slot = self.slot(position);
+        // Acquire: pairs with the Release in `fill`.
+        let sequence = slot.sequence.load(Acquire);
+        if sequence != position + 1 {
+            return match sequence <= position {
+                true => Look::Empty,
+                false => Look::Moved,
+            };
+        }
+        match head.compare_exchange_weak(position, sequence, Relaxed, Relaxed) {
+            Ok(_) => Look::Found(Find {
+                slot,
+                next: sequence + self.mask,
+            }),
+            Err(_) => Look::Moved,
         }
     }
 
