@@ -82,6 +82,16 @@ impl Order {
     }
 }
 
+/// Whether the owner of a block can be asked to let it be moved: the two are kept apart, so that what can be moved away
+/// is not held in place by what cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mobility {
+    /// It stays where it is until it is freed.
+    Immovable,
+    /// Its owner moves it when asked.
+    Movable,
+}
+
 /// Names a block in one word, its address with its order in the bits below, so that one store records it:
 /// for owners that may be killed between any two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub use charges::Account;
 pub(super) use charges::ChargedFrames;
 
 use super::accounts::{Accounts, Owner};
-use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
+use super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
 use super::lock::Lock;
 use super::page_cache::{CACHED_ORDERS, CacheStats, CpuCache, PageCachePolicy};
@@ -234,7 +234,7 @@ impl<C: LocalCpu> MemoryManager<C> {
 
     fn take_from_zone(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
         self.zone.with(runner, |zone| {
-            self.charged(owner, order, of, || zone.take(order))
+            self.charged(owner, order, of, || zone.take(order, Mobility::Immovable))
         })
     }
 

@@ -10,7 +10,7 @@
 //! Flow: [`super::manager`] asks here first; a miss refills a batch from the zone, a full stack drains one to it.
 //! Each cache has a lock, taken with preemption disabled and nearly always by its own CPU; the zone's comes after it.
 
-use super::frames::{Order, Pfn};
+use super::frames::{Mobility, Order, Pfn};
 use super::lock::Verdict;
 use super::zone::Zone;
 use crate::error::{Grow, Result};
@@ -120,13 +120,13 @@ impl CpuCache {
     /// A block from `zone`, and a batch to keep.
     pub(super) fn refill(&mut self, order: Order, zone: &mut Zone) -> Option<Pfn> {
         self.stats.misses += 1;
-        let wanted = zone.take(order)?;
+        let wanted = zone.take(order, Mobility::Immovable)?;
         let stack = self.stack(order);
         let batch = stack.limit.div_ceil(BATCH_DIVISOR);
         // Highest address at the bottom: the next requests then get neighbours in rising order.
         let empty = stack.blocks.len();
         while stack.blocks.len() < batch
-            && let Some(block) = zone.take(order)
+            && let Some(block) = zone.take(order, Mobility::Immovable)
         {
             stack.blocks.push_reserved(block);
         }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "says that owners of the tests are dead")]
 
 use super::super::accounts::Owner;
-use super::super::frames::{FrameSource, Order, Pfn};
+use super::super::frames::{FrameSource, Mobility, Order, Pfn};
 use super::super::manager::MemoryManager;
 use super::super::page_cache::{CpuCache, PageCachePolicy};
 use super::super::test_support::{HostCpu, Random, manager, order, owner, size};
@@ -84,7 +84,7 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
         let small = order(random.below(3) as u8);
         die_inside(frames, dead, |cache, zone| match random.below(5) {
             // Taken, and not yet marked as anybody's.
-            0 => drop(zone.take(wanted)),
+            0 => drop(zone.take(wanted, Mobility::Immovable)),
             1 => drop(cache.take(small)),
             2 => drop(cache.refill(small, zone)),
             // In the middle of a batch: some given back, all still listed.
@@ -96,7 +96,7 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
             }
             // Listed here, and not gone from the zone.
             _ => {
-                let first = zone.take(small);
+                let first = zone.take(small, Mobility::Immovable);
                 if let Some(first) = first {
                     zone.give_back(first, small);
                     cache.put(first, small);

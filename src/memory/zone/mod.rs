@@ -27,7 +27,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use super::frames::{Order, Pfn};
+use super::frames::{Mobility, Order, Pfn};
 use chunk_set::ChunkSet;
 use core::ops::Range;
 use geometry::{Geometry, Place};
@@ -110,7 +110,7 @@ impl Zone {
     }
 
     /// Takes a free block, if there is one.
-    pub(super) fn take(&mut self, order: Order) -> Option<Pfn> {
+    pub(super) fn take(&mut self, order: Order, _mobility: Mobility) -> Option<Pfn> {
         let wanted = usize::from(order.get());
         let serving = self.filled_sets >> wanted << wanted;
         if serving == 0 {
@@ -148,6 +148,28 @@ impl Zone {
         let place = self.geometry.place(first, order);
         self.insert(place.expect("a block that was handed out is managed"));
         self.stats.frees[usize::from(order.get())] += 1;
+    }
+
+    /// Takes single frames into `pages`, from its start; answers how many there were.
+    pub(super) fn take_pages(&mut self, mobility: Mobility, pages: &mut [Pfn]) -> usize {
+        let mut taken = 0;
+        while taken < pages.len()
+            && let Some(page) = self.take(Order::ZERO, mobility)
+        {
+            pages[taken] = page;
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Takes single frames back that it gave out, in any order.
+    ///
+    /// # Panics
+    /// As [`Zone::give_back`].
+    pub(super) fn give_back_pages(&mut self, pages: &[Pfn]) {
+        for &page in pages {
+            self.give_back(page, Order::ZERO);
+        }
     }
 
     /// Counters and free blocks.

@@ -49,7 +49,7 @@ impl Bare {
     }
 
     fn allocate(&mut self, order: Order) -> Option<Pfn> {
-        let first = self.zone.take(order)?;
+        let first = self.zone.take(order, Mobility::Immovable)?;
         self.owners.claim(first, order, Use::Block, Owner::KERNEL);
         Some(first)
     }

@@ -48,7 +48,7 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
         if random.below(100) < 55 || model.blocks.is_empty() {
             // The block is on the way: the zone has handed it out and nobody has marked it.
             let was_open: Vec<_> = (0..5).map(|chunk| bare.owners.is_open(chunk)).collect();
-            let _on_the_way = bare.zone.take(wanted);
+            let _on_the_way = bare.zone.take(wanted, Mobility::Immovable);
             // A chunk is opened before the first of its trees' words is written.
             let opens = (0..5).any(|chunk| bare.owners.is_open(chunk) != was_open[chunk]);
             if !opens {
