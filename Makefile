@@ -34,8 +34,13 @@ nightly: setup-test ## make test, with the long runs: every machine, more random
 .PHONY: bench
 bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
 	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || $$bench || exit 1; done
-bench-%: setup-test image ## one: bench-serve, bench-bus, bench-preemption (settings at the heads of scripts/bench-*.sh)
+bench-%: setup-test image ## one: bench-serve, bench-bus, bench-alloc, bench-preemption (settings at the heads of scripts/bench-*.sh)
 	@scripts/bench-$*.sh
+
+.PHONY: bench-alloc bench-alloc-baseline bench-alloc-check
+bench-alloc-baseline: ## counts the memory manager's instructions anew: benches/alloc-baseline.txt
+bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
+	@scripts/bench-alloc.sh $(patsubst bench-alloc-%,%,$(filter-out bench-alloc,$@))
 
 .PHONY: ci fmt lint features loom miri fuzz floors
 ci: setup-test fmt lint loom miri features test ## what CI runs: format, clippy, models, every test, each part left out
@@ -43,7 +48,7 @@ fmt: setup-run
 	cargo fmt --check
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
-	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test preemption_cost -- -D warnings
+	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
 features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
 	@scripts/features.sh
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2

@@ -37,7 +37,8 @@ bench_rows() {
     [ "$1" = 0 ] || grep -E 'crashed|panicked|assertion|FAILED|^error' "$log" >&2 || true
 }
 # bench_json NAME PREFIX METRICS: writes the rows to target/bench/NAME.json, in the form of all benchmarks; subjects are named
-# PREFIX and theirs, the numbers METRICS by their order, those beyond them are left out.
+# PREFIX and theirs, the numbers METRICS by their order, those beyond them are left out. Without METRICS each row says
+# after its subject which metric its number is.
 bench_json() {
     mkdir -p "$target/bench"
     commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -48,9 +49,11 @@ bench_json() {
             printf "{\"benchmark\": \"%s\", \"commit\": \"%s\", \"host\": \"%s\", \"results\": [", name, commit, host
         }
         {
-            for (n = 1; n <= count; n++) {
+            named = count == 0
+            if (named) metric[1] = $3
+            for (n = 1; n <= count + named; n++) {
                 printf "%s\n  {\"case\": \"%s\", \"subject\": \"%s%s\", \"metric\": \"%s\", \"value\": %s}", \
-                    comma, $1, prefix, $2, metric[n], $(n + 2)
+                    comma, $1, prefix, $2, metric[n], $(n + 2 + named)
                 comma = ","
             }
         }

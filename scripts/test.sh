@@ -54,6 +54,7 @@ guest() {
             cargo test --quiet --release --target aarch64-unknown-none --test switch_cost --test bench_bus &&
         NOS_QEMU_SMP=2 NOS_QEMU_ARGS="-icount shift=0" \
             cargo test --quiet --release --target aarch64-unknown-none --test bench_bus &&
+        scripts/bench-alloc.sh check &&
         # It idles in between: without sleep=off, the host's time would count.
         NOS_QEMU_SMP=1 NOS_QEMU_ARGS="-icount shift=0,sleep=off" \
             cargo test --quiet --release --target aarch64-unknown-none --test preemption_cost
