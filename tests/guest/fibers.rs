@@ -8,7 +8,7 @@ mod fiber_support;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use fiber_support::{Machine, STACK_BYTES, count_wakes, counter, run, this_machine};
+use fiber_support::{LAST_OWNER, Machine, STACK_BYTES, count_wakes, counter, run, this_machine};
 use nos::arch::aarch64::cpu_block::CpuBlock;
 use nos::arch::aarch64::{BootInfo, cpu};
 use nos::kernel::scheduler::{FiberId, FiberSpec};
@@ -134,13 +134,25 @@ fn own_state(machine: &'static Machine) {
         assert!(fiber.stack().range().contains(&here));
         assert!(!block.stacks()[0].range().contains(&here));
         assert!(!cpu::are_interrupts_masked());
-        assert_eq!(block.owner(), 5, "priority and one");
+        assert_eq!(block.owner(), LAST_OWNER);
         counter(20).store(1, Relaxed);
         loop {
             fiber_support::this_machine().fibers.park(None);
         }
     }
-    machine.spawn("looks", 0, 4, look, 0);
+    let spec = FiberSpec {
+        name: "looks",
+        cpu: 0,
+        priority: 4,
+        stack_bytes: STACK_BYTES,
+        hang_limit: None,
+        owner: LAST_OWNER,
+    };
+    let fiber = machine.fibers.spawn(&machine.ground.stacks, &spec, look, 0);
+    fiber.expect("there are stacks and ranks");
+    let second = machine.fibers.create(&machine.ground.stacks, &spec);
+    let second = alloc::format!("{}", second.expect_err("the account has a fiber"));
+    assert!(second.contains("looks"), "{second}");
     machine.wait_until("it looked", || counter(20).load(Relaxed) == 1);
     assert_eq!(CpuBlock::current().owner(), 0);
 }

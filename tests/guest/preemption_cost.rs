@@ -406,7 +406,7 @@ fn fiber(machine: &Machine, name: &'static str, priority: u8, stack_bytes: usize
         priority,
         stack_bytes,
         hang_limit: Some(Duration::from_millis(HANG_MILLIS)),
-        owner: priority + 1,
+        owner: fiber_support::next_owner(),
     };
     let fiber = machine.fibers.create(&machine.ground.stacks, &spec);
     fiber.expect("there are stacks and ranks")

@@ -53,6 +53,7 @@ pub use wake::WakeHandle;
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::{cpu as this_cpu, exceptions, preemption};
 use crate::error::{Error, Grow, Kind, Result, Subsystem, try_box};
+use crate::memory::accounts::Owner;
 use crate::metrics::Histogram;
 use crate::platform::clock::CounterClock;
 use crate::platform::device_tree::Interrupt;
@@ -104,7 +105,7 @@ pub struct FiberSpec {
     pub stack_bytes: usize,
     /// CPU time without coming back to its executor after which it is killed; none for never.
     pub hang_limit: Option<Duration>,
-    /// The account that its memory is charged to.
+    /// The account that its memory is charged to: its alone, but for 0, the kernel's.
     pub owner: u8,
 }
 
@@ -219,13 +220,24 @@ impl Fibers {
     /// Makes a fiber, which does not run yet.
     ///
     /// # Errors
-    /// `BadValue` for a CPU or priority that does not exist; `LimitReached` if the priority has no room on that CPU;
-    /// `Missing` if no stack is left that is large enough; `OutOfMemory`.
+    /// `Missing` for a CPU, priority or account that does not exist; `Duplicate` naming the fiber that has the account;
+    /// `LimitReached` if the priority has no room on that CPU; `Missing` too if no stack is left that is large enough;
+    /// `OutOfMemory`.
     pub fn create(&self, stacks: &FiberStacks, spec: &FiberSpec) -> Result<FiberId> {
         let bad = |what| Error::new(Subsystem::Scheduler, Kind::Missing { what });
         let cpu = self.cpus.get(spec.cpu).ok_or(bad("CPU for a fiber"))?;
         if spec.priority >= PRIORITIES {
             return Err(bad("priority for a fiber"));
+        }
+        // Whoever asks a CPU for the account it runs for relies on it.
+        if usize::from(spec.owner) >= Owner::COUNT {
+            return Err(bad("account for a fiber"));
+        }
+        // The heap relies on it: what an account has there is touched by its fiber alone, without a lock.
+        let is_holder = |fiber: &&Fiber| fiber.owner == spec.owner && spec.owner != 0;
+        if let Some(holder) = self.all().find(is_holder) {
+            let kind = Kind::Duplicate { name: holder.name };
+            return Err(Error::new(Subsystem::Scheduler, kind));
         }
         let first = spec.priority * FIBERS_A_PRIORITY;
         let rank = (first..first + FIBERS_A_PRIORITY)
@@ -343,9 +355,8 @@ impl Fibers {
 
     /// The fibers that are dead now.
     pub fn dead(&self) -> impl Iterator<Item = FiberId> {
-        let all = self.cpus.iter().flat_map(Cpu::all);
-        all.filter(|fiber| fiber.state() == State::Dead)
-            .map(|fiber| fiber.id)
+        let is_dead = |fiber: &&'static Fiber| fiber.state() == State::Dead;
+        self.all().filter(is_dead).map(|fiber| fiber.id)
     }
 
     /// What is known of a fiber's death, as long as it is dead.
@@ -384,6 +395,10 @@ impl Fibers {
     pub fn run(&self) -> ! {
         this_cpu::mask_interrupts();
         Cpu::base()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static Fiber> {
+        self.cpus.iter().flat_map(Cpu::all)
     }
 
     fn fiber(&self, id: FiberId) -> &'static Fiber {
