@@ -71,7 +71,7 @@ pub unsafe fn bring_up(boot: &BootInfo, stack_bytes: &[usize]) -> Ground {
     console::install(unsafe { Console::new(EMERGENCY_CONSOLE) });
     crash::install();
     cpu::unmask_system_errors();
-    // SAFETY: the arena is a static that nothing else names, and this runs once.
+    // SAFETY: the arena is a static that nothing else names, and this runs once; the image lies before it.
     unsafe { HEAP.init_boot((&raw mut BOOT_ARENA) as usize, BOOT_ARENA_BYTES) };
     // SAFETY: the entry code's word on where the tree is; it mapped 2 MiB from there, and nobody else is there yet.
     let tree = unsafe { map_tree(boot.device_tree) };

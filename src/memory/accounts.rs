@@ -6,8 +6,7 @@
 //! allocates without end meets its quota, not the others' memory.
 //!
 //! Always true, when no call is under way: an account's frames are those of the blocks that the owner map says are
-//! charged to it. No account exceeds its quota but by what it had when the quota was set, and by charges that are
-//! taken over to be freed at once.
+//! charged to it. No account exceeds its quota but by what it had when the quota was set.
 //!
 //! Limits: sixteen owners; blocks in page caches are charged to nobody.
 
@@ -128,6 +127,7 @@ impl Accounts {
     }
 
     /// Charges `owner` with `frames` whatever its quota.
+    #[cfg(test)]
     pub(super) fn charge_beyond_quota(&self, owner: Owner, frames: u64) {
         self.of(owner).frames.fetch_add(frames, Relaxed);
     }

@@ -66,6 +66,11 @@ impl BootArena {
         self.len.store(len, Relaxed);
     }
 
+    /// True if it was handed no memory.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len.load(Relaxed) == 0
+    }
+
     /// True if `object` lies in the arena.
     pub(super) fn contains(&self, object: *mut u8) -> bool {
         object.addr().wrapping_sub(self.start.load(Relaxed)) < self.len.load(Relaxed)

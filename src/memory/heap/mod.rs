@@ -1,74 +1,83 @@
 //! The kernel heap: the image's global allocator.
 //!
-//! Small objects (up to 2 KiB) come from slabs, one size a slab (`slab`); larger ones are whole blocks of frames.
-//! Until frames are there, everything comes from the boot arena, a stretch of the image's own memory run by the
+//! Small objects (up to 4,080 bytes) come from slabs, one size a slab (`classes`, `slab`); larger ones are whole blocks of
+//! frames. Until frames are there, everything comes from the boot arena, a stretch of the image's own memory run by the
 //! crate buddy_system_allocator; boot objects go back there whenever they are freed, told by their address.
 //! The crate stays out of the long run because its free walks a list as long as there are free objects.
 //!
 //! Each owner has an arena of its own (`arena`): classes, slabs, large blocks. An allocation is made in the arena of
-//! the owner that runs; a free goes to the arena that the object's slab names, whoever runs. When an owner dies
-//! its arena is forgotten as a whole and the frames are freed by those who count them ([`super::reclaim()`]).
+//! the owner that runs; a free goes to the arena that the object's slab names, whoever runs: through its `inbox`, if that is
+//! another's. When an owner dies its arena is forgotten as a whole and the frames are freed by those who count them
+//! ([`super::reclaim()`]).
 //!
 //! Always true: an object's place follows from its address (boot arena or not) and its layout (class or
 //! order), so nothing is stored about it; exhaustion is a null pointer and a count, never a panic. A slab and the
-//! large objects of an arena are charged to its owner.
+//! large objects of an arena are charged to its owner. Before a request is refused, the arena has given back what
+//! none of its objects needs.
 //!
-//! Flow: `alloc` picks the class, takes its lock with preemption disabled and pops an object; an empty class takes a
-//! slab from the frame source. Interrupt handlers must not allocate, nor code that runs because a panic
+//! Flow: `alloc` finds the class and takes the object that was freed last, `dealloc` puts it there, without a lock; all
+//! else is in the slow half of either. Interrupt handlers must not allocate, nor code that runs because a panic
 //! interrupted the heap.
 //!
 //! Limits: no object above 4 MiB, the largest block; a block's unused end is lost to its owner. A late free into an
 //! abandoned arena is refused and counted as long as the object's frames have not been given out again as what
-//! the free would be right for: an address does not say which of two owners it was given to.
+//! the free would be right for: an address does not say which of two owners it was given to. A second free is seen by
+//! debug builds alone (`hardening`).
 #![allow(unsafe_code, reason = "a global allocator deals in raw memory")]
 
 mod arena;
 mod boot;
+mod classes;
+mod hardening;
+mod inbox;
 mod recovery;
 mod report;
 mod slab;
+mod slow;
 #[cfg(test)]
 mod tests;
 
 use super::accounts::Owner;
-use super::frames::{Order, Pfn};
+use super::frames::PAGE_SIZE;
 use super::local_cpu::LocalCpu;
+use super::lock::Lock;
 use super::manager::{ChargedFrames, MemoryManager};
 use crate::metrics::Counter;
-use arena::Arena;
+use arena::{Arena, Class};
 use boot::BootArena;
+use classes::{CLASSES, GRAIN, GRAINS, Room, room_for};
 use core::alloc::{GlobalAlloc, Layout};
-use core::ptr::{self, NonNull, null_mut};
-use slab::{CLASS_BYTES, Class};
+use core::ptr;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use hardening::RED_ZONE;
 use spin::Once;
 
 /// The heap. The image declares one as its `#[global_allocator]`.
+// In this order: what every call looks at lies where the heap does.
+#[repr(C)]
 pub struct KernelHeap<C> {
+    arenas: [Arena; Owner::COUNT],
+    /// Classes by size in grains, rounded up. Written once, with the first memory.
+    class_by_grains: [AtomicU8; GRAINS],
+    /// Held by whoever is in the kernel's arena.
+    kernel: Lock<()>,
     boot: BootArena,
     frames: Once<&'static dyn ChargedFrames>,
-    arenas: [Arena; Owner::COUNT],
     failures: Counter,
     abandonments: Counter,
     late_frees: Counter,
     cpu: C,
 }
 
-/// Where an object of some layout lives, once frames are there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// In a slab of that class.
-    Slab(usize),
-    /// In a block of its own.
-    Block(Order),
-}
-
 impl<C: LocalCpu> KernelHeap<C> {
     /// A heap without memory, on the CPUs that `cpu` speaks for.
     pub const fn new(cpu: C) -> Self {
         Self {
+            arenas: [const { Arena::empty() }; Owner::COUNT],
+            class_by_grains: [const { AtomicU8::new(0) }; GRAINS],
+            kernel: Lock::new(()),
             boot: BootArena::new(),
             frames: Once::new(),
-            arenas: [const { Arena::empty() }; Owner::COUNT],
             failures: Counter::new(),
             abandonments: Counter::new(),
             late_frees: Counter::new(),
@@ -83,16 +92,25 @@ impl<C: LocalCpu> KernelHeap<C> {
     ///
     /// # Safety
     /// The memory is readable and writable, and nothing else uses it from now on. It is not among the
-    /// frames of the source that is installed later.
+    /// frames of the source that is installed later. Its page-aligned start has as much before it that can be read as the
+    /// largest slab has bytes, or is aligned to that.
     pub unsafe fn init_boot(&self, start: usize, len: usize) {
         // SAFETY: this function's contract is the one asked for.
         self.pinned(|runner| unsafe { self.boot.init(runner, start, len) });
+        let mut class = 0;
+        for (grains, place) in self.class_by_grains.iter().enumerate() {
+            if grains * GRAIN > classes::bytes_of(class) {
+                class += 1;
+            }
+            place.store(class as u8, Relaxed);
+        }
+        self.arena(Owner::KERNEL).begin(Owner::KERNEL, 0);
     }
 
     /// Takes all further memory from `frames`; what the boot arena has given out stays there until freed.
     ///
     /// # Panics
-    /// If it was called before.
+    /// If it was called before, or [`KernelHeap::init_boot`] was not.
     pub fn install<M: LocalCpu>(&self, frames: &'static MemoryManager<M>) {
         self.install_frames(frames);
     }
@@ -102,9 +120,11 @@ impl<C: LocalCpu> KernelHeap<C> {
             !self.frames.is_completed(),
             "the heap has a frame source already"
         );
-        // Until now all objects came from the boot arena.
-        for owner in Owner::all() {
-            self.pinned(|runner| self.arena(owner).begin(runner, owner));
+        assert!(!self.boot.is_empty(), "boot memory comes first");
+        // Until now nobody but the kernel has run.
+        for owner in Owner::all().filter(|&owner| owner != Owner::KERNEL) {
+            let bytes = frames.total_frames() * PAGE_SIZE as u64;
+            self.arena(owner).begin(owner, bytes);
         }
         self.frames.call_once(|| frames);
     }
@@ -117,14 +137,12 @@ impl<C: LocalCpu> KernelHeap<C> {
 
     /// Bytes of live objects in the arena of `owner`, rounded up to what each takes.
     pub fn used_bytes_of(&self, owner: Owner) -> u64 {
-        self.sum_of(owner, Class::used_bytes) + self.arena(owner).large_bytes.get()
+        self.sum_of(owner, Class::used_bytes)
     }
 
     /// Bytes of frames taken from the frame source: slabs and large blocks.
     pub fn committed_bytes(&self) -> u64 {
-        let arenas = Owner::all().map(|owner| {
-            self.sum_of(owner, Class::committed_bytes) + self.arena(owner).large_bytes.get()
-        });
+        let arenas = Owner::all().map(|owner| self.sum_of(owner, Class::committed_bytes));
         arenas.sum()
     }
 
@@ -142,20 +160,13 @@ impl<C: LocalCpu> KernelHeap<C> {
         self.pinned(|runner| self.boot.stats(runner))
     }
 
-    /// The sum over the classes of an arena.
+    /// The sum over the classes of an arena, with its large objects.
     fn sum_of(&self, owner: Owner, value: fn(&Class) -> u64) -> u64 {
         if !self.is_in_use(owner) {
             return 0;
         }
-        let classes = 0..CLASS_BYTES.len();
-        classes
-            .map(|class| self.value_of(owner, class, value))
-            .sum()
-    }
-
-    fn value_of(&self, owner: Owner, class: usize, value: fn(&Class) -> u64) -> u64 {
-        let class = &self.arena(owner).classes[class];
-        self.pinned(|runner| class.with(runner, |class| value(class)))
+        let arena = self.arena(owner);
+        arena.classes().map(value).sum::<u64>() + arena.large_bytes.get()
     }
 
     /// False if the arena of `owner` never had anything.
@@ -165,7 +176,7 @@ impl<C: LocalCpu> KernelHeap<C> {
             .is_some_and(|frames| frames.was_ever_charged(owner))
     }
 
-    #[inline]
+    #[inline(always)]
     fn arena(&self, owner: Owner) -> &Arena {
         &self.arenas[owner.index()]
     }
@@ -176,96 +187,33 @@ impl<C: LocalCpu> KernelHeap<C> {
         self.cpu.pinned(|| section(self.cpu.owner()))
     }
 
-    /// An object of `layout`, if there is memory for it.
-    #[inline]
-    fn take(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let Some(&frames) = self.frames.get() else {
-            return self.pinned(|runner| self.boot.allocate(runner, layout));
-        };
-        if let Some(class) = slab::class_for(layout) {
-            return self
-                .take_small(frames, class)
-                .or_else(|| self.take_after_giving_back(frames, Room::Slab(class)));
-        }
-        let order = order_for(layout)?;
-        self.take_large(frames, order)
-            .or_else(|| self.take_after_giving_back(frames, Room::Block(order)))
-    }
-
-    /// An object that is there only once the empty slabs that the classes keep are given back.
-    #[cold]
-    #[inline(never)]
-    fn take_after_giving_back(
-        &self,
-        frames: &dyn ChargedFrames,
-        room: Room,
-    ) -> Option<NonNull<u8>> {
-        self.give_back_spares(frames);
-        match room {
-            Room::Slab(class) => self.take_small(frames, class),
-            Room::Block(order) => self.take_large(frames, order),
-        }
-    }
-
+    /// The class of the running owner that objects of `layout` are of, if it is one that needs no search.
     #[inline(always)]
-    fn take_small(&self, frames: &dyn ChargedFrames, class: usize) -> Option<NonNull<u8>> {
-        self.pinned(|runner| {
-            let class = &self.arena(runner).classes[class];
-            class.with(runner, |class| class.allocate(frames))
-        })
+    fn class_of(&self, layout: Layout) -> Option<&Class> {
+        let index = self.index_of(layout)?;
+        Some(self.arena(self.cpu.owner()).class(index))
     }
 
-    fn take_large(&self, frames: &dyn ChargedFrames, order: Order) -> Option<NonNull<u8>> {
-        let first = frames.allocate(order).ok()?;
-        let arena = self.arena(self.cpu.owner());
-        arena.large_allocations.increment();
-        arena.large_bytes.add(order.bytes() as u64);
-        NonNull::new(ptr::with_exposed_provenance_mut(first.address()))
-    }
-
-    /// Gives the empty slabs that the classes keep, of the running owner and of the kernel, back to the frame source.
-    #[cold]
-    fn give_back_spares(&self, frames: &dyn ChargedFrames) {
-        for owner in [self.cpu.owner(), Owner::KERNEL] {
-            for class in &self.arena(owner).classes {
-                self.pinned(|runner| class.with(runner, |class| class.give_back_spare(frames)));
-            }
+    /// The index of that class.
+    #[inline(always)]
+    fn index_of(&self, layout: Layout) -> Option<usize> {
+        if layout.align() > GRAIN {
+            return None;
         }
+        // A layout is no longer than half the address space: this does not overflow.
+        let grains = (layout.size() + RED_ZONE + (GRAIN - 1)) >> GRAIN.ilog2();
+        let index = self.class_by_grains.get(grains)?.load(Relaxed).into();
+        // SAFETY: the table is written with places of classes alone.
+        unsafe { core::hint::assert_unchecked(index < CLASSES) };
+        Some(index)
     }
 
-    /// Refuses the free of an object that lies in no slab of the class; `stamp` is what was found.
-    #[cold]
-    fn refuse_small(&self, object: *mut u8, class: usize, stamp: u64) {
-        let arena = self.arena(slab::owner_of(stamp));
-        let is_other_size = slab::is_stamp(stamp)
-            && self.pinned(|runner| {
-                arena.classes[class].with(runner, |class| class.is_of_this_generation(stamp))
-            });
-        self.refuse(object, CLASS_BYTES[class], is_other_size);
-    }
-
-    /// Refuses a free that fits nothing. It came too late if an owner's arena was abandoned; else it is a bug.
-    ///
-    /// # Panics
-    /// If it is a bug.
-    #[cold]
-    fn refuse(&self, object: *mut u8, what: usize, is_bug: bool) {
-        assert!(
-            !is_bug && self.abandonments.get() > 0,
-            "{object:p} is no object of {what} bytes"
-        );
-        self.late_frees.increment();
-    }
-
-    /// True if an object of `layout` at `object` may become `new_size` bytes long where it is.
-    fn has_room(&self, object: *mut u8, layout: Layout, new_size: usize) -> bool {
-        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
-            return false;
-        };
-        if self.boot.contains(object) {
-            return boot::taken_by(layout) == boot::taken_by(new_layout);
+    /// Where an object of `layout` lives; `None` if no block is large enough.
+    fn room(&self, layout: Layout) -> Option<Room> {
+        match self.index_of(layout) {
+            Some(index) => Some(Room::Slab(index)),
+            None => room_for(layout),
         }
-        room_for(layout) == room_for(new_layout)
     }
 }
 
@@ -274,52 +222,28 @@ impl<C: LocalCpu> KernelHeap<C> {
 // large and aligned as its layout asks: `room_for` and `boot::taken_by` round up to that. Nothing unwinds
 // but on a bug, which stops the image.
 unsafe impl<C: LocalCpu> GlobalAlloc for KernelHeap<C> {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match self.take(layout) {
-            Some(object) => object.as_ptr(),
-            None => {
-                self.failures.increment();
-                null_mut()
-            }
+        match self.class_of(layout).and_then(Class::pop) {
+            Some(object) => self.handed_out(object, layout),
+            None => self.alloc_slowly(layout.size(), layout.align()),
         }
     }
 
+    #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        if self.boot.contains(object) {
-            // SAFETY: the caller had this object from `alloc` with this layout, and its address says it came
-            // from the boot arena.
-            return self.pinned(|runner| unsafe { self.boot.free(runner, object, layout) });
-        }
-        let frames = *self
-            .frames
-            .get()
-            .expect("objects outside the boot arena come from frames");
-        match room_for(layout).expect("an object of this layout was handed out") {
-            Room::Slab(class) => {
-                // SAFETY: the caller had this object from `alloc`.
-                let slab = unsafe { slab::slab_around(object, class) };
-                // SAFETY: an object comes from a frame, and frames stay readable for ever.
-                let stamp = unsafe { slab::stamp_at(slab) };
-                let arena = self.arena(slab::owner_of(stamp));
-                let is_freed = self.pinned(|runner| {
-                    arena.classes[class].with(runner, |class| {
-                        // SAFETY: the caller had this object from `alloc` with this layout, so from a slab of `class`.
-                        unsafe { class.free(slab, object, runner, frames) }
-                    })
-                });
-                if !is_freed {
-                    self.refuse_small(object, class, stamp);
-                }
+        if let Some(class) = self.class_of(layout) {
+            // SAFETY: the caller had this object from `alloc` with this layout, and gives it up.
+            if unsafe { class.push(object, layout.size()) } {
+                return;
             }
-            Room::Block(order) => match frames.free_block(Pfn::containing(object.addr()), order) {
-                Ok(owner) => self.arena(owner).large_bytes.sub(order.bytes() as u64),
-                Err(_) => self.refuse(object, order.bytes(), false),
-            },
         }
+        // SAFETY: as above.
+        unsafe { self.dealloc_slowly(object, layout.size(), layout.align()) };
     }
 
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if self.has_room(object, layout, new_size) {
+        if self.resize_in_place(object, layout, new_size) {
             return object;
         }
         // SAFETY: the caller promises that `new_size`, rounded up to the alignment, does not overflow `isize`.
@@ -334,17 +258,4 @@ unsafe impl<C: LocalCpu> GlobalAlloc for KernelHeap<C> {
         }
         new
     }
-}
-
-/// Where an object of `layout` lives; `None` if no block is large enough.
-fn room_for(layout: Layout) -> Option<Room> {
-    if let Some(class) = slab::class_for(layout) {
-        return Some(Room::Slab(class));
-    }
-    order_for(layout).map(Room::Block)
-}
-
-/// The order of a block for `layout`: a block is aligned to its size.
-fn order_for(layout: Layout) -> Option<Order> {
-    Order::for_bytes(layout.size().max(layout.align()))
 }

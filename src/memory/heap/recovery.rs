@@ -1,4 +1,8 @@
-//! What the heap does after an owner's death: puts right what the dead one held the lock of, and forgets its arena.
+//! What the heap does after an owner's death: releases what the dead one held the lock of, and forgets its arena.
+//!
+//! There is little to put right. Nobody but its owner is ever inside an arena, and the kernel, whose arena takes a lock, does
+//! not die: what a death can cut short in somebody else's memory is a free into an inbox, and a visit to the boot arena.
+#![allow(unsafe_code, reason = "its caller promises that an owner is dead")]
 
 use super::super::accounts::Owner;
 use super::super::local_cpu::LocalCpu;
@@ -6,23 +10,15 @@ use super::super::lock::Verdict;
 use super::KernelHeap;
 
 impl<C: LocalCpu> KernelHeap<C> {
-    /// Verifies the classes of other arenas that `dead` held the locks of, and releases these.
+    /// Releases the locks of inboxes that `dead` held.
     ///
     /// # Safety
-    /// Nothing runs as `dead`, nor will before this returns. The frame source has been recovered.
+    /// Nothing runs as `dead`, nor will before this returns.
     pub(in crate::memory) unsafe fn recover(&self, dead: Owner) -> Verdict {
         let mut verdict = self.boot.verify(dead);
-        let Some(&frames) = self.frames.get() else {
-            return verdict;
-        };
-        for class in Owner::all()
-            .filter(|&owner| owner != dead)
-            .flat_map(|owner| &self.arena(owner).classes)
-            .filter(|class| class.is_held_by(dead))
-        {
+        for arena in &self.arenas {
             // SAFETY: this function's contract is the one asked for.
-            let verify = || unsafe { class.seize(dead) }.verify(frames);
-            verdict = verdict.max(self.cpu.pinned(verify));
+            verdict = verdict.max(self.cpu.pinned(|| unsafe { arena.inbox.recover(dead) }));
         }
         verdict
     }
@@ -38,10 +34,8 @@ impl<C: LocalCpu> KernelHeap<C> {
         assert_ne!(dead, Owner::KERNEL, "the kernel's arena is never abandoned");
         self.abandonments.increment();
         let arena = self.arena(dead);
-        for class in &arena.classes {
-            // SAFETY: this function's contract is the one asked for.
-            self.cpu.pinned(|| unsafe { class.seize(dead) }.abandon());
-        }
-        arena.large_bytes.set(0);
+        // SAFETY: this function's contract is the one asked for.
+        self.cpu
+            .pinned(|| unsafe { arena.inbox.abandon(dead, || arena.abandon()) });
     }
 }

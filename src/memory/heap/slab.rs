@@ -1,56 +1,30 @@
-//! Slabs: blocks of frames cut into objects of one size, a few sizes ("classes") in all.
+//! Slabs: blocks of frames cut into objects of one class.
 //!
-//! A slab is a block of 4, 8 or 16 KiB with a header in its first bytes; the rest is objects. An object's
-//! slab is found by rounding its address down to the slab's size, which its class says. Free objects form a
-//! list through themselves; those never used yet are counted instead, so a new slab costs a few words. Slabs
-//! with room form a list per class; full ones are in none. A slab whose last object goes becomes
-//! the class's spare, or is given back if there is one: so a class at a border does not fetch and give back in
-//! turns. The spares go back too before a request is refused.
+//! A slab begins with a header; the rest is objects. An object's slab is found by rounding its address down to
+//! the slab's size, which its class says. Objects given back form a list through themselves; those never used yet
+//! are counted instead, so a new slab costs a few words. The slabs of a class with room form a list, the one that was
+//! full last first: so the fullest are filled up, and the others get empty. An empty one is kept as the class's spare if
+//! it is small and there is none yet, else it goes back.
 //!
-//! Always true: a slab is in its class's list exactly if it has room and a live object; `live` objects of it
-//! are in owners' hands. A free with the wrong class, of what is no object, or into a slab that was abandoned with
-//! its owner's arena is seen by the header's stamp and refused; a double free is not seen yet, nor is a late
-//! free of an object whose frames have become a slab of the same size again.
-//!
-//! Each arena has classes of its own; a slab's stamp names the owner of its arena. Steps are kept in an order
-//! (`in_order`) in which a free cut short anywhere leaves what [`verify`] can put right.
-//!
-//! Costs: allocation and free are a few steps each, whatever is live; up to half an object is lost to
-//! rounding, and one object in eight at worst to the header.
+//! Always true: a slab is in its class's list exactly if it has room and something out; `out` objects of it are in
+//! hands, in the class's list of free objects, or on their way back. A free of what is no object of the class, or of
+//! one in a slab that was abandoned with its owner's arena, is seen by the header's stamp; not so a late free of an
+//! object whose frames have become a slab of the same class and owner again.
 #![allow(unsafe_code, reason = "headers and free lists lie in raw frames")]
 
-mod verify;
-
 use super::super::manager::ChargedFrames;
+use super::arena::Class;
+use super::classes::{bytes_of, first_object, order_of};
+use super::hardening;
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, PAGE_SIZE, Pfn};
-use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release, compiler_fence};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Sizes of the classes in bytes. Each is a multiple of every power of two it is used to align to; sizes
-/// between the powers are where small structures cluster (a guess until part 3 measures the image).
-pub(super) const CLASS_BYTES: [usize; 10] = [16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048];
-
-/// Largest object that comes from a slab.
-const MAX_BYTES: usize = CLASS_BYTES[CLASS_BYTES.len() - 1];
-/// All classes are multiples of this, and objects aligned to at least this.
-const GRAIN: usize = 16;
-/// Classes by size in grains, rounded up.
-const CLASS_BY_GRAINS: [u8; MAX_BYTES / GRAIN + 1] = class_by_grains();
 /// High half of a stamp. Below it: generation of the arena, class, owner.
 const STAMP: u64 = 0x6e6f_735f << 32;
-
-/// What leaves the address of a slab of an address in it, by class.
-const SLAB_MASKS: [usize; CLASS_BYTES.len()] = {
-    let mut masks = [0; CLASS_BYTES.len()];
-    let mut index = 0;
-    while index < masks.len() {
-        masks[index] = !(order_of_class(index).bytes() - 1);
-        index += 1;
-    }
-    masks
-};
+/// Spares are not above this order.
+const SPARE_ORDER_MAX: Order = Order::new(1).expect("an order");
 
 /// The start of a slab.
 pub(super) struct Header {
@@ -61,298 +35,25 @@ pub(super) struct Header {
     free: Option<NonNull<FreeObject>>,
     /// Offset of the first object that was never handed out.
     fresh: u32,
-    /// Objects in owners' hands.
-    live: u16,
-    /// 1 if the slab is in its class's list.
-    is_listed: u16,
+    /// Objects that are not the slab's.
+    out: u16,
+    is_listed: bool,
 }
 
 /// What a free object holds.
-struct FreeObject {
-    next: Option<NonNull<FreeObject>>,
+pub(super) struct FreeObject {
+    pub(super) next: Option<NonNull<FreeObject>>,
 }
 
-/// All slabs of one size in one arena.
-pub(super) struct Class {
-    /// What the headers of its slabs begin with.
-    stamp: u64,
-    bytes: usize,
-    slab_bytes: usize,
-    /// First of the slabs that have room.
-    with_room: Option<NonNull<Header>>,
-    /// A slab without live objects, in no list.
-    spare: Option<NonNull<Header>>,
-    live: u64,
-    slabs: u64,
-    allocations: u64,
+/// The stamp of the first slabs of class `index` in the arena of `owner`.
+pub(super) const fn first_stamp(owner: Owner, index: usize) -> u64 {
+    STAMP | (index as u64) << 8 | owner.get() as u64
 }
 
-// SAFETY: the pointers lead to slabs that belong to this class alone, whichever CPU holds it.
-unsafe impl Send for Class {}
-
-impl Class {
-    /// A class of no arena's: all zeros.
-    pub(super) const EMPTY: Self = Self {
-        stamp: 0,
-        bytes: 0,
-        slab_bytes: 0,
-        with_room: None,
-        spare: None,
-        live: 0,
-        slabs: 0,
-        allocations: 0,
-    };
-
-    /// The class of that index in [`CLASS_BYTES`] in the arena of `owner`, without slabs.
-    pub(super) const fn new(index: usize, owner: Owner) -> Self {
-        Self {
-            stamp: STAMP | (index as u64) << 8 | owner.get() as u64,
-            bytes: CLASS_BYTES[index],
-            slab_bytes: order_of_class(index).bytes(),
-            with_room: None,
-            spare: None,
-            live: 0,
-            slabs: 0,
-            allocations: 0,
-        }
-    }
-
-    /// An object; a new slab is taken from `frames` if none has room.
-    #[inline]
-    pub(super) fn allocate(&mut self, frames: &dyn ChargedFrames) -> Option<NonNull<u8>> {
-        let mut slab = match self.with_room {
-            Some(slab) => slab,
-            None => self.next_slab(frames)?,
-        };
-        // SAFETY: slabs in the list are live blocks with a header, written by `new_slab`, and `&mut self` is the
-        // only way to them; no other reference to this header exists during the call.
-        let header = unsafe { slab.as_mut() };
-        let object = match header.free {
-            Some(object) => {
-                // SAFETY: objects in the free list are in nobody's hands, and `free` wrote the link.
-                header.free = unsafe { object.read() }.next;
-                object.cast()
-            }
-            None => {
-                let offset = header.fresh as usize;
-                header.fresh += self.bytes as u32;
-                // SAFETY: a slab with room and no freed object has a fresh one, which ends within the block.
-                unsafe { slab.cast::<u8>().add(offset) }
-            }
-        };
-        header.live += 1;
-        if header.free.is_none() && header.fresh as usize + self.bytes > self.slab_bytes {
-            self.unlink(slab);
-        }
-        self.live += 1;
-        self.allocations += 1;
-        Some(object)
-    }
-
-    /// Takes an object back that lies in `slab`, while `runner` runs; the slab too may go back, to `frames`. False if
-    /// it is no slab of this class: nothing changes then.
-    ///
-    /// # Safety
-    /// If it is a slab of this class the object came from [`Class::allocate`], and is not used any more. The frame
-    /// may be read.
-    #[inline]
-    pub(super) unsafe fn free(
-        &mut self,
-        mut slab: NonNull<Header>,
-        object: *mut u8,
-        runner: Owner,
-        frames: &dyn ChargedFrames,
-    ) -> bool {
-        // SAFETY: this function's caller promises that the frame may be read.
-        if unsafe { stamp_at(slab) } != self.stamp {
-            return false;
-        }
-        // SAFETY: the stamp says that it is a slab of this class; `&mut self` is the only way to its header.
-        let header = unsafe { slab.as_mut() };
-        let link = FreeObject { next: header.free };
-        let object = NonNull::new(object.cast::<FreeObject>()).expect("an object in a slab");
-        // SAFETY: the object is the heap's again, at least a pointer long and aligned to `GRAIN`.
-        unsafe { object.write(link) };
-        in_order();
-        header.free = Some(object);
-        in_order();
-        header.live -= 1;
-        self.live -= 1;
-        if header.is_listed == 0 || header.live == 0 {
-            self.settle(slab, runner, frames);
-        }
-        true
-    }
-
-    /// Puts a slab that has just got an object back where it belongs.
-    #[inline]
-    fn settle(&mut self, mut slab: NonNull<Header>, runner: Owner, frames: &dyn ChargedFrames) {
-        // SAFETY: as in `free`, which has no reference to the header any more.
-        let (live, is_listed) = unsafe { (slab.as_mut().live, slab.as_mut().is_listed != 0) };
-        if live > 0 {
-            return self.link(slab);
-        }
-        if is_listed {
-            self.unlink(slab);
-        }
-        match self.spare {
-            None => self.spare = Some(slab),
-            Some(surplus) => self.exchange_spare(surplus, slab, runner, frames),
-        }
-    }
-
-    /// Gives the spare slab back and keeps another in its place.
-    #[inline(never)]
-    fn exchange_spare(
-        &mut self,
-        surplus: NonNull<Header>,
-        slab: NonNull<Header>,
-        runner: Owner,
-        frames: &dyn ChargedFrames,
-    ) {
-        // Should the one that runs die before it is freed, then it is among what that one leaves.
-        if runner != self.owner() {
-            let taken_over = frames.take_over_slab(first_frame(surplus), self.order());
-            taken_over.expect("a spare slab is charged to its arena's owner");
-        }
-        in_order();
-        self.spare = Some(slab);
-        self.give_back(surplus, frames);
-    }
-
-    /// Gives the spare slab, if there is one, back to `frames`.
-    pub(super) fn give_back_spare(&mut self, frames: &dyn ChargedFrames) {
-        if let Some(spare) = self.spare.take() {
-            self.give_back(spare, frames);
-        }
-    }
-
-    /// Forgets all slabs, because the arena's owner is dead: their frames are freed by whoever counts them. What was
-    /// handed out since boot stays counted.
-    pub(super) fn abandon(&mut self) {
-        let generation = (self.stamp as u32 >> 16).wrapping_add(1) as u16;
-        self.stamp = self.stamp & !(0xffff << 16) | u64::from(generation) << 16;
-        self.with_room = None;
-        self.spare = None;
-        self.live = 0;
-        self.slabs = 0;
-    }
-
-    /// Bytes of live objects.
-    pub(super) fn used_bytes(&self) -> u64 {
-        self.live * self.bytes as u64
-    }
-
-    /// Bytes of slabs.
-    pub(super) fn committed_bytes(&self) -> u64 {
-        self.slabs * self.slab_bytes as u64
-    }
-
-    /// Objects handed out since boot.
-    pub(super) fn allocations(&self) -> u64 {
-        self.allocations
-    }
-
-    /// True if `stamp` is that of a slab in use, of this or another class of the arena.
-    pub(super) fn is_of_this_generation(&self, stamp: u64) -> bool {
-        stamp >> 16 == self.stamp >> 16
-    }
-
-    /// Whose arena the class belongs to.
-    fn owner(&self) -> Owner {
-        owner_of(self.stamp)
-    }
-
-    /// The order of this class's slabs.
-    fn order(&self) -> Order {
-        Order::for_bytes(self.slab_bytes).expect("a slab has an order")
-    }
-
-    /// A slab with room, in the list: the spare or a new one.
-    #[inline]
-    fn next_slab(&mut self, frames: &dyn ChargedFrames) -> Option<NonNull<Header>> {
-        let slab = self.spare.take().or_else(|| self.new_slab(frames))?;
-        self.link(slab);
-        Some(slab)
-    }
-
-    /// A slab in no list, all of it fresh.
-    #[inline(never)]
-    fn new_slab(&mut self, frames: &dyn ChargedFrames) -> Option<NonNull<Header>> {
-        let first = frames.allocate_slab(self.order()).ok()?;
-        let slab = NonNull::new(ptr::with_exposed_provenance_mut::<Header>(first.address()))?;
-        let header = Header {
-            stamp: self.stamp,
-            next: None,
-            previous: None,
-            free: None,
-            fresh: self.first_object() as u32,
-            live: 0,
-            is_listed: 0,
-        };
-        // SAFETY: the block was just handed to us, is larger than a header and aligned to a frame.
-        unsafe { slab.write(header) };
-        self.slabs += 1;
-        Some(slab)
-    }
-
-    /// Offset of a slab's first object: after the header, aligned as the size of objects allows.
-    fn first_object(&self) -> usize {
-        size_of::<Header>().next_multiple_of(1 << self.bytes.trailing_zeros())
-    }
-
-    /// Gives a slab back that has no live object and is neither in the list nor the spare.
-    fn give_back(&mut self, mut slab: NonNull<Header>, frames: &dyn ChargedFrames) {
-        // SAFETY: `slab` is still ours; without the stamp, a late free of one of its objects is seen.
-        unsafe { slab.as_mut() }.stamp = 0;
-        self.slabs -= 1;
-        let freed = frames.free_slab(first_frame(slab), self.order());
-        freed.expect("a slab is given back once, with the order it was taken with");
-    }
-
-    /// Puts a slab at the head of the list.
-    fn link(&mut self, mut slab: NonNull<Header>) {
-        // SAFETY: `slab` is a live slab of this class; `&mut self` is the only way to it.
-        let header = unsafe { slab.as_mut() };
-        header.previous = None;
-        header.next = self.with_room;
-        header.is_listed = 1;
-        if let Some(mut next) = self.with_room {
-            // SAFETY: slabs in the list are live, and `next` is not `slab`, which was in no list.
-            unsafe { next.as_mut() }.previous = Some(slab);
-        }
-        self.with_room = Some(slab);
-    }
-
-    /// Takes a slab out of the list.
-    fn unlink(&mut self, mut slab: NonNull<Header>) {
-        // SAFETY: `slab` is a live slab of this class; `&mut self` is the only way to it.
-        let header = unsafe { slab.as_mut() };
-        header.is_listed = 0;
-        let (previous, next) = (header.previous, header.next);
-        match previous {
-            // SAFETY: neighbours in the list are live slabs other than `slab`.
-            Some(mut previous) => unsafe { previous.as_mut() }.next = next,
-            None => self.with_room = next,
-        }
-        if let Some(mut next) = next {
-            // SAFETY: as above.
-            unsafe { next.as_mut() }.previous = previous;
-        }
-    }
-}
-
-/// The slab that `object` lies in if it is one of class `index`.
-///
-/// # Safety
-/// The object was handed out by an allocator.
-#[inline]
-pub(super) unsafe fn slab_around(object: *mut u8, index: usize) -> NonNull<Header> {
-    let slab = object
-        .map_addr(|address| address & SLAB_MASKS[index])
-        .cast();
-    // SAFETY: frame 0 is never given out, so no object lies at the start of memory.
-    unsafe { NonNull::new_unchecked(slab) }
+/// The stamp of a class after its arena was abandoned once more.
+pub(super) const fn next_stamp(stamp: u64) -> u64 {
+    let generation = (stamp as u32 >> 16).wrapping_add(1) as u16;
+    stamp & !(0xffff << 16) | (generation as u64) << 16
 }
 
 /// The owner that a stamp names.
@@ -366,76 +67,182 @@ pub(super) const fn is_stamp(stamp: u64) -> bool {
     stamp >> 32 == STAMP >> 32
 }
 
-/// What is where a slab has its stamp.
+/// True if both stamps are of slabs in use in one arena.
+pub(super) const fn is_same_generation(stamp: u64, other: u64) -> bool {
+    stamp >> 16 == other >> 16
+}
+
+/// What is where the slab around `object` has its stamp, if it lies in one of that mask.
 ///
 /// # Safety
-/// The frame may be read.
+/// The object was handed out by the heap.
+#[inline(always)]
+pub(super) unsafe fn stamp_around(object: *mut u8, slab_mask: usize) -> u64 {
+    let stamp = object.map_addr(|address| address & slab_mask).cast::<u64>();
+    // SAFETY: an object comes from a slab, from a block, or from the boot arena: a slab of its mask begins in RAM that the
+    // frame source manages, or no further before the arena than `init_boot` was promised to be readable, and stays so for
+    // ever. Atomic, since what is read may be somebody's data; it is compared and nothing else.
+    unsafe { AtomicU64::from_ptr(stamp) }.load(Relaxed)
+}
+
+/// Takes an object from a slab of the class; without one a slab is taken from `frames`.
 #[inline]
-pub(super) unsafe fn stamp_at(slab: NonNull<Header>) -> u64 {
-    // SAFETY: this function's contract; atomic, since a late free may read what is written as somebody's data.
-    unsafe { AtomicU64::from_ptr(slab.cast().as_ptr()) }.load(Relaxed)
-}
-
-fn first_frame(slab: NonNull<Header>) -> Pfn {
-    Pfn::containing(slab.addr().get())
-}
-
-/// Keeps the steps before it before the steps after it, as one that looks after this CPU has stopped here sees
-/// them. No instruction.
-#[inline]
-fn in_order() {
-    compiler_fence(Release);
-}
-
-/// The order of a class's slabs: a frame, or what holds at least seven objects.
-const fn order_of_class(index: usize) -> Order {
-    match CLASS_BYTES[index] {
-        0..=256 => const { Order::new(0).expect("an order") },
-        257..=512 => const { Order::new(1).expect("an order") },
-        _ => const { Order::new(2).expect("an order") },
-    }
-}
-
-/// The class for `layout`, if it is small enough.
-pub(super) fn class_for(layout: Layout) -> Option<usize> {
-    // A class is aligned to the largest power of two that divides it: only powers of two serve large alignments.
-    let bytes = if layout.align() <= GRAIN {
-        layout.size()
-    } else {
-        layout.size().max(layout.align()).next_power_of_two()
+pub(super) fn take(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<u8>> {
+    let mut slab = match class.with_room.get() {
+        Some(slab) => slab,
+        None => next_slab(class, frames)?,
     };
-    (bytes <= MAX_BYTES).then(|| CLASS_BY_GRAINS[bytes.div_ceil(GRAIN)].into())
-}
-
-const fn class_by_grains() -> [u8; MAX_BYTES / GRAIN + 1] {
-    let mut table = [0; MAX_BYTES / GRAIN + 1];
-    let mut grains = 0;
-    let mut class = 0;
-    while grains < table.len() {
-        if grains * GRAIN > CLASS_BYTES[class] {
-            class += 1;
+    let index = class.index();
+    // SAFETY: slabs in the list are live blocks with a header, written by `new_slab`, and whoever calls has the class
+    // to itself: no other reference to this header exists during the call.
+    let header = unsafe { slab.as_mut() };
+    let object = match header.free {
+        Some(object) => {
+            // SAFETY: objects in the free list are in nobody's hands, and `put` wrote the link.
+            header.free = unsafe { object.read() }.next;
+            object.cast()
         }
-        table[grains] = class as u8;
-        grains += 1;
+        None => {
+            let offset = header.fresh as usize;
+            header.fresh += bytes_of(index) as u32;
+            // SAFETY: a slab with room and no freed object has a fresh one, which ends within the block.
+            unsafe { slab.cast::<u8>().add(offset) }
+        }
+    };
+    header.out += 1;
+    class.count_out(1);
+    if header.free.is_none() && header.fresh as usize + bytes_of(index) > order_of(index).bytes() {
+        unlink(class, slab);
     }
-    table
+    Some(object)
 }
 
-const _: () = {
-    let mut i = 0;
-    while i < CLASS_BYTES.len() {
-        assert!(
-            CLASS_BYTES[i].is_multiple_of(GRAIN),
-            "classes are whole grains"
-        );
-        i += 1;
+/// Puts an object back into its slab; the slab may go back to `frames`.
+///
+/// # Safety
+/// It came from [`take`] with this class, and nobody uses it any more.
+#[inline]
+pub(super) unsafe fn put(class: &Class, object: NonNull<FreeObject>, frames: &dyn ChargedFrames) {
+    let mask = class.slab_mask();
+    let address = object.as_ptr().map_addr(|address| address & mask);
+    // SAFETY: frame 0 is never given out, so no object lies at the start of memory.
+    let mut slab = unsafe { NonNull::new_unchecked(address.cast::<Header>()) };
+    // SAFETY: as in `take`.
+    let header = unsafe { slab.as_mut() };
+    // SAFETY: the object is the heap's again, at least a pointer long and aligned to that.
+    unsafe { object.write(FreeObject { next: header.free }) };
+    header.free = Some(object);
+    header.out -= 1;
+    class.count_out(-1);
+    if header.out == 0 {
+        retire(class, slab, frames);
+    } else if !header.is_listed {
+        link(class, slab);
     }
-    assert!(
-        size_of::<FreeObject>() <= CLASS_BYTES[0],
-        "a link fits the smallest object"
-    );
-    assert!(
-        4 * size_of::<Header>() < PAGE_SIZE,
-        "a header leaves room for objects"
-    );
-};
+}
+
+/// Gives the spare slab, if there is one, back to `frames`.
+pub(super) fn give_back_spare(class: &Class, frames: &dyn ChargedFrames) {
+    if let Some(spare) = class.spare.take() {
+        give_back(class, spare, frames);
+    }
+}
+
+/// A slab without objects out is the spare from now on, or goes back.
+#[cold]
+#[inline(never)]
+fn retire(class: &Class, slab: NonNull<Header>, frames: &dyn ChargedFrames) {
+    // SAFETY: as in `take`.
+    if unsafe { slab.as_ref() }.is_listed {
+        unlink(class, slab);
+    }
+    if class.spare.get().is_none() && order_of(class.index()) <= SPARE_ORDER_MAX {
+        class.spare.set(Some(slab));
+    } else {
+        give_back(class, slab, frames);
+    }
+}
+
+/// A slab with room, in the list: the spare or a new one.
+#[cold]
+#[inline(never)]
+fn next_slab(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<Header>> {
+    let slab = class.spare.take().or_else(|| new_slab(class, frames))?;
+    link(class, slab);
+    Some(slab)
+}
+
+/// A slab in no list, all of it fresh.
+fn new_slab(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<Header>> {
+    let index = class.index();
+    let first = frames.allocate_slab(order_of(index)).ok()?;
+    let slab = NonNull::new(ptr::with_exposed_provenance_mut::<Header>(first.address()))?;
+    let fresh = first_object(index, size_of::<Header>());
+    let header = Header {
+        stamp: class.stamp(),
+        next: None,
+        previous: None,
+        free: None,
+        fresh: fresh as u32,
+        out: 0,
+        is_listed: false,
+    };
+    // SAFETY: the block was just handed to us, is larger than a header and aligned to a frame.
+    unsafe { slab.write(header) };
+    class.count_slabs(1);
+    if cfg!(debug_assertions) {
+        let last = order_of(index).bytes() - bytes_of(index);
+        for offset in (fresh..=last).step_by(bytes_of(index)) {
+            // SAFETY: an object of the slab, all of which is ours.
+            unsafe { hardening::poison(slab.cast::<u8>().add(offset), index) };
+        }
+    }
+    Some(slab)
+}
+
+/// Gives a slab back that has no object out and is neither in the list nor the spare.
+fn give_back(class: &Class, mut slab: NonNull<Header>, frames: &dyn ChargedFrames) {
+    // SAFETY: `slab` is still ours; without the stamp, a late free of one of its objects is seen.
+    unsafe { slab.as_mut() }.stamp = 0;
+    class.count_slabs(-1);
+    let first = Pfn::containing(slab.addr().get());
+    let freed = frames.free_slab(first, order_of(class.index()));
+    freed.expect("a slab is given back once, with the order it was taken with");
+}
+
+/// Puts a slab at the head of the list.
+fn link(class: &Class, mut slab: NonNull<Header>) {
+    let first = class.with_room.get();
+    // SAFETY: as in `take`.
+    let header = unsafe { slab.as_mut() };
+    header.previous = None;
+    header.next = first;
+    header.is_listed = true;
+    if let Some(mut next) = first {
+        // SAFETY: slabs in the list are live, and `next` is not `slab`, which was in no list.
+        unsafe { next.as_mut() }.previous = Some(slab);
+    }
+    class.with_room.set(Some(slab));
+}
+
+/// Takes a slab out of the list.
+fn unlink(class: &Class, mut slab: NonNull<Header>) {
+    // SAFETY: as in `take`.
+    let header = unsafe { slab.as_mut() };
+    header.is_listed = false;
+    let (previous, next) = (header.previous, header.next);
+    match previous {
+        // SAFETY: neighbours in the list are live slabs other than `slab`.
+        Some(mut previous) => unsafe { previous.as_mut() }.next = next,
+        None => class.with_room.set(next),
+    }
+    if let Some(mut next) = next {
+        // SAFETY: as above.
+        unsafe { next.as_mut() }.previous = previous;
+    }
+}
+
+const _: () = assert!(
+    4 * size_of::<Header>() < PAGE_SIZE && size_of::<FreeObject>() <= bytes_of(0),
+    "a header leaves room for objects, and a link fits the smallest of them"
+);

@@ -38,20 +38,8 @@ pub(in crate::memory) trait ChargedFrames: FrameSource {
     /// As [`FrameSource::free`].
     fn free_block(&self, first: Pfn, order: Order) -> Result<Owner>;
 
-    /// Charges the running owner for a slab, whatever its quota: it is about to free it.
-    ///
-    /// # Errors
-    /// `BadFree` if this block was not given out as a slab of that order.
-    fn take_over_slab(&self, first: Pfn, order: Order) -> Result<()>;
-
     /// False if `owner` never was charged for anything.
     fn was_ever_charged(&self, owner: Owner) -> bool;
-
-    /// True if this is a slab of that order, charged to `owner`.
-    fn is_slab_of(&self, owner: Owner, first: Pfn, order: Order) -> bool;
-
-    /// Shows every slab of that order charged to `owner`, as they are met.
-    fn for_each_slab_of(&self, owner: Owner, order: Order, show: &mut dyn FnMut(Pfn));
 }
 
 impl<C: LocalCpu> MemoryManager<C> {
@@ -153,31 +141,7 @@ impl<C: LocalCpu> ChargedFrames for MemoryManager<C> {
         self.free_of(first, order, Use::Block)
     }
 
-    fn take_over_slab(&self, first: Pfn, order: Order) -> Result<()> {
-        self.pinned(|runner| {
-            // As in `recharge`.
-            self.zone.with(runner, |_| {
-                let from = self.owners.recharge(first, order, Use::Slab, runner)?;
-                self.accounts.charge_beyond_quota(runner, order.frames());
-                self.accounts.discharge(from, order.frames());
-                Ok(())
-            })
-        })
-    }
-
     fn was_ever_charged(&self, owner: Owner) -> bool {
         self.accounts.usage(owner).peak_bytes > 0
-    }
-
-    fn is_slab_of(&self, owner: Owner, first: Pfn, order: Order) -> bool {
-        self.owners.charged(first, order, Use::Slab) == Some(owner)
-    }
-
-    fn for_each_slab_of(&self, owner: Owner, order: Order, show: &mut dyn FnMut(Pfn)) {
-        for holding in self.owners.charged_to(owner) {
-            if holding.of == Use::Slab && holding.order == order {
-                show(holding.first);
-            }
-        }
     }
 }
