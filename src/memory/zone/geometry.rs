@@ -28,7 +28,7 @@ struct Bank {
 pub(in crate::memory) struct Place {
     /// Number of the chunk.
     pub(in crate::memory) chunk: usize,
-    /// Node in the chunk's tree.
+    /// The block, as a node of a tree over the chunk.
     pub(in crate::memory) node: usize,
 }
 
@@ -37,6 +37,10 @@ pub(in crate::memory) struct Place {
 pub(in crate::memory) struct Geometry {
     banks: [Bank; MAX_BANKS],
     len: usize,
+    /// The first frame of the first bank: most machines have no other bank.
+    first_start: u64,
+    /// Frames in the chunks of the first bank.
+    first_frames: u64,
 }
 
 impl Geometry {
@@ -48,6 +52,8 @@ impl Geometry {
         let mut all = Self {
             banks: Default::default(),
             len: 0,
+            first_start: 0,
+            first_frames: 0,
         };
         for span in spans {
             all.cover(span.start / CHUNK_FRAMES..span.end.div_ceil(CHUNK_FRAMES))?;
@@ -57,6 +63,9 @@ impl Geometry {
             bank.first = first;
             first += (bank.addresses.end - bank.addresses.start) as usize;
         }
+        let bank = &all.banks[0].addresses;
+        all.first_start = bank.start * CHUNK_FRAMES;
+        all.first_frames = (bank.end - bank.start) * CHUNK_FRAMES;
         Ok(all)
     }
 
@@ -98,27 +107,57 @@ impl Geometry {
 
     /// The place of a block; `None` if it is misaligned or outside all banks.
     pub(in crate::memory) fn place(&self, first: Pfn, order: Order) -> Option<Place> {
-        if !first.0.is_multiple_of(order.frames()) {
-            return None;
-        }
-        let address = first.0 / CHUNK_FRAMES;
-        let bank = self.banks[..self.len]
-            .iter()
-            .find(|bank| bank.addresses.contains(&address))?;
-        Some(Place {
-            chunk: bank.first + (address - bank.addresses.start) as usize,
+        let index = self.index(first)?;
+        first.0.is_multiple_of(order.frames()).then(|| Place {
+            chunk: index / CHUNK_FRAMES as usize,
             node: node_at(first.0 % CHUNK_FRAMES, order),
         })
     }
 
     /// The first frame of the block at `place`.
     pub(in crate::memory) fn frame(&self, place: Place) -> Pfn {
-        let bank = self.banks[..self.len]
-            .iter()
-            .rfind(|bank| bank.first <= place.chunk)
+        self.frame_at(place.chunk * CHUNK_FRAMES as usize + offset_of(place.node) as usize)
+    }
+
+    /// The number of a frame among those of all chunks; `None` outside all banks.
+    #[inline(always)]
+    pub(in crate::memory) fn index(&self, frame: Pfn) -> Option<usize> {
+        let offset = frame.0.wrapping_sub(self.first_start);
+        if offset < self.first_frames {
+            return Some(offset as usize);
+        }
+        self.index_beyond(frame)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn index_beyond(&self, frame: Pfn) -> Option<usize> {
+        let address = frame.0 / CHUNK_FRAMES;
+        let mut banks = self.banks[..self.len].iter();
+        let bank = banks.find(|bank| bank.addresses.contains(&address))?;
+        let chunk = bank.first + (address - bank.addresses.start) as usize;
+        Some(chunk * CHUNK_FRAMES as usize + (frame.0 % CHUNK_FRAMES) as usize)
+    }
+
+    /// The frame of that number, which is one of [`Geometry::index`].
+    #[inline(always)]
+    pub(in crate::memory) fn frame_at(&self, index: usize) -> Pfn {
+        if (index as u64) < self.first_frames {
+            return Pfn(self.first_start + index as u64);
+        }
+        self.frame_beyond(index)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn frame_beyond(&self, index: usize) -> Pfn {
+        let chunk = index / CHUNK_FRAMES as usize;
+        let mut banks = self.banks[..self.len].iter();
+        let bank = banks
+            .rfind(|bank| bank.first <= chunk)
             .expect("the first bank starts with chunk 0");
-        let address = bank.addresses.start + (place.chunk - bank.first) as u64;
-        Pfn(address * CHUNK_FRAMES + offset_of(place.node))
+        let address = bank.addresses.start + (chunk - bank.first) as u64;
+        Pfn(address * CHUNK_FRAMES + index as u64 % CHUNK_FRAMES)
     }
 }
 

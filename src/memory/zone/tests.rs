@@ -5,11 +5,13 @@
     reason = "a list of one range is what is meant"
 )]
 
+mod churn;
 mod cuts;
 
 use super::*;
 use crate::memory::accounts::Owner;
 use crate::memory::test_support::{Random, order, size, steps};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32};
 use owners::{OwnerStorage, Use};
 use std::vec;
@@ -17,6 +19,8 @@ use std::vec::Vec;
 
 const CHUNK: u64 = Order::MAX.frames();
 
+/// Steps of the random run between two checks of the sets.
+const SETS_EVERY: usize = 32;
 /// Steps of the random run between two checks of every frame.
 const FRAME_BY_FRAME_EVERY: usize = 8_192;
 
@@ -49,9 +53,33 @@ impl Bare {
     }
 
     fn allocate(&mut self, order: Order) -> Option<Pfn> {
-        let first = self.zone.take(order, Mobility::Immovable)?;
+        self.allocate_as(Mobility::Immovable, order)
+    }
+
+    fn allocate_as(&mut self, mobility: Mobility, order: Order) -> Option<Pfn> {
+        let first = self.zone.take(order, mobility)?;
         self.owners.claim(first, order, Use::Block, Owner::KERNEL);
         Some(first)
+    }
+
+    fn allocate_pages(&mut self, mobility: Mobility, wanted: usize) -> Vec<Pfn> {
+        let mut pages = vec![Pfn(0); wanted];
+        let taken = self.zone.take_pages(mobility, &mut pages);
+        pages.truncate(taken);
+        for &page in &pages {
+            self.owners
+                .claim(page, Order::ZERO, Use::Block, Owner::KERNEL);
+        }
+        pages
+    }
+
+    fn free_pages(&mut self, pages: &[Pfn]) {
+        for &page in pages {
+            self.owners
+                .release(page, Order::ZERO, Use::Block)
+                .expect("a frame in hand");
+        }
+        self.zone.give_back_pages(pages);
     }
 
     fn free(&mut self, first: Pfn, order: Order) -> crate::error::Result<()> {
@@ -67,66 +95,65 @@ impl Bare {
     /// Checks the bits against each other and against the counts; returns the free frames.
     fn check(&mut self) -> u64 {
         let mut free_blocks = PerOrder::default();
-        for chunk in 0..self.zone.geometry.chunks() {
-            let is_open = self.zone.owners.is_open(chunk);
-            let words = &mut self.zone.trees[chunk];
+        for pageblock in 0..self.zone.trees.len() {
+            let words = &self.zone.trees[pageblock];
+            let state = self.zone.state(pageblock);
+            let is_open = self.zone.owners.is_open(pageblock / 2);
             let valid = if is_open { tree::NODE_WORDS } else { 1 };
-            let mut filled = 0;
+            let (mut filled, mut free_frames, mut largest) = (0, 0, 0);
             for (i, &word) in words[..valid].iter().enumerate() {
-                if word == 0 {
-                    continue;
-                }
-                filled |= 1 << i;
                 // Bit 0 of word 0 is no node and never set, so it is nobody's buddy.
                 let both = word & (word >> 1) & 0x5555_5555_5555_5555;
-                assert_eq!(both, 0, "unmerged buddies in chunk {chunk} word {i}");
-                if i > 0 {
-                    free_blocks[order_of(i * 64)] += u64::from(word.count_ones());
-                    continue;
-                }
-                for node in (0..64).filter(|bit| word & (1 << bit) != 0) {
-                    free_blocks[order_of(node)] += 1;
+                assert_eq!(both, 0, "unmerged buddies in {pageblock} word {i}");
+                filled |= u64::from(word != 0) << i;
+                let mut nodes = word;
+                while nodes != 0 {
+                    let order = order_of(i * 64 + nodes.trailing_zeros() as usize);
+                    free_blocks[order] += 1;
+                    free_frames += 1 << order;
+                    largest = largest.max(order + 1);
+                    nodes &= nodes - 1;
                 }
             }
-            assert_eq!(words[tree::NODE_WORDS], filled, "chunk {chunk}");
-            let largest = Tree(words).largest_order();
-            for (order, set) in self.zone.by_largest.iter().enumerate() {
-                assert_eq!(
-                    set.contains(chunk),
-                    largest == Some(order),
-                    "chunk {chunk} in set {order}"
-                );
+            assert_eq!(state.0 & 0xffff, filled, "pageblock {pageblock}");
+            assert_eq!(state.used(), PAGEBLOCK_FRAMES - free_frames);
+            let buddy = self.zone.state(pageblock ^ 1);
+            if free_frames == PAGEBLOCK_FRAMES && buddy.used() == 0 {
+                largest = PAIR_ORDER + 1;
+                if pageblock % 2 == 1 {
+                    free_blocks[ROOT_ORDER] -= 2;
+                    free_blocks[PAIR_ORDER] += 1;
+                }
             }
+            assert_eq!(state.above_largest(), largest, "pageblock {pageblock}");
         }
-        for (order, set) in self.zone.by_largest.iter().enumerate() {
-            assert_eq!(
-                set.first().is_some(),
-                self.zone.filled_sets & (1 << order) != 0
-            );
+        assert_eq!(self.zone.stats().free_blocks, free_blocks);
+        self.zone.stats().free_frames()
+    }
+
+    /// Checks that every pageblock is in its sets and in no others.
+    fn check_sets(&self) {
+        for pageblock in 0..self.zone.trees.len() {
+            let state = self.zone.state(pageblock);
+            assert!(self.zone.sets.has_only_in(state.set(), pageblock));
+            assert!(self.zone.by_use.has_only_in(state.use_set(), pageblock));
         }
-        assert_eq!(self.zone.stats.free_blocks, free_blocks);
-        self.zone.stats.free_frames()
+        assert!(self.zone.sets.is_consistent() && self.zone.by_use.is_consistent());
     }
 
     /// Checks frame by frame that exactly those the model calls free are covered by a free block, once.
     fn check_frames(&mut self, is_owned: impl Fn(u64) -> bool) {
         for span in self.spans.clone() {
             for frame in span.step_by(size(1, 61)) {
-                let covering = Order::all().filter(|&order| {
-                    let first = frame & !(order.frames() - 1);
-                    let place = self.zone.geometry.place(Pfn(first), order);
-                    let Some(Place { chunk, node }) = place else {
-                        return false;
-                    };
-                    let in_word_0 = node < 64;
-                    (in_word_0 || self.zone.owners.is_open(chunk))
-                        && Tree(&mut self.zone.trees[chunk]).is_free(node)
+                let (pageblock, offset) = self.zone.locate(Pfn(frame));
+                let is_open = self.zone.owners.is_open(pageblock / 2);
+                let tree = Tree::of(&mut self.zone.trees[pageblock]);
+                let covering = (0..=ROOT_ORDER).filter(|&order| {
+                    let node = node_for(offset, order);
+                    (node < 64 || is_open) && tree.is_free(node)
                 });
-                assert_eq!(
-                    covering.count(),
-                    usize::from(!is_owned(frame)),
-                    "frame {frame}"
-                );
+                let expected = usize::from(!is_owned(frame));
+                assert_eq!(covering.count(), expected, "frame {frame}");
             }
         }
     }
@@ -140,7 +167,7 @@ impl Bare {
 struct Model {
     owned: Vec<bool>,
     base: u64,
-    blocks: Vec<(Pfn, Order)>,
+    blocks: Vec<(Pfn, Order, Mobility)>,
     owned_frames: u64,
 }
 
@@ -171,18 +198,18 @@ impl Model {
     }
 
     /// Notes a block handed out, every frame of which must have been free.
-    fn take(&mut self, first: Pfn, order: Order) {
+    fn take(&mut self, first: Pfn, order: Order, mobility: Mobility) {
         assert!(first.0.is_multiple_of(order.frames()), "misaligned block");
         for owned in self.frames(first, order) {
             assert!(!*owned, "a frame in two hands, or of a hole");
             *owned = true;
         }
-        self.blocks.push((first, order));
+        self.blocks.push((first, order, mobility));
         self.owned_frames += order.frames();
     }
 
     fn give_back(&mut self, index: usize) -> (Pfn, Order) {
-        let (first, order) = self.blocks.swap_remove(index);
+        let (first, order, _) = self.blocks.swap_remove(index);
         self.frames(first, order).fill(false);
         self.owned_frames -= order.frames();
         (first, order)
@@ -204,6 +231,50 @@ fn with_holes() -> Bare {
     ])
 }
 
+/// A step of a random run: allocates (rather if `fills`) or frees, one block or a batch of frames.
+fn step(bare: &mut Bare, model: &mut Model, random: &mut Random, fills: bool) {
+    let mobility = [Mobility::Immovable, Mobility::Movable][random.below(2)];
+    let allocates = random.below(100) < if fills { 60 } else { 40 };
+    let is_batch = random.below(8) == 0;
+    if model.blocks.is_empty() || allocates && !is_batch {
+        let wanted = order(match random.below(10) {
+            0 => random.below(Order::COUNT),
+            _ => random.below(3),
+        } as u8);
+        let before = bare.zone.stats().free_blocks;
+        match bare.allocate_as(mobility, wanted) {
+            Some(first) => model.take(first, wanted, mobility),
+            None => assert!(
+                before[usize::from(wanted.get())..].iter().all(|&n| n == 0),
+                "refused for nothing"
+            ),
+        }
+    } else if allocates {
+        let free = bare.zone.stats().free_frames();
+        let pages = bare.allocate_pages(mobility, 1 + random.below(100));
+        assert_eq!(pages.is_empty(), free == 0);
+        for page in pages {
+            model.take(page, Order::ZERO, mobility);
+        }
+    } else if is_batch {
+        // Neighbours in allocation often are neighbours in memory.
+        let start = random.below(model.blocks.len());
+        let mut pages = Vec::new();
+        for index in (start..model.blocks.len().min(start + 70)).rev() {
+            if model.blocks[index].1 == Order::ZERO {
+                pages.push(model.give_back(index).0);
+            }
+        }
+        if random.below(2) == 0 {
+            pages.sort_unstable();
+        }
+        bare.free_pages(&pages);
+    } else {
+        let (first, order) = model.give_back(random.below(model.blocks.len()));
+        bare.free(first, order).expect("a block in hand");
+    }
+}
+
 #[test]
 fn random_requests_agree_with_a_plain_model_after_each_step() {
     for seed in [1, 0x00de_cade] {
@@ -211,31 +282,20 @@ fn random_requests_agree_with_a_plain_model_after_each_step() {
         let mut bare = with_holes();
         let mut model = Model::new(&bare);
         let managed = bare.managed_frames();
-        for step in 0..steps(100_000) {
+        for number in 0..steps(100_000) {
             // Fills and empties in turns, so that both ends are met.
-            let allocates = random.below(100) < if step / 4_096 % 2 == 0 { 60 } else { 40 };
-            if allocates || model.blocks.is_empty() {
-                let mixed = if random.below(10) == 0 {
-                    random.below(Order::COUNT)
-                } else {
-                    random.below(3)
-                };
-                let wanted = order(mixed as u8);
-                let before = bare.zone.stats.free_blocks;
-                match bare.allocate(wanted) {
-                    Some(first) => model.take(first, wanted),
-                    None => assert!(
-                        before[mixed..].iter().all(|&blocks| blocks == 0),
-                        "refused for nothing"
-                    ),
-                }
-            } else {
-                let (first, order) = model.give_back(random.below(model.blocks.len()));
-                bare.free(first, order).expect("a block in hand");
-            }
+            let fills = number / 4_096 % 2 == 0;
+            step(&mut bare, &mut model, &mut random, fills);
             assert_eq!(bare.check(), managed - model.owned_frames);
-            if step % FRAME_BY_FRAME_EVERY == 0 {
+            if number % SETS_EVERY == 0 {
+                bare.check_sets();
+            }
+            if number % FRAME_BY_FRAME_EVERY == 0 {
                 bare.check_frames(|frame| model.owned[(frame - model.base) as usize]);
+                for &(first, _, mobility) in &model.blocks {
+                    let state = bare.zone.state(bare.zone.locate(first).0);
+                    assert!(mobility == Mobility::Movable || state.is_immovable());
+                }
             }
         }
         while !model.blocks.is_empty() {
@@ -244,8 +304,8 @@ fn random_requests_agree_with_a_plain_model_after_each_step() {
         }
         assert_eq!(bare.check(), managed);
         assert_eq!(
-            bare.zone.stats.free_blocks,
-            with_holes().zone.stats.free_blocks
+            bare.zone.stats().free_blocks,
+            with_holes().zone.stats().free_blocks
         );
     }
 }
@@ -257,7 +317,7 @@ fn random_requests_agree_with_a_plain_model_after_each_step() {
 )]
 fn memory_is_given_out_to_the_last_frame_and_merges_when_it_all_comes_back() {
     let mut bare = with_holes();
-    let before = bare.zone.stats.free_blocks;
+    let before = bare.zone.stats().free_blocks;
     let mut frames = bare.allocate_all(Order::ZERO);
     assert_eq!(frames.len() as u64, bare.managed_frames());
     assert_eq!((bare.allocate(Order::ZERO), bare.check()), (None, 0));
@@ -276,7 +336,7 @@ fn memory_is_given_out_to_the_last_frame_and_merges_when_it_all_comes_back() {
         let first = frames.swap_remove(random.below(frames.len()));
         bare.free(first, Order::ZERO).expect("a frame in hand");
     }
-    assert_eq!(bare.zone.stats.free_blocks, before);
+    assert_eq!(bare.zone.stats().free_blocks, before);
 }
 
 #[test]
@@ -286,7 +346,7 @@ fn bad_frees_are_refused_with_the_frame_number_and_change_nothing() {
     let pair = bare.allocate(order(1)).expect("memory");
     let gone = bare.allocate(Order::ZERO).expect("memory");
     bare.free(gone, Order::ZERO).expect("a frame in hand");
-    let before = bare.zone.stats;
+    let before = bare.zone.stats();
     for (why, first, order) in [
         ("twice", gone, 0),
         ("wrong order, smaller", pair, 0),
@@ -310,7 +370,7 @@ fn bad_frees_are_refused_with_the_frame_number_and_change_nothing() {
         };
         assert_eq!(error.kind(), bad, "{why}");
     }
-    assert_eq!(bare.zone.stats, before);
+    assert_eq!(bare.zone.stats(), before);
     bare.free(pair, order(1)).expect("a block in hand");
     bare.check();
 }
@@ -344,21 +404,82 @@ fn a_whole_chunk_is_split_only_when_no_partial_one_serves() {
 }
 
 #[test]
+fn the_kinds_are_kept_apart_until_no_other_memory_is_left() {
+    let mut bare = Bare::new(&[CHUNK..3 * CHUNK]);
+    let pageblock = |bare: &Bare, first: Pfn| bare.zone.locate(first).0;
+    let mut taken = [Vec::new(), Vec::new()];
+    for number in 0..1_024 {
+        let mobility = [Mobility::Immovable, Mobility::Movable][number % 2];
+        let first = bare
+            .allocate_as(mobility, Order::ZERO)
+            .expect("half is free");
+        taken[number % 2].push(pageblock(&bare, first));
+    }
+    assert_eq!(taken, [[0; 512], [1; 512]], "each filled one of the two");
+    // The other two are movable now, the last of them with most left.
+    for _ in 0..600 {
+        bare.allocate_as(Mobility::Movable, Order::ZERO)
+            .expect("half is free");
+    }
+    let stolen = bare.allocate(Order::ZERO).expect("some is free");
+    assert_eq!(pageblock(&bare, stolen), 3);
+    let state = bare.zone.state(3);
+    assert!(state.is_immovable() && state.used() == 89);
+    // What is movable is met there as well in the end.
+    let rest = bare.allocate_pages(Mobility::Movable, 64);
+    assert_eq!((pageblock(&bare, rest[0]), rest.len()), (3, 64));
+    bare.check();
+}
+
+#[test]
+fn a_batch_is_the_lowest_frames_of_the_smallest_blocks_and_its_blocks_come_back_merged() {
+    let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
+    let pages = bare.allocate_pages(Mobility::Immovable, 64);
+    let in_order: Vec<_> = (CHUNK..CHUNK + 64).map(Pfn).collect();
+    assert_eq!(pages, in_order);
+    let stats = bare.zone.stats();
+    assert_eq!(stats.splits[6..], [1, 1, 1, 1, 1]);
+    assert_eq!(stats.splits[1..6], [32, 16, 8, 4, 2], "as if one by one");
+    assert_eq!(stats.allocations[0], 64);
+    for hole in [5, 9, 10] {
+        bare.free(pages[hole], Order::ZERO)
+            .expect("a frame in hand");
+    }
+    let again = bare.allocate_pages(Mobility::Immovable, 5);
+    let frames: Vec<_> = again.iter().map(|page| page.0 - CHUNK).collect();
+    assert_eq!(frames, [5, 9, 10, 64, 65]);
+    bare.free_pages(&in_order);
+    assert_eq!(bare.zone.stats().merges[1..7], [32, 16, 8, 4, 2, 1]);
+    bare.free_pages(&again[3..]);
+    assert_eq!(bare.check(), CHUNK);
+    assert_eq!(bare.zone.stats().free_blocks[10], 1);
+    assert_eq!(bare.zone.stats().frees[0], 69);
+}
+
+#[test]
+#[should_panic(expected = "is marked free")]
+fn a_frame_twice_in_a_batch_is_refused() {
+    let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
+    let pages = bare.allocate_pages(Mobility::Immovable, 3);
+    bare.zone.give_back_pages(&[pages[0], pages[2], pages[0]]);
+}
+
+#[test]
 fn splits_and_merges_are_counted_by_the_order_split_and_the_order_formed() {
     let mut bare = Bare::new(&[CHUNK..CHUNK + 8]);
     assert_eq!(
-        bare.zone.stats.merges,
+        bare.zone.stats().merges,
         PerOrder::default(),
         "building merges nothing"
     );
     let first = bare.allocate(order(1)).expect("memory");
-    assert_eq!(bare.zone.stats.splits[..5], [0, 0, 1, 1, 0]);
-    assert_eq!(bare.zone.stats.free_blocks[..5], [0, 1, 1, 0, 0]);
+    assert_eq!(bare.zone.stats().splits[..5], [0, 0, 1, 1, 0]);
+    assert_eq!(bare.zone.stats().free_blocks[..5], [0, 1, 1, 0, 0]);
     bare.free(first, order(1)).expect("a block in hand");
-    assert_eq!(bare.zone.stats.merges[..5], [0, 0, 1, 1, 0]);
-    assert_eq!(bare.zone.stats.free_blocks[..5], [0, 0, 0, 1, 0]);
+    assert_eq!(bare.zone.stats().merges[..5], [0, 0, 1, 1, 0]);
+    assert_eq!(bare.zone.stats().free_blocks[..5], [0, 0, 0, 1, 0]);
     assert_eq!(
-        (bare.zone.stats.allocations[1], bare.zone.stats.frees[1]),
+        (bare.zone.stats().allocations[1], bare.zone.stats().frees[1]),
         (1, 1)
     );
 }
@@ -395,7 +516,7 @@ fn sixteen_gibibytes_are_managed_and_the_metadata_is_a_three_thousandth() {
     let (marks, bytes) = OwnerMap::storage_counts(geometry);
     let bytes = Zone::storage_words(geometry) * 8 + marks * 4 + bytes;
     assert!(bytes as u64 <= frames * 4096 / 3_000, "{bytes} bytes");
-    assert_eq!(bare.zone.stats.free_blocks[10], 4096);
+    assert_eq!(bare.zone.stats().free_blocks[10], 4096);
     assert_eq!(bare.allocate_all(Order::MAX).len(), 4096);
     assert_eq!(bare.check(), 0);
 }

@@ -7,31 +7,27 @@ use crate::memory::lock::Verdict;
 impl Zone {
     /// Every word that an operation may write and a verification answers for.
     fn words(&mut self) -> Vec<&mut u64> {
-        let sets = self.by_largest.iter_mut().flat_map(ChunkSet::words_mut);
         self.trees
             .as_flattened_mut()
             .iter_mut()
-            .chain(sets)
-            .chain(&mut self.stats.free_blocks)
+            .chain(self.sets.words_mut())
+            .chain(self.by_use.words_mut())
+            .chain(self.counts.words_mut())
             .collect()
     }
 
-    fn snapshot(&mut self) -> (Vec<u64>, u32) {
-        let words = self.words().into_iter().map(|word| *word).collect();
-        (words, self.filled_sets)
+    fn snapshot(&mut self) -> Vec<u64> {
+        self.words().into_iter().map(|word| *word).collect()
     }
 }
 
 /// Leaves of what changed since `before` only some words, as `random` has it.
-fn cut(zone: &mut Zone, before: &(Vec<u64>, u32), random: &mut Random) {
+fn cut(zone: &mut Zone, before: &[u64], random: &mut Random) {
     let odds = 1 + random.below(9);
-    for (word, &old) in zone.words().into_iter().zip(&before.0) {
+    for (word, &old) in zone.words().into_iter().zip(before) {
         if random.below(10) < odds {
             *word = old;
         }
-    }
-    if random.below(2) == 0 {
-        zone.filled_sets = before.1;
     }
 }
 
@@ -48,7 +44,12 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
         if random.below(100) < 55 || model.blocks.is_empty() {
             // The block is on the way: the zone has handed it out and nobody has marked it.
             let was_open: Vec<_> = (0..5).map(|chunk| bare.owners.is_open(chunk)).collect();
-            let _on_the_way = bare.zone.take(wanted, Mobility::Immovable);
+            let mobility = [Mobility::Immovable, Mobility::Movable][random.below(2)];
+            if random.below(2) == 0 {
+                let _on_the_way = bare.zone.take(wanted, mobility);
+            } else {
+                let _on_the_way = bare.zone.take_pages(mobility, &mut [Pfn(0); 20]);
+            }
             // A chunk is opened before the first of its trees' words is written.
             let opens = (0..5).any(|chunk| bare.owners.is_open(chunk) != was_open[chunk]);
             if !opens {
@@ -66,12 +67,13 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
         assert_ne!(verdict, Verdict::Lost);
         rebuilt += u32::from(verdict == Verdict::Rebuilt);
         assert_eq!(bare.check(), managed - model.owned_frames);
+        bare.check_sets();
         assert_eq!(bare.zone.verify(), Verdict::Intact);
         if step % 256 == 0 {
             bare.check_frames(|frame| model.owned[(frame - model.base) as usize]);
         }
         if let Some(first) = bare.allocate(wanted) {
-            model.take(first, wanted);
+            model.take(first, wanted, Mobility::Immovable);
         }
     }
     assert!(rebuilt as usize > size(4_000, 4) / 2, "{rebuilt} were cut");
