@@ -131,6 +131,7 @@ fn compose(
 ) -> Result<Fibers> {
     let clock = ground.clock;
     let fibers = Fibers::new(ground.machine.cpus.len().max(1), clock)?;
+    fibers.keep_caches_of(ground.memory);
     devices::take_interrupts(&ground, fibers)?;
     let attach = |block: &'static CpuBlock| fibers.attach(block);
     // SAFETY: this is the only call.

@@ -6,6 +6,7 @@ use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::{cpu, preemption, timer};
 use crate::memory::accounts::Owner;
 use crate::memory::{LocalCpu, PreemptionState};
+use crate::platform::interrupts;
 use crate::platform::time::NANOS_PER_SEC;
 
 /// The CPU this runs on.
@@ -27,18 +28,22 @@ impl LocalCpu for ThisCpu {
 
     #[inline]
     fn disable_preemption(&self) -> PreemptionState {
-        preemption::enter();
-        PreemptionState(0)
+        PreemptionState(preemption::enter())
     }
 
     #[inline]
-    fn restore_preemption(&self, _: PreemptionState) {
-        preemption::leave();
+    fn restore_preemption(&self, PreemptionState(before): PreemptionState) {
+        preemption::leave_to(before);
     }
 
     #[inline]
     fn ticks(&self) -> u64 {
         timer::ticks_about_now()
+    }
+
+    fn ask(&self, cpu: usize, _: &dyn Fn()) {
+        // It looks what is asked when it is interrupted, or before it sleeps again.
+        interrupts::wake(cpu);
     }
 
     fn nanos(&self, ticks: u64) -> u64 {

@@ -6,9 +6,11 @@
 //! allocates without end meets its quota, not the others' memory.
 //!
 //! Always true, when no call is under way: an account's frames are those of the blocks that the owner map says are
-//! charged to it. No account exceeds its quota but by what it had when the quota was set.
+//! charged to it, and those charged in advance for blocks in page caches ([`super::page_cache`]). No account exceeds
+//! its quota but by what it had when the quota was set. A request is
+//! refused only once nothing is charged in advance any more, so a quota is exact to the frame.
 //!
-//! Limits: sixteen owners; blocks in page caches are charged to nobody.
+//! Limits: sixteen owners.
 
 use super::frames::PAGE_SIZE;
 use crate::metrics::Counter;
@@ -76,7 +78,7 @@ impl Owner {
 pub struct Usage {
     /// Bytes of the blocks charged to it now.
     pub used_bytes: u64,
-    /// Most bytes that were charged to it at one time.
+    /// Most bytes that were charged to it at one time, in advance or for blocks in its hands.
     pub peak_bytes: u64,
     /// Most it may have; none if it may have all there is.
     pub quota_bytes: Option<u64>,
@@ -113,17 +115,18 @@ impl Accounts {
         )
     }
 
-    /// Charges `owner` with `frames`; false, and counted, if that is beyond its quota.
-    #[inline]
-    pub(super) fn charge(&self, owner: Owner, frames: u64) -> bool {
+    /// Charges `owner` with up to `most` times `frames`, as often as its quota allows; answers how often.
+    pub(super) fn charge(&self, owner: Owner, frames: u64, most: u64) -> u64 {
         let account = self.of(owner);
         let quota = account.quota.load(Relaxed);
-        let within = |now: u64| now.checked_add(frames).filter(|&after| after <= quota);
-        let charged = account.frames.fetch_update(Relaxed, Relaxed, within);
-        if charged.is_err() {
-            account.refusals.increment();
-        }
-        charged.is_ok()
+        let times = |now: u64| (quota.saturating_sub(now) / frames).min(most);
+        let before = account
+            .frames
+            .fetch_update(Relaxed, Relaxed, |now| Some(now + times(now) * frames));
+        let before = before.unwrap_or_else(|now| now);
+        let charged = times(before);
+        self.note_peak(account, before + charged * frames);
+        charged
     }
 
     /// Charges `owner` with `frames` whatever its quota.
@@ -132,11 +135,12 @@ impl Accounts {
         self.of(owner).frames.fetch_add(frames, Relaxed);
     }
 
-    /// Notes what `owner` has, now that it has what it was charged for.
-    #[inline]
-    pub(super) fn note_peak(&self, owner: Owner) {
-        let account = self.of(owner);
-        let now = account.frames.load(Relaxed);
+    /// Counts a request refused because of the quota of `owner`.
+    pub(super) fn refuse(&self, owner: Owner) {
+        self.of(owner).refusals.increment();
+    }
+
+    fn note_peak(&self, account: &Account, now: u64) {
         if now > account.peak.load(Relaxed) {
             account.peak.fetch_max(now, Relaxed);
         }
@@ -148,9 +152,15 @@ impl Accounts {
         self.of(owner).frames.fetch_sub(frames, Relaxed);
     }
 
-    /// Corrects the account to what was counted; true if it was wrong. No charge may be under way.
-    pub(super) fn correct(&self, owner: Owner, frames: u64) -> bool {
-        self.of(owner).frames.swap(frames, Relaxed) != frames
+    /// Frames that `owner` is charged with, those in stocks included.
+    pub(super) fn frames(&self, owner: Owner) -> u64 {
+        self.of(owner).frames.load(Relaxed)
+    }
+
+    /// Corrects the account from what it says to what was counted, unless it has changed since; true if it was wrong.
+    pub(super) fn correct(&self, owner: Owner, from: u64, to: u64) -> bool {
+        let frames = &self.of(owner).frames;
+        from != to && frames.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn set_quota(&self, owner: Owner, bytes: Option<u64>) {
@@ -158,12 +168,13 @@ impl Accounts {
         self.of(owner).quota.store(frames, Relaxed);
     }
 
-    pub(super) fn usage(&self, owner: Owner) -> Usage {
+    /// What `owner` is charged with, of which `in_stock` frames lie in page caches.
+    pub(super) fn usage(&self, owner: Owner, in_stock: u64) -> Usage {
         let account = self.of(owner);
         let bytes = |frames: u64| frames * PAGE_SIZE as u64;
         let quota = account.quota.load(Relaxed);
         Usage {
-            used_bytes: bytes(account.frames.load(Relaxed)),
+            used_bytes: bytes(account.frames.load(Relaxed).saturating_sub(in_stock)),
             peak_bytes: bytes(account.peak.load(Relaxed)),
             quota_bytes: (quota != UNLIMITED).then(|| bytes(quota)),
             refusals: account.refusals.get(),

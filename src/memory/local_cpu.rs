@@ -9,7 +9,7 @@ use super::accounts::Owner;
 
 /// Whether preemption was disabled already, to be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PreemptionState(pub usize);
+pub struct PreemptionState(pub u32);
 
 /// The CPU that runs the caller.
 pub trait LocalCpu: Sync {
@@ -31,6 +31,9 @@ pub trait LocalCpu: Sync {
 
     /// Puts back the state that the matching [`LocalCpu::disable_preemption`] returned.
     fn restore_preemption(&self, before: PreemptionState);
+
+    /// Has CPU number `cpu`, another one, call `obey` ([`super::MemoryManager::obey`]) soon, if it is up.
+    fn ask(&self, cpu: usize, obey: &dyn Fn());
 
     /// Runs `section` with preemption disabled.
     #[inline(always)]

@@ -64,6 +64,24 @@ impl<T> Lock<T> {
         result
     }
 
+    /// Runs `section` as [`Lock::with`] does, if nobody holds the lock.
+    pub(super) fn try_with<R>(
+        &self,
+        runner: Owner,
+        section: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        // Acquire: pairs with the Release of the last holder.
+        let taken = self
+            .holder
+            .compare_exchange(FREE, word(runner), Acquire, Relaxed);
+        taken.ok()?;
+        // SAFETY: as in `with`.
+        let result = section(unsafe { &mut *self.value.get() });
+        // Release: pairs with the Acquire of the next holder.
+        self.holder.store(FREE, Release);
+        Some(result)
+    }
+
     /// True if `owner` holds the lock now.
     pub(super) fn is_held_by(&self, owner: Owner) -> bool {
         self.holder.load(Relaxed) == word(owner)

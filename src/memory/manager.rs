@@ -1,51 +1,52 @@
 //! The [`MemoryManager`]: the zone and the page caches in front of it, as the image's one [`FrameSource`].
 //!
-//! Flow: an owner's request for a small block is met from the page cache of its CPU, a larger one from the
-//! zone. When neither has a block, all caches are drained, so that their pages merge, and the zone is asked once
-//! more; a request beyond the owner's quota is refused at once. A block that comes back is looked up in the owner map
-//! first: a bad free changes nothing.
+//! Flow: a request for a small block is met from the page cache of the CPU ([`FrameSource::allocate`]), by the owner's
+//! stock there; what cannot be met so, and larger blocks, go to `requests`. A block that comes back is looked up in the
+//! owner map first: a bad free changes nothing.
 //!
-//! Always true: blocks in owners' hands are exactly those marked in the owner map; every lock is taken with
-//! preemption disabled, a cache's before the zone's, and no visit moves more than one batch. A block, its mark and
-//! its charge change hands within one visit: with all locks held they agree.
+//! Always true: blocks in owners' hands are exactly those marked in the owner map; caches and zone are touched with
+//! preemption disabled, and no visit to the zone moves more than one batch. What the accounts say is what is in
+//! owners' hands and in stocks.
 //!
 //! Limits: [`FrameSource::free_frames`] adds up the caches one after another, so pages that move meanwhile may
-//! be missed or counted twice; a request made just before another CPU's free may be refused.
+//! be missed or counted twice; a request may be refused though another CPU that does not come to look holds a block.
 #![allow(unsafe_code, reason = "carves its metadata from the memory it manages")]
 
 mod charges;
 mod recovery;
+mod requests;
 
 pub use charges::Account;
 pub(super) use charges::ChargedFrames;
 
 use super::accounts::{Accounts, Owner};
-use super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
+use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
 use super::lock::Lock;
-use super::page_cache::{CACHED_ORDERS, CacheStats, CpuCache, PageCachePolicy};
+use super::page_cache::{CacheStats, Class, CpuCache, PageCachePolicy, Shared};
 use super::zone::geometry::Geometry;
-use super::zone::owners::{OwnerMap, OwnerStorage, Use};
+use super::zone::owners::{OwnerMap, OwnerStorage, Use, code, holder_of};
 use super::zone::spans::FreeSpans;
 use super::zone::{Zone, ZoneStats};
-use crate::error::{Error, Grow, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Kind, Result, Subsystem, try_box};
 use crate::metrics::{Counter, Histogram};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use spin::Once;
 
-/// One allocation in about so many is timed: one that begins when the tick count is a multiple of it. The clock
-/// has no part in when frames are asked for, so these are as long as the others; that saves the rest of them
-/// the counting. A power of two.
-pub(super) const TIMED_ONE_IN: u64 = 64;
+/// Of the allocations that visit the zone, one in about so many is timed: one that begins when the tick count is a
+/// multiple of it. The clock has no part in when frames are asked for, so these are as long as the others. A power of
+/// two.
+const TIMED_ONE_IN: u64 = 64;
 
 /// All frames of the machine, with a page cache for each CPU.
 pub struct MemoryManager<C: 'static> {
     zone: Lock<Zone>,
     owners: OwnerMap,
     accounts: Accounts,
-    caches: Vec<Lock<CpuCache>>,
+    caches: Vec<&'static CpuCache>,
     /// A view for each owner, made when one is first asked for.
     views: Once<[Account<C>; Owner::COUNT]>,
     cpu: C,
@@ -55,22 +56,13 @@ pub struct MemoryManager<C: 'static> {
     reserved_bytes: u64,
 }
 
-/// What came of a request.
-enum Taken {
-    Block(Pfn),
-    /// There is none.
-    Nothing,
-    /// The owner may not have it.
-    BeyondQuota,
-}
-
 impl<C: LocalCpu> MemoryManager<C> {
     /// Takes charge of the RAM in `ram` (byte addresses) but for what `reserved` touches, on a machine with
     /// `cpus` CPUs, numbered from 0 by `cpu`.
     ///
     /// The ranges may come in any order, unaligned and overlapping: RAM is rounded inwards to frames,
     /// reservations outwards. The metadata (0.031 % of memory) is carved from the lowest run of free
-    /// frames that holds it, and the page caches' stacks come from the heap: at most 3 KiB a CPU.
+    /// frames that holds it, and the page caches' stacks come from the heap: at most 5 KiB a CPU.
     ///
     /// # Errors
     /// `TooLittleMemory` if no run of free frames holds the metadata; `LimitReached` for more than 16
@@ -78,7 +70,8 @@ impl<C: LocalCpu> MemoryManager<C> {
     ///
     /// # Safety
     /// Every whole frame of `ram` outside `reserved` is readable and writable memory at that address, for ever,
-    /// and nothing but this manager and those it hands frames to uses it.
+    /// and nothing but this manager and those it hands frames to uses it. `cpu` says of no two that are in sections at
+    /// one time that they are the same CPU, and names none from `cpus` on.
     pub unsafe fn new(
         ram: &[Range<usize>],
         reserved: &[Range<usize>],
@@ -99,13 +92,13 @@ impl<C: LocalCpu> MemoryManager<C> {
         let storage = unsafe {
             core::slice::from_raw_parts_mut(Pfn(metadata.start).address() as *mut u64, zone_words)
         };
-        // SAFETY: as above; the marks follow the words of `storage`, the bytes the marks, and they end before
-        // `metadata` does.
+        // SAFETY: as above; the bytes follow the words of `storage`, a multiple of 1,024, and then the marks, which
+        // end where the room does that was looked for.
         let owner_storage = unsafe {
-            let start = (Pfn(metadata.start).address() + zone_bytes) as *const AtomicU32;
+            let start = (Pfn(metadata.start).address() + zone_bytes) as *const AtomicU8;
             OwnerStorage {
-                marks: core::slice::from_raw_parts(start, marks),
-                frames: core::slice::from_raw_parts(start.add(marks).cast::<AtomicU8>(), frames),
+                frames: core::slice::from_raw_parts(start, frames),
+                marks: core::slice::from_raw_parts(start.add(frames).cast::<AtomicU32>(), marks),
             }
         };
 
@@ -130,21 +123,6 @@ impl<C: LocalCpu> MemoryManager<C> {
         })
     }
 
-    /// Gives every cached page back to the zone, where it merges. From any CPU, a batch at a time.
-    pub fn drain_all(&self) {
-        for cache in &self.caches {
-            for order in Order::all().take(CACHED_ORDERS) {
-                let drain = |runner| {
-                    cache.with(runner, |cache| {
-                        self.zone
-                            .with(runner, |zone| cache.drain_batch(order, zone))
-                    })
-                };
-                while self.pinned(drain) {}
-            }
-        }
-    }
-
     /// Requests that the page caches of all CPUs have met themselves, and those that asked the zone, since boot.
     pub fn page_cache_requests(&self) -> (u64, u64) {
         self.cache_stats().fold((0, 0), |(hits, misses), stats| {
@@ -167,22 +145,34 @@ impl<C: LocalCpu> MemoryManager<C> {
         &self.duration
     }
 
-    #[cold]
-    fn observe_duration(&self, began: u64) {
-        let ticks = self.cpu.ticks().saturating_sub(began);
-        self.duration.observe_nanos(self.cpu.nanos(ticks));
-    }
-
     /// The zone's counters and free blocks now.
     pub(super) fn zone_stats(&self) -> ZoneStats {
-        self.pinned(|runner| self.zone.with(runner, |zone| zone.stats()))
+        self.in_zone(|zone| zone.stats())
+    }
+
+    /// Runs `section` with the zone.
+    fn in_zone<R>(&self, section: impl FnOnce(&mut Zone) -> R) -> R {
+        self.pinned(|runner| self.zone.with(runner, section))
     }
 
     /// The counters and contents of each CPU's cache now, in the order of the CPUs.
     pub(super) fn cache_stats(&self) -> impl Iterator<Item = CacheStats> {
-        self.caches
-            .iter()
-            .map(|cache| self.pinned(|runner| cache.with(runner, |cache| cache.stats())))
+        self.caches.iter().map(|cache| cache.stats())
+    }
+
+    /// The cache of the CPU this runs on, in a section.
+    #[inline(always)]
+    fn cache(&self) -> &CpuCache {
+        // SAFETY: there is one for each CPU, by the contract of `new`.
+        unsafe { self.caches.get_unchecked(self.cpu.current()) }
+    }
+
+    /// What the caches work on.
+    fn shared(&self) -> Shared<'_> {
+        Shared {
+            owners: &self.owners,
+            accounts: &self.accounts,
+        }
     }
 
     /// Runs `section` with preemption disabled, and the owner that runs.
@@ -191,107 +181,62 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.cpu.pinned(|| section(self.cpu.owner()))
     }
 
-    /// Gives out a block at the expense of `owner`.
-    #[inline]
-    fn allocate_for(&self, owner: Owner, order: Order, of: Use) -> Result<Pfn> {
-        match self.take(owner, order, of) {
-            Taken::Block(first) => Ok(first),
-            Taken::Nothing => self.allocate_after_drain(owner, order, of),
-            Taken::BeyondQuota => Err(out_of_memory(order)),
-        }
-    }
-
-    /// A block that is there only once the caches have given theirs back.
-    #[cold]
-    fn allocate_after_drain(&self, owner: Owner, order: Order, of: Use) -> Result<Pfn> {
-        self.drain_all();
-        match self.pinned(|runner| self.take_from_zone(runner, owner, order, of)) {
-            Taken::Block(first) => Ok(first),
-            Taken::BeyondQuota => Err(out_of_memory(order)),
-            Taken::Nothing => {
-                self.refusals[usize::from(order.get())].increment();
-                Err(out_of_memory(order))
-            }
-        }
-    }
-
-    /// A block from the CPU's cache or the zone.
-    #[inline]
-    fn take(&self, owner: Owner, order: Order, of: Use) -> Taken {
-        self.pinned(|runner| {
-            if usize::from(order.get()) >= CACHED_ORDERS {
-                return self.take_from_zone(runner, owner, order, of);
-            }
-            self.caches[self.cpu.current()].with(runner, |cache| {
-                self.charged(owner, order, of, || {
-                    cache
-                        .take(order)
-                        .or_else(|| self.zone.with(runner, |zone| cache.refill(order, zone)))
-                })
-            })
-        })
-    }
-
-    fn take_from_zone(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
-        self.zone.with(runner, |zone| {
-            self.charged(owner, order, of, || zone.take(order, Mobility::Immovable))
-        })
-    }
-
-    /// Charges `owner` for the block that `take` finds, and marks it. The caller holds the lock it comes from.
-    #[inline]
-    fn charged(
-        &self,
-        owner: Owner,
-        order: Order,
-        of: Use,
-        take: impl FnOnce() -> Option<Pfn>,
-    ) -> Taken {
-        if !self.accounts.charge(owner, order.frames()) {
-            return Taken::BeyondQuota;
-        }
-        match take() {
-            Some(first) => {
-                self.owners.claim(first, order, of, owner);
-                self.accounts.note_peak(owner);
-                Taken::Block(first)
-            }
-            None => {
-                self.accounts.discharge(owner, order.frames());
-                Taken::Nothing
-            }
-        }
-    }
-
-    /// Takes a block back; answers who was charged for it.
-    fn free_of(&self, first: Pfn, order: Order, of: Use) -> Result<Owner> {
-        let discharge = || -> Result<Owner> {
-            let owner = self.owners.release(first, order, of)?;
-            self.accounts.discharge(owner, order.frames());
-            Ok(owner)
+    /// Gives out a block at the expense of `owner`, of the running one if that is none.
+    #[inline(always)]
+    fn allocate_as(&self, owner: Option<Owner>, order: Order, of: Use) -> Result<Pfn> {
+        let Some(class) = Class::of(order, of) else {
+            return self.allocate_slowly(None, owner, order, of);
         };
-        self.pinned(|runner| {
-            if usize::from(order.get()) >= CACHED_ORDERS {
-                return self.zone.with(runner, |zone| {
-                    let owner = discharge()?;
-                    zone.give_back(first, order);
-                    Ok(owner)
-                });
-            }
-            self.caches[self.cpu.current()].with(runner, |cache| {
-                let owner = discharge()?;
-                if !cache.put(first, order) {
-                    self.zone.with(runner, |zone| {
-                        cache.drain_batch(order, zone);
-                        if !cache.put(first, order) {
-                            // A policy so small that this order has no stack.
-                            zone.give_back(first, order);
-                        }
-                    });
-                }
-                Ok(owner)
-            })
-        })
+        let before = self.cpu.disable_preemption();
+        let charged = owner.unwrap_or_else(|| self.cpu.owner());
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        let Some(first) = (unsafe { self.cache().stack(class).pop(charged) }) else {
+            return self.allocate_slowly(Some(before), owner, order, of);
+        };
+        self.hand_out(first, order, of, charged);
+        self.cpu.restore_preemption(before);
+        Ok(first)
+    }
+
+    /// Notes that a block has left a cache for its owner's hands.
+    #[inline(always)]
+    fn hand_out(&self, first: Pfn, order: Order, of: Use, owner: Owner) {
+        // SAFETY: it was in a cache.
+        let bytes = unsafe { self.owners.cached(first, order) };
+        bytes[0].store(code(of, order, owner), Relaxed);
+        // The rest of the block is in no cache any more.
+        bytes[1..].iter().for_each(|byte| byte.store(0, Relaxed));
+    }
+
+    /// Gives out a block from the cache, or else from where it is found.
+    #[inline(never)]
+    fn allocate_larger(&self, order: Order) -> Result<Pfn> {
+        self.allocate_as(None, order, Use::Block)
+    }
+
+    #[inline(never)]
+    fn free_larger(&self, first: Pfn, order: Order) -> Result<()> {
+        self.free_as(first, order, Use::Block).map(drop)
+    }
+
+    /// Takes a block back that was given out for that; answers who was charged for it.
+    #[inline(always)]
+    fn free_as(&self, first: Pfn, order: Order, of: Use) -> Result<Owner> {
+        let (Some(class), Some(bytes)) =
+            (Class::of(order, of), self.owners.cacheable(first, order))
+        else {
+            return self.free_slowly(None, first, order, of);
+        };
+        let before = self.cpu.disable_preemption();
+        let Some(owner) = holder_of(bytes, order, of) else {
+            return self.free_slowly(Some(before), first, order, of);
+        };
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        if !unsafe { self.cache().keep(first, class, bytes, owner) } {
+            return self.free_slowly(Some(before), first, order, of);
+        }
+        self.cpu.restore_preemption(before);
+        Ok(owner)
     }
 }
 
@@ -299,17 +244,20 @@ impl<C: LocalCpu> MemoryManager<C> {
 // trees and the stacks hold disjoint blocks, and `claim` would stop at one handed out twice), and aligned
 // to its size because it is a node of a chunk's tree.
 unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
+    #[inline(always)]
     fn allocate(&self, order: Order) -> Result<Pfn> {
-        let began = self.cpu.ticks();
-        let taken = self.allocate_for(self.cpu.owner(), order, Use::Block);
-        if began.is_multiple_of(TIMED_ONE_IN) {
-            self.observe_duration(began);
+        if order == Order::ZERO {
+            return self.allocate_as(None, Order::ZERO, Use::Block);
         }
-        taken
+        self.allocate_larger(order)
     }
 
+    #[inline(always)]
     fn free(&self, first: Pfn, order: Order) -> Result<()> {
-        self.free_of(first, order, Use::Block).map(drop)
+        if order == Order::ZERO {
+            return self.free_as(first, Order::ZERO, Use::Block).map(drop);
+        }
+        self.free_larger(first, order)
     }
 
     fn free_frames(&self) -> u64 {
@@ -338,12 +286,13 @@ fn find_room(free: FreeSpans<'_>, bytes: usize) -> Result<Range<u64>> {
     }
 }
 
-fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<Lock<CpuCache>>> {
+fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<&'static CpuCache>> {
     assert!(cpus > 0, "a machine has a CPU");
     let mut caches = Vec::new();
     caches.try_reserve_exact(cpus)?;
-    for _ in 0..cpus {
-        caches.push_reserved(Lock::new(CpuCache::new(capacity_pages)?));
+    for cpu in 0..cpus {
+        let cache = try_box(CpuCache::new(cpu, capacity_pages)?)?;
+        caches.push_reserved(&*Box::leak(cache));
     }
     Ok(caches)
 }

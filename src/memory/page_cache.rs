@@ -1,59 +1,92 @@
-//! Per-CPU page caches: a short stack of free blocks of each small order, in front of the zone.
+//! Per-CPU page caches: a short stack of free blocks of each common kind, in front of the zone.
 //!
-//! Most requests want one page, or the two or four of a socket buffer, and every CPU shares the zone lock.
-//! Each CPU keeps a few blocks of its own, so the zone is visited once for a batch instead of once for a block.
+//! Most requests want one page, or the two or four of a socket buffer, and every CPU shares the zone. Each CPU keeps
+//! a few blocks of its own, so the zone is visited once for a batch instead of once for a block.
 //! The last block in is the first out: it is the one most likely still in the CPU's data cache.
 //!
-//! Always true: a block is in one place only, a cache, the zone's trees or an owner's hands; to the zone a cached
-//! block is handed out, to the owner map it is not. No stack holds more than its limit, and none ever grows.
+//! With the blocks a cache holds what has been charged for them in advance, as Linux' memory controller does: an
+//! owner's stock. To take a block takes one from the stock, to give one back adds to it; the accounts, which
+//! all CPUs share, are visited when a stock is empty and when blocks leave.
 //!
-//! Flow: [`super::manager`] asks here first; a miss refills a batch from the zone, a full stack drains one to it.
-//! Each cache has a lock, taken with preemption disabled and nearly always by its own CPU; the zone's comes after it.
+//! Always true: a block is in one place only, a cache, the zone's trees or an owner's hands; to the zone a cached
+//! block is handed out, and the owner map says in whose cache it is. A cache is touched by its own CPU alone, with
+//! preemption disabled, and without a lock. Others ask it to give back what it has ([`CpuCache::ask`]); it does so when
+//! it next looks.
+//!
+//! Who dies in the middle leaves its CPU's cache half changed. The cache is closed at once ([`CpuCache::close`]): it
+//! neither gives nor takes until everything the owner map says is in it has been given back to the zone.
+#![allow(unsafe_code, reason = "hands on what its stacks ask of their callers")]
 
+mod policy;
+mod stack;
+
+pub use policy::PageCachePolicy;
+pub(super) use stack::Stack;
+
+use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
-use super::lock::Verdict;
 use super::zone::Zone;
-use crate::error::{Grow, Result};
-use alloc::vec::Vec;
+use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
+use crate::error::Result;
+use core::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use stack::count;
 
+/// Kinds of blocks that are cached.
+pub(super) const CLASSES: usize = 4;
 /// Orders that are cached: 0, 1 and 2, up to the 16 KiB of a socket buffer.
-pub(super) const CACHED_ORDERS: usize = 3;
+const CACHED_ORDERS: u8 = 3;
 
-/// The share of a cache's capacity that each order may fill, as a divisor of pages.
-const SHARE_DIVISOR: [usize; CACHED_ORDERS] = [2, 4, 4];
+/// The share of a cache's capacity that each class may fill, as a divisor of pages.
+const SHARE_DIVISOR: [usize; CLASSES] = [2, 8, 8, 4];
 
-/// A batch is this fraction of a stack's limit: half stays, so that neither the next allocation nor the next
+/// Most blocks that move between cache and zone at once: a visit takes less than 5,000 instructions.
+pub(super) const BATCH_MAX: usize = 32;
+/// Else a batch is this fraction of a stack's limit: half stays, so that neither the next allocation nor the next
 /// free visits the zone again.
 const BATCH_DIVISOR: usize = 2;
 
-/// How much a page cache may hold. It is fixed at boot for now.
-///
-/// Too small costs visits to the zone, about 60 instructions a block; too large keeps memory from merging, and
-/// from the other CPUs until a request fails and drains all caches.
+/// Give back what owners are charged for in advance.
+pub(super) const ASK_STOCKS: u32 = 1;
+/// Give back all blocks.
+pub(super) const ASK_BLOCKS: u32 = 2;
+
+/// A kind of blocks: their order, and whether they can be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageCachePolicy {
-    /// Fewest pages a CPU may hold; at least 16, so that each order has room for a batch.
-    pub floor_pages: usize,
-    /// Most pages a CPU may hold.
-    pub ceiling_pages: usize,
-    /// All caches together may hold one page of so many.
-    pub memory_divisor: u64,
-}
+pub(super) struct Class(u8);
 
-impl PageCachePolicy {
-    /// The image's policy: a 512th of memory, 32 to 512 pages a CPU (a guess until part 3 measures demand).
-    pub const DEFAULT: Self = Self {
-        floor_pages: 32,
-        ceiling_pages: 512,
-        memory_divisor: 512,
-    };
+impl Class {
+    /// Movable pages.
+    const MOVABLE: Self = Self(CACHED_ORDERS);
 
-    /// Pages that each of `cpus` CPUs may hold of `total_frames`.
-    pub fn capacity_pages(&self, total_frames: u64, cpus: usize) -> usize {
-        let fair = total_frames / self.memory_divisor / cpus as u64;
-        (fair as usize)
-            .min(self.ceiling_pages)
-            .max(self.floor_pages)
+    /// The class of such blocks, if they are cached.
+    #[inline(always)]
+    pub(super) const fn of(order: Order, of: Use) -> Option<Self> {
+        match of {
+            Use::Movable => Some(Self::MOVABLE),
+            _ if order.get() < CACHED_ORDERS => Some(Self(order.get())),
+            _ => None,
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        (0..CLASSES as u8).map(Self)
+    }
+
+    pub(super) fn order(self) -> Order {
+        match self {
+            Self::MOVABLE => Order::ZERO,
+            Self(order) => Order::new(order).unwrap_or(Order::ZERO),
+        }
+    }
+
+    fn mobility(self) -> Mobility {
+        match self {
+            Self::MOVABLE => Mobility::Movable,
+            _ => Mobility::Immovable,
+        }
     }
 }
 
@@ -68,132 +101,354 @@ pub(super) struct CacheStats {
     pub(super) drains: u64,
     /// Pages held now.
     pub(super) pages: u64,
-    /// Most pages it may hold.
+    /// Most pages it may hold now.
     pub(super) capacity_pages: u64,
+    /// How often the capacity grew, and shrank.
+    pub(super) resizes: [u64; 2],
 }
 
-/// The free blocks of one order; it never grows past the capacity it was made with.
-struct Stack {
-    blocks: Vec<Pfn>,
-    limit: usize,
-}
+/// Whether a cache serves.
+const OPEN: u8 = 0;
+/// Somebody died in the middle of an operation.
+const CLOSED: u8 = 1;
+/// What it held has been given back.
+const EMPTIED: u8 = 2;
 
-/// One CPU's cache. Aligned so that no two CPUs share a line (two lines: they are fetched in pairs).
-#[repr(align(128))]
+/// One CPU's cache.
+#[repr(C)]
 pub(super) struct CpuCache {
-    stacks: [Stack; CACHED_ORDERS],
-    stats: CacheStats,
+    stacks: [Stack; CLASSES],
+    /// What the owner map says of frames that are here.
+    mark: u8,
+    state: AtomicU8,
+    /// Pages that were held when it was closed.
+    left: AtomicU64,
+    /// What others ask of it: bits.
+    asked: AtomicU32,
+}
+
+/// What the caches work on.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) owners: &'a OwnerMap,
+    pub(super) accounts: &'a Accounts,
 }
 
 impl CpuCache {
-    /// An empty cache for `capacity_pages` pages.
+    /// An empty cache of CPU number `cpu` for `capacity_pages` pages; for none if the owner map cannot say that number.
     ///
     /// # Errors
     /// `OutOfMemory` if the heap has no room for its stacks.
-    pub(super) fn new(capacity_pages: usize) -> Result<Self> {
-        let stack = |order: usize| -> Result<Stack> {
-            let limit = (capacity_pages / SHARE_DIVISOR[order]) >> order;
-            let mut blocks = Vec::new();
-            blocks.try_reserve_exact(limit)?;
-            Ok(Stack { blocks, limit })
+    pub(super) fn new(cpu: usize, capacity_pages: usize) -> Result<Self> {
+        let capacity_pages = if cpu < CACHING_CPUS {
+            capacity_pages
+        } else {
+            0
         };
-        let stacks = [stack(0)?, stack(1)?, stack(2)?];
-        let capacity = stacks
-            .iter()
-            .enumerate()
-            .map(|(order, stack)| stack.limit << order);
-        let stats = CacheStats {
-            capacity_pages: capacity.sum::<usize>() as u64,
-            ..CacheStats::default()
+        let stack = |class: Class| {
+            let share = capacity_pages / SHARE_DIVISOR[usize::from(class.0)];
+            Stack::new(share >> class.order().get())
         };
-        Ok(Self { stacks, stats })
+        Ok(Self {
+            stacks: [
+                stack(Class(0))?,
+                stack(Class(1))?,
+                stack(Class(2))?,
+                stack(Class(3))?,
+            ],
+            mark: cached_by(cpu),
+            state: AtomicU8::new(OPEN),
+            left: AtomicU64::new(0),
+            asked: AtomicU32::new(0),
+        })
     }
 
-    /// A block that is here already.
-    pub(super) fn take(&mut self, order: Order) -> Option<Pfn> {
-        let block = self.stack(order).blocks.pop()?;
-        self.stats.hits += 1;
-        self.stats.pages -= order.frames();
-        Some(block)
+    /// The blocks of that class.
+    #[inline(always)]
+    pub(super) fn stack(&self, class: Class) -> &Stack {
+        &self.stacks[usize::from(class.0) % CLASSES]
     }
 
-    /// A block from `zone`, and a batch to keep.
-    pub(super) fn refill(&mut self, order: Order, zone: &mut Zone) -> Option<Pfn> {
-        self.stats.misses += 1;
-        let wanted = zone.take(order, Mobility::Immovable)?;
-        let stack = self.stack(order);
-        let batch = stack.limit.div_ceil(BATCH_DIVISOR);
-        // Highest address at the bottom: the next requests then get neighbours in rising order.
-        let empty = stack.blocks.len();
-        while stack.blocks.len() < batch
-            && let Some(block) = zone.take(order, Mobility::Immovable)
-        {
-            stack.blocks.push_reserved(block);
+    /// Counts a miss and fetches a batch from `zone`, charged to nobody yet; answers how many blocks.
+    ///
+    /// # Safety
+    /// The caller runs on the cache's CPU, in the section that alone uses it. So it is with all that follow but where
+    /// they say otherwise.
+    pub(super) unsafe fn refill(&self, class: Class, zone: &mut Zone, owners: &OwnerMap) -> usize {
+        let stack = self.stack(class);
+        count(&stack.misses);
+        // With several banks one at a time, as it may not be one that is cached.
+        let batch = if owners.is_one_bank() {
+            self.batch(class)
+        } else {
+            1
+        };
+        let room = stack.limit() - stack.len();
+        let take = |places: &mut [Pfn]| {
+            let taken = take_blocks(zone, class, places);
+            match places[..taken]
+                .iter()
+                .try_for_each(|&first| self.note(first, class, owners))
+            {
+                Some(()) => taken,
+                None => {
+                    zone.give_back(places[0], class.order());
+                    0
+                }
+            }
+        };
+        // SAFETY: by this function's contract; there is as much room.
+        unsafe { stack.put(batch.min(room), take) }
+    }
+
+    /// Notes that a block is here; none if no cache may hold it.
+    fn note(&self, first: Pfn, class: Class, owners: &OwnerMap) -> Option<()> {
+        let bytes = owners.cacheable(first, class.order())?;
+        bytes.iter().for_each(|byte| byte.store(self.mark, Relaxed));
+        Some(())
+    }
+
+    /// Keeps a block that comes back, with these bytes in the owner map; `owner` goes on being charged for it. False if
+    /// there is no room.
+    ///
+    /// # Safety
+    /// As [`CpuCache::refill`].
+    #[inline(always)]
+    pub(super) unsafe fn keep(
+        &self,
+        first: Pfn,
+        class: Class,
+        bytes: &[AtomicU8],
+        owner: Owner,
+    ) -> bool {
+        // SAFETY: by this function's contract.
+        let is_kept = unsafe { self.stack(class).push(first, owner) };
+        if is_kept {
+            bytes.iter().for_each(|byte| byte.store(self.mark, Relaxed));
         }
-        stack.blocks[empty..].reverse();
-        let kept = (stack.blocks.len() - empty) as u64;
-        self.stats.pages += kept * order.frames();
-        Some(wanted)
+        is_kept
     }
 
-    /// Keeps a block; false if its stack is full.
-    pub(super) fn put(&mut self, block: Pfn, order: Order) -> bool {
-        let stack = self.stack(order);
-        if stack.blocks.len() == stack.limit {
-            return false;
-        }
-        stack.blocks.push_reserved(block);
-        self.stats.pages += order.frames();
-        true
+    /// True if neither a block nor a charge is here. From any CPU.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left().is_some() || self.stacks.iter().all(|stack| stack.len() == 0)
     }
 
-    /// Gives the batch of `order` that has lain here longest back to `zone`; false if there was none.
-    pub(super) fn drain_batch(&mut self, order: Order, zone: &mut Zone) -> bool {
-        let stack = self.stack(order);
-        let batch = stack.limit.div_ceil(BATCH_DIVISOR).min(stack.blocks.len());
-        if batch == 0 {
-            return false;
-        }
-        for block in stack.blocks.drain(..batch) {
-            zone.give_back(block, order);
-        }
-        self.stats.pages -= batch as u64 * order.frames();
-        self.stats.drains += 1;
-        true
+    /// Blocks that move at once.
+    pub(super) fn batch(&self, class: Class) -> usize {
+        self.stack(class)
+            .limit()
+            .div_ceil(BATCH_DIVISOR)
+            .min(BATCH_MAX)
     }
 
-    /// Drops what cannot be here after a holder died in the middle of an operation, and counts anew; `mark` notes a
-    /// block as cached and says no if that cannot be. What the cache has lost is found when the zone is verified.
-    pub(super) fn verify(&mut self, mut mark: impl FnMut(Pfn, Order) -> bool) -> Verdict {
-        let listed: usize = self.stacks.iter().map(|stack| stack.blocks.len()).sum();
-        let mut kept = 0;
-        let mut pages = 0;
-        for (order, stack) in Order::all().zip(&mut self.stacks) {
-            stack.blocks.retain(|&first| mark(first, order));
-            kept += stack.blocks.len();
-            pages += stack.blocks.len() as u64 * order.frames();
+    /// Gives up to `count` blocks that have lain here longest back; answers how many.
+    ///
+    /// # Safety
+    /// As [`CpuCache::refill`].
+    pub(super) unsafe fn drain(
+        &self,
+        class: Class,
+        count: usize,
+        zone: &mut Zone,
+        shared: Shared<'_>,
+    ) -> usize {
+        let stack = self.stack(class);
+        let mut places = [Pfn(0); BATCH_MAX];
+        let leaving = count.min(stack.len()).min(BATCH_MAX);
+        if leaving == 0 {
+            return 0;
         }
-        if kept == listed && pages == self.stats.pages {
-            return Verdict::Intact;
+        self.keep_charged(class, stack.len() - leaving, shared.accounts);
+        // SAFETY: by this function's contract; the stocks have just been cut.
+        unsafe { stack.take_oldest(&mut places[..leaving]) };
+        for &first in &places[..leaving] {
+            // SAFETY: it was here.
+            let bytes = unsafe { shared.owners.cached(first, class.order()) };
+            bytes.iter().for_each(|byte| byte.store(0, Relaxed));
         }
-        self.stats.pages = pages;
-        Verdict::Rebuilt
+        give_blocks_back(zone, class, &places[..leaving]);
+        self::count(&stack.drains);
+        leaving
     }
 
-    /// The blocks held.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = (Pfn, Order)> {
-        let stacks = Order::all().zip(&self.stacks);
-        stacks.flat_map(|(order, stack)| stack.blocks.iter().map(move |&first| (first, order)))
+    /// Gives back what owners are charged for in advance, until that is at most `blocks`.
+    fn keep_charged(&self, class: Class, blocks: usize, accounts: &Accounts) {
+        let stack = self.stack(class);
+        let mut excess = stack.stocked().saturating_sub(blocks as u64);
+        for owner in Owner::all() {
+            self.discharge(
+                class,
+                owner,
+                excess.min(stack.stock(owner)),
+                accounts,
+                &mut excess,
+            );
+        }
     }
 
-    /// Counters and contents.
+    /// Gives back half of what owners are charged for in advance, rounded up.
+    pub(super) fn halve_stocks(&self, class: Class, accounts: &Accounts) {
+        let stack = self.stack(class);
+        for owner in Owner::all() {
+            self.discharge(
+                class,
+                owner,
+                stack.stock(owner).div_ceil(2),
+                accounts,
+                &mut 0,
+            );
+        }
+    }
+
+    fn discharge(
+        &self,
+        class: Class,
+        owner: Owner,
+        blocks: u64,
+        accounts: &Accounts,
+        excess: &mut u64,
+    ) {
+        if blocks > 0 {
+            self.stack(class).cut_stock(owner, blocks);
+            accounts.discharge(owner, blocks << class.order().get());
+            *excess = excess.saturating_sub(blocks);
+        }
+    }
+
+    /// Blocks here that nobody is charged for.
+    pub(super) fn spare(&self, class: Class) -> u64 {
+        let stack = self.stack(class);
+        stack.len() as u64 - stack.stocked()
+    }
+
+    /// Gives all stocks back to the accounts.
+    pub(super) fn flush(&self, accounts: &Accounts) {
+        for class in Class::all() {
+            self.keep_charged(class, 0, accounts);
+        }
+    }
+
+    /// Gives one batch back to `zone`; false if the cache is empty.
+    ///
+    /// # Safety
+    /// As [`CpuCache::refill`].
+    pub(super) unsafe fn drain_some(&self, zone: &mut Zone, shared: Shared<'_>) -> bool {
+        // SAFETY: by this function's contract.
+        let drain = |class| unsafe { self.drain(class, BATCH_MAX, zone, shared) } > 0;
+        self.is_open() && Class::all().any(drain)
+    }
+
+    /// Asks its CPU for something. From any CPU.
+    pub(super) fn ask(&self, what: u32) {
+        // Release: pairs with the Acquire in `asked`.
+        self.asked.fetch_or(what, Release);
+    }
+
+    /// What others ask and has not been answered. From any CPU.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked.load(Acquire)
+    }
+
+    /// Notes that this has been answered.
+    pub(super) fn answer(&self, what: u32) {
+        self.asked.fetch_and(!what, Release);
+    }
+
+    /// True if it serves; makes it serve again if what it held when it was closed has been given back.
+    pub(super) fn is_open(&self) -> bool {
+        // Acquire: pairs with the Release in `reopen`.
+        match self.state.load(Acquire) {
+            OPEN => true,
+            EMPTIED => {
+                self.stacks.iter().for_each(Stack::reopen);
+                self.state.store(OPEN, Relaxed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Closes it: called on its CPU after somebody died there, before anything else runs on it.
+    pub(super) fn close(&self, accounts: &Accounts) {
+        if !self.is_open() {
+            return;
+        }
+        self.flush(accounts);
+        let held = |class: Class| (self.stack(class).close() as u64) << class.order().get();
+        self.left.store(Class::all().map(held).sum(), Relaxed);
+        // Release: pairs with the Acquire in `left`.
+        self.state.store(CLOSED, Release);
+    }
+
+    /// The pages it held when it was closed; none if it serves. From any CPU.
+    pub(super) fn left(&self) -> Option<u64> {
+        // Acquire: pairs with the Release in `close`.
+        let is_closed = self.state.load(Acquire) == CLOSED;
+        is_closed.then(|| self.left.load(Relaxed))
+    }
+
+    /// Notes that what it held when it was closed has been given back. From any CPU.
+    pub(super) fn reopen(&self) {
+        // Release: pairs with the Acquire in `is_open`.
+        self.state.store(EMPTIED, Release);
+    }
+
+    /// Frames here that `owner` is charged for. From any CPU.
+    pub(super) fn stock(&self, owner: Owner) -> u64 {
+        let of = |class: Class| self.stack(class).stock(owner) << class.order().get();
+        Class::all().map(of).sum()
+    }
+
+    /// Counters and contents. From any CPU.
     pub(super) fn stats(&self) -> CacheStats {
-        self.stats
+        let mut stats = CacheStats::default();
+        let serves = self.state.load(Relaxed) == OPEN;
+        for class in Class::all() {
+            let stack = self.stack(class);
+            stats.hits += stack.hits();
+            stats.misses += stack.misses.load(Relaxed);
+            stats.drains += stack.drains.load(Relaxed);
+            let pages = |blocks: usize| (blocks as u64) << class.order().get();
+            stats.pages += if serves { pages(stack.len()) } else { 0 };
+            stats.capacity_pages += pages(stack.limit());
+            for (sum, resizes) in stats.resizes.iter_mut().zip(&stack.resizes) {
+                *sum += resizes.load(Relaxed);
+            }
+        }
+        stats
     }
+}
 
-    fn stack(&mut self, order: Order) -> &mut Stack {
-        &mut self.stacks[usize::from(order.get())]
+#[cfg(test)]
+impl CpuCache {
+    /// Marks a block as being here.
+    pub(super) fn note_all(&self, first: Option<Pfn>, class: Class, shared: Shared<'_>) {
+        first.and_then(|first| self.note(first, class, shared.owners));
     }
+}
+
+fn take_blocks(zone: &mut Zone, class: Class, places: &mut [Pfn]) -> usize {
+    if class.order() == Order::ZERO {
+        return zone.take_pages(class.mobility(), places);
+    }
+    let mut taken = 0;
+    while taken < places.len()
+        && let Some(first) = zone.take(class.order(), class.mobility())
+    {
+        places[taken] = first;
+        taken += 1;
+    }
+    taken
+}
+
+fn give_blocks_back(zone: &mut Zone, class: Class, blocks: &[Pfn]) {
+    if class.order() == Order::ZERO {
+        return zone.give_back_pages(blocks);
+    }
+    blocks
+        .iter()
+        .for_each(|&first| zone.give_back(first, class.order()));
 }
 
 #[cfg(test)]
@@ -201,32 +456,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_capacity_is_a_share_of_memory_between_floor_and_ceiling() {
-        let policy = PageCachePolicy::DEFAULT;
-        let pages_of = |mib: u64, cpus| policy.capacity_pages(mib * 256, cpus);
-        assert_eq!(pages_of(8, 1), 32);
-        assert_eq!(pages_of(512, 1), 256);
-        assert_eq!(pages_of(512, 4), 64);
-        assert_eq!(pages_of(16 << 10, 4), 512);
-    }
-
-    #[test]
-    fn the_orders_share_the_capacity_and_a_full_stack_refuses() {
-        let mut cache = CpuCache::new(32).expect("the host has memory");
+    fn the_classes_share_the_capacity_and_no_cpu_beyond_the_last_has_one() {
+        let cache = CpuCache::new(1, 32).expect("the host has memory");
+        let limits = Class::all().map(|class| cache.stack(class).limit());
+        assert!(limits.eq([16, 2, 1, 8]));
         assert_eq!(cache.stats().capacity_pages, 32);
-        let two = Order::new(2).expect("an order");
-        for (order, limit) in [(Order::ZERO, 16), (two, 2)] {
-            for i in 0..limit {
-                assert!(cache.put(Pfn(4 * i), order));
-            }
-            assert!(!cache.put(Pfn(1 << 20), order));
-        }
-        assert_eq!(cache.stats().pages, 16 + 8);
-        assert_eq!(
-            cache.take(two),
-            Some(Pfn(4)),
-            "the last in is the first out"
-        );
-        assert_eq!((cache.stats().hits, cache.stats().pages), (1, 16 + 4));
+        let none = CpuCache::new(CACHING_CPUS, 32).expect("the host has memory");
+        assert_eq!(none.stats().capacity_pages, 0);
     }
 }

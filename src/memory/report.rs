@@ -146,7 +146,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             heading!(
                 Histogram,
                 "nos_buddy_allocation_seconds",
-                "Time of one allocation, page caches included; one in about 64 is timed."
+                "Time of one allocation that visited the shared allocator; one in about 64 is timed."
             ),
             self.duration(),
         );
@@ -201,12 +201,11 @@ impl<C: LocalCpu> MemoryManager<C> {
             "nos_page_cache_resizes_total",
             "Changes of the capacity."
         ));
-        for (cpu, _) in self.cache_stats().enumerate() {
-            for direction in ["grow", "shrink"] {
+        for (cpu, stats) in self.cache_stats().enumerate() {
+            for (direction, resizes) in ["grow", "shrink"].into_iter().zip(stats.resizes) {
                 let cpu = Label::Number(cpu as u64);
                 let labels = [("cpu", cpu), ("direction", Label::Word(direction))];
-                // The capacity is fixed at boot until part 3.
-                family.sample(&labels, Value::Whole(0));
+                family.sample(&labels, Value::Whole(resizes));
             }
         }
     }

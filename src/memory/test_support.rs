@@ -67,6 +67,7 @@ impl Drop for Random {
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static CLOCK: Cell<(u64, u64)> = const { Cell::new((1, 0)) };
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
     static OWNER: Cell<Owner> = const { Cell::new(Owner::KERNEL) };
 }
 
@@ -82,6 +83,11 @@ impl HostCpu {
     /// Makes the calling thread CPU number `cpu`.
     pub(super) fn run_as(cpu: usize) {
         CPU.set(cpu);
+    }
+
+    /// Makes the calling thread every CPU by turns: no other thread is one. What it asks of another CPU is done at once.
+    pub(super) fn run_alone() {
+        IS_ALONE.set(true);
     }
 
     /// Makes the calling thread run for `owner`.
@@ -110,6 +116,15 @@ impl LocalCpu for HostCpu {
     }
 
     fn restore_preemption(&self, _: PreemptionState) {}
+
+    /// Others' threads come to look by themselves.
+    fn ask(&self, cpu: usize, obey: &dyn Fn()) {
+        if IS_ALONE.get() {
+            let this = CPU.replace(cpu);
+            obey();
+            CPU.set(this);
+        }
+    }
 
     fn ticks(&self) -> u64 {
         let (now, step) = CLOCK.get();

@@ -56,6 +56,7 @@ pub(crate) fn run(boot: &BootInfo, tests: &'static [Test]) -> ! {
     // SAFETY: this is the first call into Rust, with what the entry code handed over.
     let ground = unsafe { ground::bring_up(boot, &STACKS) };
     let fibers = Fibers::new(ground.machine.cpus.len(), ground.clock).expect("there is memory");
+    fibers.keep_caches_of(ground.memory);
     let gic = ground.machine.gic.as_ref().expect("virt has a GIC");
     // SAFETY: the machine's controller, mapped by `bring_up`, set up once.
     unsafe { interrupts::set_up(gic, ground.machine.cpus.len(), []) }.expect("a GIC of virt");

@@ -153,9 +153,9 @@ impl CpuBlock {
     #[inline]
     pub fn current() -> &'static Self {
         let block: *const Self;
-        // SAFETY: only reads a register.
+        // SAFETY: only reads a register. Pure: what runs stays on its CPU, so it may be read once for several uses.
         unsafe {
-            asm!("mrs {}, tpidr_el1", out(reg) block, options(nomem, nostack, preserves_flags))
+            asm!("mrs {}, tpidr_el1", out(reg) block, options(pure, nomem, nostack, preserves_flags))
         };
         // SAFETY: the entry code of each CPU puts the address of its block there before any Rust runs, and
         // blocks are never freed.

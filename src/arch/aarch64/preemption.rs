@@ -43,25 +43,33 @@ impl Drop for PreemptionGuard {
     }
 }
 
-/// Begins a section as [`PreemptionGuard::new`] does, for callers that cannot keep a guard.
+/// Begins a section as [`PreemptionGuard::new`] does, for callers that cannot keep a guard; answers how many sections
+/// it lies in.
 #[inline]
-pub fn enter() {
+pub fn enter() -> u32 {
     let guards = &CpuBlock::current().guards;
-    guards.store(guards.load(Relaxed) + 1, Relaxed);
+    let before = guards.load(Relaxed);
+    guards.store(before + 1, Relaxed);
     // What follows stays behind the count; an interrupt on this CPU sees them in program order.
     compiler_fence(Acquire);
+    before
 }
 
 /// Ends a section that [`enter`] began; the last one makes the switch that is pending.
 #[inline]
 pub fn leave() {
+    leave_to(CpuBlock::current().guards.load(Relaxed) - 1);
+}
+
+/// As [`leave`], told what [`enter`] answered: whatever came in between has left the count as it found it.
+#[inline]
+pub fn leave_to(before: u32) {
     compiler_fence(Release);
     let block = CpuBlock::current();
-    let guards = block.guards.load(Relaxed) - 1;
-    block.guards.store(guards, Relaxed);
+    block.guards.store(before, Relaxed);
     // An interrupt after the store switches by itself; one before it has left its wish.
     compiler_fence(SeqCst);
-    if guards == 0 && block.switch_pending.load(Relaxed) {
+    if before == 0 && block.switch_pending.load(Relaxed) {
         make_pending_switch();
     }
 }

@@ -446,6 +446,7 @@ impl Cpu {
     fn sleep(&self) -> u64 {
         let now = timer::ticks();
         self.expire(now);
+        self.common.obey();
         self.arm_for_sleep();
         let may_sleep = self.ready.may_sleep(|ready| self.candidates(ready));
         // Whoever sets this interrupts, whatever the CPU says.

@@ -162,6 +162,11 @@ impl Cpu {
         if is_running {
             self.take_off(fiber);
             preemption::forget();
+            if guards > 0
+                && let Some(memory) = self.common().memory.get()
+            {
+                memory.cut();
+            }
             console::release_of_the_dead();
         }
         fiber.set_state(State::Dead);

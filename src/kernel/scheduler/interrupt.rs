@@ -57,6 +57,9 @@ impl Cpu {
         if self.reap() && self.kill_interrupted(frame, Cause::Stopped) {
             return;
         }
+        if preemption::depth() == 0 {
+            self.common().obey();
+        }
         if !self.higher_than(fiber.id.rank.into()) {
             return;
         }

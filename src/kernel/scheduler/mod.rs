@@ -53,6 +53,8 @@ pub use wake::WakeHandle;
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::{cpu as this_cpu, exceptions, preemption};
 use crate::error::{Error, Grow, Kind, Result, Subsystem, try_box};
+use crate::kernel::this_cpu::ThisCpu;
+use crate::memory::MemoryManager;
 use crate::memory::accounts::Owner;
 use crate::metrics::Histogram;
 use crate::platform::clock::CounterClock;
@@ -117,6 +119,8 @@ struct Common {
     /// The supervisor's word, and one more; 0 for none.
     supervisor: AtomicU32,
     cpus: Once<&'static [Cpu]>,
+    /// Whose caches, one a CPU, the CPUs see to.
+    memory: Once<&'static MemoryManager<ThisCpu>>,
 }
 
 /// All fibers of the image.
@@ -152,6 +156,14 @@ impl Common {
         self.supervisor().is_some_and(|supervisor| supervisor != id)
     }
 
+    /// Gives back what other CPUs ask of this one. Interrupts are masked, and what runs is in no section.
+    #[inline]
+    fn obey(&self) {
+        if let Some(memory) = self.memory.get() {
+            memory.obey();
+        }
+    }
+
     fn wake_supervisor(&self) {
         if let (Some(supervisor), Some(&cpus)) = (self.supervisor(), self.cpus.get()) {
             Fibers { cpus }.wake(supervisor);
@@ -177,6 +189,7 @@ impl Fibers {
             latency: Histogram::new(),
             supervisor: AtomicU32::new(0),
             cpus: Once::new(),
+            memory: Once::new(),
         })?);
         let mut cpus = Vec::new();
         cpus.try_reserve_exact(cpu_count)?;
@@ -186,6 +199,14 @@ impl Fibers {
         let fibers = Self { cpus };
         fibers.attach(CpuBlock::current());
         Ok(fibers)
+    }
+
+    /// Has each CPU see to its page cache: give back what others ask for when it has nothing else to do, and close it when
+    /// a fiber dies in a section. Said once, before fibers run.
+    pub fn keep_caches_of(&self, memory: &'static MemoryManager<ThisCpu>) {
+        if let Some(cpu) = self.cpus.first() {
+            cpu.common().memory.call_once(|| memory);
+        }
     }
 
     /// Lets a CPU find its part, before that CPU asks for it.

@@ -20,7 +20,7 @@ pub struct Account<C: 'static> {
 
 /// Frames with what the heap must know of who is charged for them.
 pub(in crate::memory) trait ChargedFrames: FrameSource {
-    /// As [`FrameSource::allocate`], for a slab of order 0, 1 or 2.
+    /// As [`FrameSource::allocate`], for a slab of order 0 to 4.
     ///
     /// # Errors
     /// `OutOfMemory` if there is no block of that order, or the running owner may not have it.
@@ -57,34 +57,43 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// # Errors
     /// `BadFree` if nobody holds this block; `OutOfMemory` if it is beyond the quota of `to`. Nothing changes then.
     pub fn recharge(&self, first: Pfn, order: Order, to: Owner) -> Result<()> {
-        self.pinned(|runner| {
-            // The zone's lock keeps a verification from counting in between.
-            self.zone.with(runner, |_| {
-                if self.owners.charged(first, order, Use::Block) == Some(to) {
-                    return Ok(());
-                }
-                if !self.accounts.charge(to, order.frames()) {
-                    return Err(out_of_memory(order));
-                }
-                let from = self
-                    .owners
-                    .recharge(first, order, Use::Block, to)
-                    .inspect_err(|_| self.accounts.discharge(to, order.frames()))?;
-                self.accounts.discharge(from, order.frames());
-                self.accounts.note_peak(to);
-                Ok(())
-            })
+        if let Some(result) = self.try_recharge(first, order, to) {
+            return result;
+        }
+        self.flush_all();
+        self.try_recharge(first, order, to).unwrap_or_else(|| {
+            self.accounts.refuse(to);
+            Err(out_of_memory(order))
         })
     }
 
-    /// Limits what `owner` may have to `bytes`, in whole frames; `None` lifts the limit. What it has it keeps.
+    /// None if it is beyond the quota.
+    fn try_recharge(&self, first: Pfn, order: Order, to: Owner) -> Option<Result<()>> {
+        // The zone's lock keeps a verification from counting in between.
+        self.in_zone(|_| {
+            if self.owners.charged(first, order, Use::Block) == Some(to) {
+                return Some(Ok(()));
+            }
+            if self.accounts.charge(to, order.frames(), 1) == 0 {
+                return None;
+            }
+            let from = self.owners.recharge(first, order, Use::Block, to);
+            let from = from.inspect_err(|_| self.accounts.discharge(to, order.frames()));
+            Some(from.map(|from| self.accounts.discharge(from, order.frames())))
+        })
+    }
+
+    /// Limits what `owner` may have to `bytes`, in whole frames; `None` lifts the limit. What it has it keeps: if that is
+    /// more, it may even use again what it gives back, until a CPU gives back what is charged in advance.
     pub fn set_quota(&self, owner: Owner, bytes: Option<u64>) {
         self.accounts.set_quota(owner, bytes);
+        self.flush_all();
     }
 
     /// What `owner` is charged with.
     pub fn usage(&self, owner: Owner) -> Usage {
-        self.accounts.usage(owner)
+        let in_stock = self.caches.iter().map(|cache| cache.stock(owner)).sum();
+        self.accounts.usage(owner, in_stock)
     }
 }
 
@@ -94,7 +103,8 @@ where
     C: Send + Sync,
 {
     fn allocate(&self, order: Order) -> Result<Pfn> {
-        self.manager.allocate_for(self.owner, order, Use::Block)
+        self.manager
+            .allocate_as(Some(self.owner), order, Use::Block)
     }
 
     fn free(&self, first: Pfn, order: Order) -> Result<()> {
@@ -130,18 +140,18 @@ where
 
 impl<C: LocalCpu> ChargedFrames for MemoryManager<C> {
     fn allocate_slab(&self, order: Order) -> Result<Pfn> {
-        self.allocate_for(self.cpu.owner(), order, Use::Slab)
+        self.allocate_as(None, order, Use::Slab)
     }
 
     fn free_slab(&self, first: Pfn, order: Order) -> Result<()> {
-        self.free_of(first, order, Use::Slab).map(drop)
+        self.free_as(first, order, Use::Slab).map(drop)
     }
 
     fn free_block(&self, first: Pfn, order: Order) -> Result<Owner> {
-        self.free_of(first, order, Use::Block)
+        self.free_as(first, order, Use::Block)
     }
 
     fn was_ever_charged(&self, owner: Owner) -> bool {
-        self.accounts.usage(owner).peak_bytes > 0
+        self.accounts.usage(owner, 0).peak_bytes > 0
     }
 }

@@ -105,6 +105,18 @@ impl Geometry {
         })
     }
 
+    /// The first frame of the bank with most chunks, and their numbers.
+    pub(in crate::memory) fn largest_bank(&self) -> (Pfn, Range<usize>) {
+        let chunks = |bank: &Bank| (bank.addresses.end - bank.addresses.start) as usize;
+        let banks = self.banks[..self.len].iter();
+        banks
+            .max_by_key(|bank| chunks(bank))
+            .map_or((Pfn(0), 0..0), |bank| {
+                let first = Pfn(bank.addresses.start * CHUNK_FRAMES);
+                (first, bank.first..bank.first + chunks(bank))
+            })
+    }
+
     /// The place of a block; `None` if it is misaligned or outside all banks.
     pub(in crate::memory) fn place(&self, first: Pfn, order: Order) -> Option<Place> {
         let index = self.index(first)?;

@@ -1,25 +1,42 @@
 //! Who holds what: a byte a frame, which says of a block's first frame that it is in hand, with which order, and
-//! which owner is charged for it.
+//! which owner is charged for it; and of each frame of a block in a page cache, in which CPU's.
 //!
 //! All other frames' bytes say that no block in hand starts there. So a second free, a free of a block that was
 //! never handed out, of a frame in a page cache or of a hole, and a free with the wrong order all find another byte
-//! than they must. Slabs of the heap are told from other blocks, so that the heap can count them without
-//! believing what lies in memory.
+//! than they must. Slabs of the heap and movable pages are told from other blocks: only who made one frees it.
 //!
 //! The bytes are atomics outside the zone lock: a page that only travels between an owner and a page cache
-//! does not need the zone. Whoever changes one holds the lock of the cache or zone that the block goes to or
-//! comes from, so with all these locks held the map stands still.
+//! does not need the zone. Who changes one holds the zone, or is the CPU whose cache the block goes to or comes from,
+//! so with the zone held no frame becomes free or ceases to be.
 //!
-//! Always true: the bytes of a chunk mean something once it is open; the zone opens a chunk before the first of its
-//! blocks leaves. An owner's bit in a chunk's marks is set if blocks of that chunk are charged to it: what an owner
-//! holds is found without a look at the chunks it never had a block of.
-#![allow(unsafe_code, reason = "makes the bytes of a chunk valid in one go")]
+//! | high four bits | low four bits | the frame |
+//! | --- | --- | --- |
+//! | 0 | 0 | is free, or lies within a block in hand |
+//! | 0 | 7 to 10 | is the second of a block of that order |
+//! | 0 | 15 | is not managed |
+//! | 1 to 7 | owner | is the first of a block of order 0 to 6 |
+//! | 8 | owner | is the first of a larger one: its second frame tells the order |
+//! | 9 to 13 | owner | is the first of a slab of order 0 to 4 |
+//! | 14 | owner | is a movable page |
+//! | 15 | CPU | is in that CPU's page cache |
+//!
+//! The page caches hold frames of the largest bank alone, and there a frame's byte is found without a search.
+#![allow(
+    unsafe_code,
+    reason = "fills the bytes of many frames in one go, and trusts what is in a page cache"
+)]
+
+mod code;
+
+pub(in crate::memory) use code::{CACHING_CPUS, cached_by, code, holder_of};
 
 use super::geometry::{Geometry, Place};
 use super::tree::{node_at, offset_of};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, Pfn};
+use code::{HOLE, LARGE_MIN, NOT_IN_HAND, decode, is_told_order, names};
+use core::slice;
 use core::sync::atomic::{
     AtomicU8, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -27,23 +44,18 @@ use core::sync::atomic::{
 
 /// Frames in a chunk.
 const CHUNK_FRAMES: usize = Order::MAX.frames() as usize;
-/// Set in a chunk's marks when all its bytes are valid; the bits below are the owners'.
-const OPEN: u32 = 1 << Owner::COUNT;
-
-/// No block in hand starts at the frame.
-const NOT_IN_HAND: u8 = 0;
-/// The frame is not managed.
-const HOLE: u8 = 0xff;
-/// The frame lies in a page cache: only while the zone is verified.
-const CACHED: u8 = 0xfe;
+/// Set in a chunk's mark when the zone has opened it.
+const OPEN: u32 = 1;
 
 /// What a block in hand is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::memory) enum Use {
     /// Anything.
     Block,
-    /// A slab of the heap: order 0, 1 or 2.
+    /// A slab of the heap: order 0 to 4.
     Slab,
+    /// A page that its owner lets be moved: order 0.
+    Movable,
 }
 
 /// A block in hand.
@@ -68,9 +80,13 @@ pub(in crate::memory) struct OwnerStorage {
     pub(in crate::memory) frames: &'static [AtomicU8],
 }
 
-/// The map.
+/// The map. What every free looks at comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(in crate::memory) struct OwnerMap {
+    /// The bytes of the largest bank, and its first frame.
+    largest: &'static [AtomicU8],
+    largest_first: u64,
     geometry: Geometry,
     storage: OwnerStorage,
 }
@@ -83,41 +99,81 @@ impl OwnerMap {
 
     /// A map in which nothing is in hand and every chunk closed.
     pub(in crate::memory) fn new(geometry: Geometry, storage: OwnerStorage) -> Self {
-        for marks in storage.marks {
-            marks.store(0, Relaxed);
+        for mark in storage.marks {
+            mark.store(0, Relaxed);
         }
-        Self { geometry, storage }
+        fill(storage.frames, NOT_IN_HAND);
+        let (first, chunks) = geometry.largest_bank();
+        Self {
+            largest: &storage.frames[chunks.start * CHUNK_FRAMES..chunks.end * CHUNK_FRAMES],
+            largest_first: first.0,
+            geometry,
+            storage,
+        }
     }
 
-    /// Notes that a block has been handed out, at the expense of `owner`.
+    /// True if page caches may hold every block: there is one bank.
+    pub(in crate::memory) fn is_one_bank(&self) -> bool {
+        self.largest.len() == self.storage.frames.len()
+    }
+
+    /// The bytes of a block that a page cache may hold; none if that is misaligned or outside the largest bank.
+    #[inline(always)]
+    pub(in crate::memory) fn cacheable(&self, first: Pfn, order: Order) -> Option<&[AtomicU8]> {
+        let at = first.0.wrapping_sub(self.largest_first) as usize;
+        if order == Order::ZERO {
+            return self.largest.get(at).map(slice::from_ref);
+        }
+        let is_aligned = first.0.is_multiple_of(order.frames());
+        let from = self.largest.get(at..).filter(|_| is_aligned)?;
+        from.get(..order.frames() as usize)
+    }
+
+    /// As [`OwnerMap::cacheable`].
+    ///
+    /// # Safety
+    /// The block came from there, or is in a page cache.
+    #[inline(always)]
+    pub(in crate::memory) unsafe fn cached(&self, first: Pfn, order: Order) -> &[AtomicU8] {
+        let at = first.0.wrapping_sub(self.largest_first) as usize;
+        // SAFETY: by this function's contract `cacheable` has found it in bounds.
+        unsafe { self.largest.get_unchecked(at..at + order.frames() as usize) }
+    }
+
+    /// Notes that a block has been handed out by the zone, at the expense of `owner`.
     ///
     /// # Panics
     /// If it was in somebody's hands already: the allocator is broken.
-    #[inline]
     pub(in crate::memory) fn claim(&self, first: Pfn, order: Order, of: Use, owner: Owner) {
-        let (chunk, byte) = self
-            .locate(first, order)
+        let bytes = self
+            .bytes_of(first, order)
             .expect("only managed blocks are handed out");
         // Nobody else changes this byte: the block is ours alone. Relaxed, here and below: what orders one owner
-        // after another is the lock of the cache or zone that the block comes through.
-        let before = byte.load(Relaxed);
+        // after another is the lock of the zone, or that the cache is one CPU's.
         assert!(
-            before == NOT_IN_HAND,
+            bytes[0].load(Relaxed) == NOT_IN_HAND,
             "frame {:#x} (order {}) was handed out twice",
             first.0,
             order.get()
         );
-        byte.store(code(of, order, owner), Relaxed);
-        self.mark(chunk, owner);
+        if order.get() >= LARGE_MIN {
+            bytes[1].store(order.get(), Relaxed);
+        }
+        bytes[0].store(code(of, order, owner), Relaxed);
     }
 
     /// Notes that a block comes back; answers who was charged for it.
     ///
     /// # Errors
     /// `BadFree` if nobody held it with that order and use.
-    #[inline]
     pub(in crate::memory) fn release(&self, first: Pfn, order: Order, of: Use) -> Result<Owner> {
-        self.change(first, order, of, |_| NOT_IN_HAND)
+        let owner = self.change(first, order, of, |_| NOT_IN_HAND)?;
+        if order.get() >= LARGE_MIN
+            && let Some(bytes) = self.bytes_of(first, order)
+        {
+            bytes[1].store(NOT_IN_HAND, Relaxed);
+        }
+        Ok(owner)
     }
 
     /// Charges `to` for a block from now on; answers who was charged before.
@@ -131,56 +187,35 @@ impl OwnerMap {
         of: Use,
         to: Owner,
     ) -> Result<Owner> {
-        let from = self.change(first, order, of, |_| code(of, order, to))?;
-        if let Some((chunk, _)) = self.locate(first, order) {
-            self.mark(chunk, to);
-        }
-        Ok(from)
+        self.change(first, order, of, |_| code(of, order, to))
     }
 
     /// Who is charged for a block in hand of that order and use.
     pub(in crate::memory) fn charged(&self, first: Pfn, order: Order, of: Use) -> Option<Owner> {
-        let (chunk, byte) = self.locate(first, order)?;
-        let code = byte.load(Relaxed);
-        (self.is_open(chunk) && use_of(code) == use_of(code_of_use(of, order)))
-            .then(|| owner_of(code))
+        holder_of(self.bytes_of(first, order)?, order, of)
     }
 
     /// The blocks in hand of a chunk, as they are met; changes meanwhile may be seen or not.
     pub(in crate::memory) fn holdings(&self, chunk: usize) -> impl Iterator<Item = Holding> {
-        let bytes = if self.is_open(chunk) {
-            self.bytes(chunk)
-        } else {
-            &[]
-        };
+        let bytes = self.bytes(chunk);
         bytes.iter().enumerate().filter_map(move |(offset, byte)| {
-            let (of, order) = decode(byte.load(Relaxed))?;
+            let code = byte.load(Relaxed);
+            let (of, order) = decode(code, bytes.get(offset + 1))?;
             Some(Holding {
                 first: self.frame(chunk, offset),
                 order,
                 of,
-                owner: owner_of(byte.load(Relaxed)),
+                owner: Owner::from_low_bits(code),
             })
         })
     }
 
     /// The blocks charged to `owner`, as they are met.
     pub(in crate::memory) fn charged_to(&self, owner: Owner) -> impl Iterator<Item = Holding> {
-        let has_some =
-            move |&chunk: &usize| self.storage.marks[chunk].load(Relaxed) & owner_bit(owner) != 0;
         (0..self.geometry.chunks())
-            .filter(has_some)
+            .filter(move |&chunk| self.is_open(chunk) && names(self.bytes(chunk), owner))
             .flat_map(|chunk| self.holdings(chunk))
             .filter(move |holding| holding.owner == owner)
-    }
-
-    /// Forgets in which chunks `owner` had blocks; it has none any more.
-    pub(in crate::memory) fn forget(&self, owner: Owner) {
-        for marks in self.storage.marks {
-            if marks.load(Relaxed) & owner_bit(owner) != 0 {
-                marks.fetch_and(!owner_bit(owner), Relaxed);
-            }
-        }
     }
 
     /// How many chunks there are.
@@ -188,37 +223,40 @@ impl OwnerMap {
         self.geometry.chunks()
     }
 
-    /// Notes for a verification that a block lies in a page cache; false if it cannot be, some frame of it being
-    /// in hand, in a cache already, or not managed. The caller holds all locks.
-    pub(in crate::memory) fn mark_cached(&self, first: Pfn, order: Order) -> bool {
-        let Some(bytes) = self.bytes_of(first, order) else {
-            return false;
-        };
-        let is_there = bytes.iter().all(|byte| byte.load(Relaxed) == NOT_IN_HAND);
-        if is_there {
-            bytes.iter().for_each(|byte| byte.store(CACHED, Relaxed));
-        }
-        is_there
+    /// The frames that are in the page cache of `cpu`, which stands still.
+    pub(in crate::memory) fn in_cache_of(&self, cpu: usize) -> impl Iterator<Item = Pfn> {
+        let bytes = self.largest.iter().zip(self.largest_first..);
+        let bytes = bytes.filter(move |_| cpu < CACHING_CPUS);
+        bytes
+            .filter(move |(byte, _)| byte.load(Relaxed) == cached_by(cpu))
+            .map(|(_, frame)| Pfn(frame))
     }
 
-    /// Takes a note of [`OwnerMap::mark_cached`] back.
-    pub(in crate::memory) fn unmark_cached(&self, first: Pfn, order: Order) {
-        for byte in self.bytes_of(first, order).unwrap_or_default() {
-            byte.store(NOT_IN_HAND, Relaxed);
-        }
+    /// Notes that a frame is in no cache any more.
+    pub(in crate::memory) fn forget_cached(&self, page: Pfn) {
+        // SAFETY: as it is cached, it is cacheable.
+        let bytes = unsafe { self.cached(page, Order::ZERO) };
+        bytes[0].store(NOT_IN_HAND, Relaxed);
     }
 
     /// Which frames of an open chunk are neither in hand, nor cached, nor holes: a bit each. None if two blocks in
-    /// hand overlap.
+    /// hand overlap. What tells the order of a block that is in nobody's hands any more is wiped.
     pub(super) fn free_frames(&self, chunk: usize) -> Option<[u64; CHUNK_FRAMES / 64]> {
         let mut free = [0; CHUNK_FRAMES / 64];
         let mut covered = 0;
-        for (offset, byte) in self.bytes(chunk).iter().enumerate() {
-            let code = byte.load(Relaxed);
+        let bytes = self.bytes(chunk);
+        for (offset, byte) in bytes.iter().enumerate() {
+            let mut code = byte.load(Relaxed);
+            if is_told_order(code) {
+                if offset >= covered {
+                    byte.store(NOT_IN_HAND, Relaxed);
+                }
+                code = NOT_IN_HAND;
+            }
             if code != NOT_IN_HAND && offset < covered {
                 return None;
             }
-            if let Some((_, order)) = decode(code) {
+            if let Some((_, order)) = decode(code, bytes.get(offset + 1)) {
                 covered = offset + order.frames() as usize;
             }
             if code == NOT_IN_HAND && offset >= covered {
@@ -228,49 +266,31 @@ impl OwnerMap {
         Some(free)
     }
 
-    /// True if the bytes of `chunk` are valid.
+    /// True if the zone has opened `chunk`.
     #[inline]
     pub(super) fn is_open(&self, chunk: usize) -> bool {
-        // Acquire: pairs with the Release in `open`, so that the bytes are valid before they are looked at.
+        // Acquire: pairs with the Release in `open`.
         self.storage.marks[chunk].load(Acquire) & OPEN != 0
     }
 
-    /// Makes the bytes of a closed `chunk` valid: all of its frames are managed. The caller holds the zone.
+    /// Notes that the zone has opened `chunk`, all of whose frames are managed. The caller holds the zone.
     pub(super) fn open(&self, chunk: usize) {
-        self.open_as(chunk, NOT_IN_HAND);
-    }
-
-    /// Makes the bytes of a closed `chunk` valid, with no frame managed yet. The caller holds the zone.
-    pub(super) fn open_as_hole(&self, chunk: usize) {
-        self.open_as(chunk, HOLE);
-    }
-
-    /// Notes that the frames of a block of an open chunk are managed.
-    pub(super) fn manage(&self, first: Pfn, order: Order) {
-        for byte in self.bytes_of(first, order).unwrap_or_default() {
-            byte.store(NOT_IN_HAND, Relaxed);
-        }
-    }
-
-    fn open_as(&self, chunk: usize, code: u8) {
-        let bytes = self.bytes(chunk);
-        // SAFETY: the bytes are atomics, so they may be written through a shared reference, and nobody reads those
-        // of a chunk before it is open; the one caller at a time holds the zone.
-        unsafe { bytes.as_ptr().cast_mut().write_bytes(code, bytes.len()) };
         // Release: pairs with the Acquire in `is_open`.
         self.storage.marks[chunk].store(OPEN, Release);
     }
 
-    #[inline]
-    fn mark(&self, chunk: usize, owner: Owner) {
-        let marks = &self.storage.marks[chunk];
-        if marks.load(Relaxed) & owner_bit(owner) == 0 {
-            marks.fetch_or(owner_bit(owner), Relaxed);
-        }
+    /// Notes that the zone has opened `chunk`, no frame of which is managed yet. The caller holds the zone.
+    pub(super) fn open_as_hole(&self, chunk: usize) {
+        fill(self.bytes(chunk), HOLE);
+        self.open(chunk);
+    }
+
+    /// Notes that the frames of a block of an open chunk are managed.
+    pub(super) fn manage(&self, first: Pfn, order: Order) {
+        fill(self.bytes_of(first, order).unwrap_or_default(), NOT_IN_HAND);
     }
 
     /// Changes the byte of a block in hand if nobody changes it meanwhile; answers who was charged before.
-    #[inline]
     fn change(
         &self,
         first: Pfn,
@@ -278,18 +298,13 @@ impl OwnerMap {
         of: Use,
         to: impl FnOnce(Owner) -> u8,
     ) -> Result<Owner> {
-        if let Some((chunk, byte)) = self.locate(first, order)
-            && self.is_open(chunk)
+        if let Some(bytes) = self.bytes_of(first, order)
+            && let Some(owner) = holder_of(bytes, order, of)
+            && bytes[0]
+                .compare_exchange(code(of, order, owner), to(owner), Relaxed, Relaxed)
+                .is_ok()
         {
-            let before = byte.load(Relaxed);
-            let owner = owner_of(before);
-            if use_of(before) == use_of(code_of_use(of, order))
-                && byte
-                    .compare_exchange(before, to(owner), Relaxed, Relaxed)
-                    .is_ok()
-            {
-                return Ok(owner);
-            }
+            return Ok(owner);
         }
         let bad = Kind::BadFree {
             frame: first.0,
@@ -298,24 +313,15 @@ impl OwnerMap {
         Err(Error::new(Subsystem::Memory, bad))
     }
 
-    /// The chunk and the byte of a block's first frame.
-    #[inline]
-    fn locate(&self, first: Pfn, order: Order) -> Option<(usize, &AtomicU8)> {
-        let place = self.geometry.place(first, order)?;
-        let index = place.chunk * CHUNK_FRAMES + first.0 as usize % CHUNK_FRAMES;
-        Some((place.chunk, &self.storage.frames[index]))
-    }
-
-    fn bytes(&self, chunk: usize) -> &[AtomicU8] {
+    fn bytes(&self, chunk: usize) -> &'static [AtomicU8] {
         &self.storage.frames[chunk * CHUNK_FRAMES..][..CHUNK_FRAMES]
     }
 
-    /// The bytes of all frames of a block, if its chunk is open.
+    /// The bytes of all frames of a block; none if it is misaligned or outside all banks.
     fn bytes_of(&self, first: Pfn, order: Order) -> Option<&[AtomicU8]> {
         let Place { chunk, node } = self.geometry.place(first, order)?;
         let offset = offset_of(node) as usize;
-        self.is_open(chunk)
-            .then(|| &self.bytes(chunk)[offset..][..order.frames() as usize])
+        Some(&self.bytes(chunk)[offset..][..order.frames() as usize])
     }
 
     fn frame(&self, chunk: usize, offset: usize) -> Pfn {
@@ -324,44 +330,9 @@ impl OwnerMap {
     }
 }
 
-/// The byte of a block in hand: the owner in its low four bits, order and use in its high four.
-#[inline]
-const fn code(of: Use, order: Order, owner: Owner) -> u8 {
-    code_of_use(of, order) | owner.get()
+/// Writes `code` to all of `bytes`.
+fn fill(bytes: &[AtomicU8], code: u8) {
+    // SAFETY: the bytes are atomics, so they may be written through a shared reference, and nobody looks at those of
+    // frames that are not managed yet.
+    unsafe { bytes.as_ptr().cast_mut().write_bytes(code, bytes.len()) };
 }
-
-/// High four bits: 1 to 11 for a block of order 0 to 10, 12 to 14 for a slab of order 0 to 2.
-#[inline]
-const fn code_of_use(of: Use, order: Order) -> u8 {
-    match of {
-        Use::Block => (order.get() + 1) << 4,
-        Use::Slab => (order.get() + 12) << 4,
-    }
-}
-
-#[inline]
-const fn use_of(code: u8) -> u8 {
-    code >> 4
-}
-
-fn decode(code: u8) -> Option<(Use, Order)> {
-    match use_of(code) {
-        number @ 1..=11 => Order::new(number - 1).map(|order| (Use::Block, order)),
-        number @ 12..=14 => Order::new(number - 12).map(|order| (Use::Slab, order)),
-        _ => None,
-    }
-}
-
-#[inline]
-fn owner_of(code: u8) -> Owner {
-    Owner::from_low_bits(code)
-}
-
-const fn owner_bit(owner: Owner) -> u32 {
-    1 << owner.get()
-}
-
-const _: () = assert!(
-    Owner::COUNT == 16,
-    "an owner is four bits of a frame's byte"
-);

@@ -1,0 +1,259 @@
+//! Requests that a CPU's cache does not meet by itself: they visit the accounts, the zone, and at last ask the other
+//! CPUs for what they hold.
+//!
+//! A stock that is empty is filled again for a batch, from blocks that lie in the cache or from the zone. When neither
+//! has a block, all caches are drained, so that their pages merge, and the zone is asked once more; when a charge is
+//! refused, all stocks are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is
+//! interrupted, and when it gets here itself.
+#![allow(unsafe_code, reason = "uses the cache of the CPU it runs on")]
+
+use super::super::accounts::Owner;
+use super::super::frames::{Mobility, Order, Pfn};
+use super::super::local_cpu::{LocalCpu, PreemptionState};
+use super::super::page_cache::{ASK_BLOCKS, ASK_STOCKS, Class, CpuCache};
+use super::super::zone::owners::{Use, holder_of};
+use super::{MemoryManager, TIMED_ONE_IN, out_of_memory};
+use crate::error::Result;
+use core::hint::spin_loop;
+
+/// How often a request that was refused is tried again, after what others hold was given back.
+const RETRIES: usize = 2;
+/// Looks at another CPU's answer before a request goes on without it: about a tenth of a millisecond.
+const PATIENCE: usize = 20_000;
+
+/// What came of a request.
+enum Taken {
+    Block(Pfn),
+    /// There is none.
+    Nothing,
+    /// The owner may not have it.
+    BeyondQuota,
+}
+
+impl<C: LocalCpu> MemoryManager<C> {
+    /// Gives out a block at the expense of `owner`, of the running one if that is none; ends the section first that the
+    /// caller began, if it says what was before.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_slowly(
+        &self,
+        before: Option<PreemptionState>,
+        owner: Option<Owner>,
+        order: Order,
+        of: Use,
+    ) -> Result<Pfn> {
+        self.end_section(before);
+        let began = self.cpu.ticks();
+        let owner = owner.unwrap_or_else(|| self.cpu.owner());
+        let request = || self.pinned(|runner| self.request(runner, owner, order, of));
+        let mut taken = request();
+        for _ in 0..RETRIES {
+            match taken {
+                Taken::Block(_) => break,
+                Taken::Nothing => self.drain_all(),
+                Taken::BeyondQuota => self.flush_all(),
+            }
+            taken = request();
+        }
+        match taken {
+            Taken::Block(first) => {
+                if began.is_multiple_of(TIMED_ONE_IN) {
+                    let ticks = self.cpu.ticks().saturating_sub(began);
+                    self.duration.observe_nanos(self.cpu.nanos(ticks));
+                }
+                return Ok(first);
+            }
+            Taken::Nothing => self.refusals[usize::from(order.get())].increment(),
+            Taken::BeyondQuota => self.accounts.refuse(owner),
+        }
+        Err(out_of_memory(order))
+    }
+
+    #[inline]
+    fn end_section(&self, before: Option<PreemptionState>) {
+        if let Some(before) = before {
+            self.cpu.restore_preemption(before);
+        }
+    }
+
+    fn request(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
+        let cache = self.cache();
+        self.answer(cache);
+        match Class::of(order, of) {
+            Some(class) if cache.is_open() && cache.batch(class) > 0 => {
+                self.restock(cache, class, runner, owner, of)
+            }
+            _ => self.take_from_zone(runner, owner, order, of),
+        }
+    }
+
+    /// Charges `owner` for a batch, of what lies in the cache or is fetched from the zone, and gives out its first block.
+    fn restock(
+        &self,
+        cache: &CpuCache,
+        class: Class,
+        runner: Owner,
+        owner: Owner,
+        of: Use,
+    ) -> Taken {
+        let (stack, order) = (cache.stack(class), class.order());
+        let is_miss = stack.len() == 0;
+        let batch = cache.batch(class) as u64;
+        if !is_miss && cache.spare(class) == 0 {
+            cache.halve_stocks(class, &self.accounts);
+        }
+        let most = if is_miss {
+            batch
+        } else {
+            batch.min(cache.spare(class))
+        };
+        let mut charged = self.accounts.charge(owner, order.frames(), most);
+        if charged == 0 {
+            return Taken::BeyondQuota;
+        }
+        if is_miss {
+            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+            let fetch = |zone: &mut _| unsafe { cache.refill(class, zone, &self.owners) };
+            let fetched = charged.min(self.zone.with(runner, fetch) as u64);
+            self.accounts
+                .discharge(owner, (charged - fetched) * order.frames());
+            charged = fetched;
+        }
+        stack.add_stock(owner, charged);
+        // SAFETY: as above.
+        let Some(first) = (unsafe { stack.pop(owner) }) else {
+            // There is none, or it lies where no cache may hold it.
+            return self.take_from_zone(runner, owner, order, of);
+        };
+        if is_miss {
+            stack.uncount_hit(owner);
+        }
+        self.hand_out(first, order, of, owner);
+        Taken::Block(first)
+    }
+
+    fn take_from_zone(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
+        let mobility = match of {
+            Use::Movable => Mobility::Movable,
+            Use::Block | Use::Slab => Mobility::Immovable,
+        };
+        self.zone.with(runner, |zone| {
+            if self.accounts.charge(owner, order.frames(), 1) == 0 {
+                return Taken::BeyondQuota;
+            }
+            let Some(first) = zone.take(order, mobility) else {
+                self.accounts.discharge(owner, order.frames());
+                return Taken::Nothing;
+            };
+            self.owners.claim(first, order, of, owner);
+            Taken::Block(first)
+        })
+    }
+
+    /// Takes a block back that was given out for that; answers who was charged for it. Ends a section as
+    /// [`MemoryManager::allocate_slowly`] does.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn free_slowly(
+        &self,
+        before: Option<PreemptionState>,
+        first: Pfn,
+        order: Order,
+        of: Use,
+    ) -> Result<Owner> {
+        self.end_section(before);
+        self.pinned(|runner| {
+            let cache = self.cache();
+            self.answer(cache);
+            if let Some(class) = Class::of(order, of)
+                && let Some(bytes) = self.owners.cacheable(first, order)
+                && let Some(owner) = holder_of(bytes, order, of)
+                && cache.is_open()
+            {
+                if cache.stack(class).is_full() {
+                    self.zone.with(runner, |zone| {
+                        let batch = cache.batch(class);
+                        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+                        unsafe { cache.drain(class, batch, zone, self.shared()) }
+                    });
+                }
+                // SAFETY: as above.
+                if unsafe { cache.keep(first, class, bytes, owner) } {
+                    return Ok(owner);
+                }
+            }
+            self.zone.with(runner, |zone| {
+                let owner = self.owners.release(first, order, of)?;
+                self.accounts.discharge(owner, order.frames());
+                zone.give_back(first, order);
+                Ok(owner)
+            })
+        })
+    }
+
+    /// Gives every cached page back to the zone, where it merges, as far as the other CPUs come to look. A batch at a
+    /// time.
+    pub fn drain_all(&self) {
+        let drain = |runner| {
+            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+            let drain = |zone: &mut _| unsafe { self.cache().drain_some(zone, self.shared()) };
+            self.zone.with(runner, drain)
+        };
+        while self.pinned(drain) {}
+        self.ask_others(ASK_BLOCKS | ASK_STOCKS);
+    }
+
+    /// Gives back what owners are charged for in advance, as far as the other CPUs come to look.
+    pub(super) fn flush_all(&self) {
+        self.pinned(|_| self.cache().flush(&self.accounts));
+        self.ask_others(ASK_STOCKS);
+    }
+
+    /// Asks the other CPUs that hold something for `what`, and waits a little for the answers.
+    fn ask_others(&self, what: u32) {
+        for (cpu, cache) in self.caches.iter().enumerate() {
+            if cpu == self.cpu.current() || cache.is_empty() {
+                continue;
+            }
+            cache.ask(what);
+            self.cpu.ask(cpu, &|| self.obey());
+            for _ in 0..PATIENCE {
+                if cache.asked() & what == 0 {
+                    break;
+                }
+                // It may be waiting for us.
+                self.obey();
+                spin_loop();
+            }
+        }
+    }
+
+    /// Does what other CPUs ask of this one, as far as it need not wait for that. Called on each CPU before it sleeps and
+    /// after it was interrupted outside of sections. Costs about 70 instructions for each block held, if it is asked.
+    #[inline]
+    pub fn obey(&self) {
+        if self.caches[self.cpu.current()].asked() != 0 {
+            self.pinned(|_| self.answer(self.cache()));
+        }
+    }
+
+    /// As [`MemoryManager::obey`], in a section.
+    fn answer(&self, cache: &CpuCache) {
+        let mut asked = cache.asked();
+        if asked == 0 {
+            return;
+        }
+        cache.flush(&self.accounts);
+        while asked & ASK_BLOCKS != 0 && cache.is_open() {
+            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+            let drain = |zone: &mut _| unsafe { cache.drain_some(zone, self.shared()) };
+            match self.zone.try_with(Owner::KERNEL, drain) {
+                Some(true) => {}
+                Some(false) => break,
+                // Later.
+                None => asked &= !ASK_BLOCKS,
+            }
+        }
+        cache.answer(asked);
+    }
+}
