@@ -5,7 +5,7 @@ use super::super::accounts::Owner;
 use super::super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
 use super::super::manager::MemoryManager;
 use super::super::page_cache::{Class, CpuCache, PageCachePolicy, Shared};
-use super::super::test_support::{HostCpu, Random, manager, order, owner, size, steps};
+use super::super::test_support::{HostCpu, Random, manager, order, owner, size};
 use super::super::zone::Zone;
 use super::super::zone::owners::Use;
 use super::MIB;
@@ -86,6 +86,9 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
             continue;
         }
         HostCpu::run_as(0);
+        // Whoever looks into a cache has found it open, or opened it.
+        let page = frames.allocate(Order::ZERO).expect("memory");
+        frames.free(page, Order::ZERO).expect("a frame in hand");
         let free = frames.free_frames();
         let class = Class::of(order(random.below(3) as u8), Use::Block).expect("it is cached");
         die_inside(frames, dead, |cache, zone, shared| {
