@@ -273,46 +273,17 @@ impl CpuCache {
     }
 
     /// Gives back what owners are charged for in advance, until that is at most `blocks`.
-    fn keep_charged(&self, class: Class, blocks: usize, accounts: &Accounts) {
+    #[inline(never)]
+    pub(super) fn keep_charged(&self, class: Class, blocks: usize, accounts: &Accounts) {
         let stack = self.stack(class);
         let mut excess = stack.stocked().saturating_sub(blocks as u64);
         for owner in Owner::all() {
-            self.discharge(
-                class,
-                owner,
-                excess.min(stack.stock(owner)),
-                accounts,
-                &mut excess,
-            );
-        }
-    }
-
-    /// Gives back half of what owners are charged for in advance, rounded up.
-    pub(super) fn halve_stocks(&self, class: Class, accounts: &Accounts) {
-        let stack = self.stack(class);
-        for owner in Owner::all() {
-            self.discharge(
-                class,
-                owner,
-                stack.stock(owner).div_ceil(2),
-                accounts,
-                &mut 0,
-            );
-        }
-    }
-
-    fn discharge(
-        &self,
-        class: Class,
-        owner: Owner,
-        blocks: u64,
-        accounts: &Accounts,
-        excess: &mut u64,
-    ) {
-        if blocks > 0 {
-            self.stack(class).cut_stock(owner, blocks);
-            accounts.discharge(owner, blocks << class.order().get());
-            *excess = excess.saturating_sub(blocks);
+            let cut = excess.min(stack.stock(owner));
+            if cut > 0 {
+                stack.cut_stock(owner, cut);
+                accounts.discharge(owner, cut << class.order().get());
+                excess -= cut;
+            }
         }
     }
 
@@ -323,6 +294,7 @@ impl CpuCache {
     }
 
     /// Gives all stocks back to the accounts.
+    #[inline(never)]
     pub(super) fn flush(&self, accounts: &Accounts) {
         for class in Class::all() {
             self.keep_charged(class, 0, accounts);
@@ -333,6 +305,7 @@ impl CpuCache {
     ///
     /// # Safety
     /// As [`CpuCache::refill`].
+    #[inline(never)]
     pub(super) unsafe fn drain_some(&self, zone: &mut Zone, shared: Shared<'_>) -> bool {
         // SAFETY: by this function's contract.
         let drain = |class| unsafe { self.drain(class, BATCH_MAX, zone, shared) } > 0;

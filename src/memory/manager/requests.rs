@@ -100,7 +100,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         let is_miss = stack.len() == 0;
         let batch = cache.batch(class) as u64;
         if !is_miss && cache.spare(class) == 0 {
-            cache.halve_stocks(class, &self.accounts);
+            cache.keep_charged(class, stack.len() / 2, &self.accounts);
         }
         let most = if is_miss {
             batch
@@ -238,11 +238,17 @@ impl<C: LocalCpu> MemoryManager<C> {
     }
 
     /// As [`MemoryManager::obey`], in a section.
+    #[inline]
     fn answer(&self, cache: &CpuCache) {
-        let mut asked = cache.asked();
-        if asked == 0 {
-            return;
+        if cache.asked() != 0 {
+            self.give_what_is_asked(cache);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_what_is_asked(&self, cache: &CpuCache) {
+        let mut asked = cache.asked();
         cache.flush(&self.accounts);
         while asked & ASK_BLOCKS != 0 && cache.is_open() {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
