@@ -26,6 +26,6 @@ mod zone;
 pub use copy::copy_short;
 pub use local_cpu::{LocalCpu, PreemptionState};
 pub use lock::Verdict;
-pub use manager::{Account, MemoryManager};
+pub use manager::{Account, MemoryManager, Mover};
 pub use page_cache::PageCachePolicy;
 pub use reclaim::{Reclaimed, reclaim};

@@ -112,6 +112,11 @@ impl OwnerMap {
         }
     }
 
+    /// How far into all chunks' frames a frame is, if it lies in one.
+    pub(in crate::memory) fn index(&self, frame: Pfn) -> Option<usize> {
+        self.geometry.index(frame)
+    }
+
     /// True if page caches may hold every block: there is one bank.
     pub(in crate::memory) fn is_one_bank(&self) -> bool {
         self.largest.len() == self.storage.frames.len()
