@@ -14,7 +14,7 @@
 
 use super::super::accounts::Owner;
 use super::super::lock::{Lock, Verdict};
-use super::arena::Class;
+use super::class::Class;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{

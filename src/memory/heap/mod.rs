@@ -27,6 +27,7 @@
 
 mod arena;
 mod boot;
+mod class;
 mod classes;
 mod hardening;
 mod inbox;
@@ -43,8 +44,9 @@ use super::local_cpu::LocalCpu;
 use super::lock::Lock;
 use super::manager::{ChargedFrames, MemoryManager};
 use crate::metrics::Counter;
-use arena::{Arena, Class};
+use arena::Arena;
 use boot::BootArena;
+use class::Class;
 use classes::{CLASSES, GRAIN, GRAINS, Room, room_for};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr;

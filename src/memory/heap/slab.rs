@@ -13,7 +13,7 @@
 #![allow(unsafe_code, reason = "headers and free lists lie in raw frames")]
 
 use super::super::manager::ChargedFrames;
-use super::arena::Class;
+use super::class::Class;
 use super::classes::{bytes_of, first_object, order_of};
 use super::hardening;
 use crate::memory::accounts::Owner;

@@ -135,7 +135,9 @@ impl<C: LocalCpu> KernelHeap<C> {
             unsafe { self.free_elsewhere(self.arena(owner), index, object, size, stamp) }
         };
         if !is_freed {
-            let found = self.arena(owner).class(index).stamp();
+            let arena = self.arena(owner);
+            let stamp_of = || arena.class(index).stamp();
+            let found = self.pinned(|runner| arena.inbox.closed(runner, stamp_of));
             let is_other_size = slab::is_stamp(stamp) && slab::is_same_generation(stamp, found);
             self.refuse(object, bytes_of(index), is_other_size);
         }
