@@ -14,7 +14,7 @@
 use super::super::accounts::Owner;
 use super::super::manager::ChargedFrames;
 use super::class::{Class, LIST_MAX};
-use super::classes::CLASSES;
+use super::classes::{CLASSES, order_of};
 use super::inbox::Inbox;
 use super::slab;
 use crate::metrics::{Counter, Gauge};
@@ -66,11 +66,11 @@ impl Arena {
         }
     }
 
-    /// Makes it the arena of `owner`, before it is used, on a machine of so many bytes.
+    /// Makes it the arena of `owner`, before it has anything, on a machine of so many bytes.
     pub(super) fn begin(&self, owner: Owner, memory_bytes: u64) {
         let list_bytes = (memory_bytes / LIST_SHARE).min(LIST_BYTES_MAX as u64) as usize;
         for (index, class) in self.classes.iter().enumerate() {
-            class.begin(owner, index, list_bytes);
+            class.begin(owner, index, order_of(index, memory_bytes), list_bytes);
         }
     }
 

@@ -11,9 +11,10 @@
 
 use super::super::accounts::Owner;
 use super::super::manager::ChargedFrames;
-use super::classes::{CLASSES, bytes_of, order_of};
+use super::classes::{CLASSES, bytes_of};
 use super::hardening;
 use super::slab::{self, FreeObject, Header};
+use crate::memory::frames::Order;
 use core::cell::Cell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -71,15 +72,16 @@ impl Class {
         }
     }
 
-    /// Makes it the class of that index in the arena of `owner`, without slabs, with up to `list_bytes` in its list.
-    pub(super) fn begin(&self, owner: Owner, index: usize, list_bytes: usize) {
+    /// Makes it the class of that index in the arena of `owner`, without slabs, which are to be of that order, with up to
+    /// `list_bytes` in its list.
+    pub(super) fn begin(&self, owner: Owner, index: usize, order: Order, list_bytes: usize) {
         let limit = match owner {
             Owner::KERNEL => 0,
             _ => (list_bytes / bytes_of(index)).clamp(LIST_MIN, LIST_MAX),
         };
         self.limit.set(limit as u8);
         self.index.set(index as u8);
-        self.slab_mask.set(!(order_of(index).bytes() - 1));
+        self.slab_mask.set(!(order.bytes() - 1));
         self.stamp.set(slab::first_stamp(owner, index));
         self.count.store(self.empty_list(), Relaxed);
     }
@@ -234,7 +236,7 @@ impl Class {
 
     /// Bytes of slabs.
     pub(super) fn committed_bytes(&self) -> u64 {
-        u64::from(self.slabs.load(Relaxed)) * order_of(self.index()).bytes() as u64
+        u64::from(self.slabs.load(Relaxed)) * self.slab_bytes() as u64
     }
 
     /// Objects handed out since boot.
@@ -258,6 +260,17 @@ impl Class {
     #[inline]
     pub(super) fn slab_mask(&self) -> usize {
         self.slab_mask.get()
+    }
+
+    /// Bytes of a slab.
+    #[inline]
+    pub(super) fn slab_bytes(&self) -> usize {
+        self.slab_mask().wrapping_neg()
+    }
+
+    /// The order of its slabs.
+    pub(super) fn order(&self) -> Order {
+        Order::for_bytes(self.slab_bytes()).expect("set from an order")
     }
 
     /// The count of an empty list.

@@ -11,6 +11,7 @@
 
 use super::hardening::RED_ZONE;
 use crate::memory::frames::{Order, PAGE_SIZE};
+use crate::memory::zone::owners;
 use core::alloc::Layout;
 
 /// Sizes of the classes in bytes.
@@ -39,9 +40,13 @@ const USUAL_ALIGN: usize = 16;
 pub(super) const GRAINS: usize = MAX_BYTES / GRAIN + 1;
 /// Objects that a slab holds at least, if there is an order for it.
 const OBJECTS_MIN: usize = 8;
-/// Largest slabs that the frame source gives out. With order 3 every class would fill its slabs; as it is, those above
-/// 2,032 bytes leave up to an eighth of theirs.
-const SLAB_ORDER_MAX: u8 = 2;
+/// The same where memory is small: an image at rest has a few objects of each of many classes, and most of what it then
+/// has of memory is the rest of their slabs.
+const OBJECTS_MIN_SMALL: usize = 4;
+/// Memory below which it is small.
+const SMALL_MEMORY_BYTES: u64 = 32 << 20;
+/// The largest slabs: of order 3, every class fills its slabs with eight objects.
+const SLAB_ORDER_MAX: u8 = 3;
 
 /// Where an object of some layout lives, once frames are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +77,15 @@ pub(super) const fn bytes_of(index: usize) -> usize {
     CLASS_BYTES[index] as usize
 }
 
-/// The order of the slabs of class `index`.
-pub(super) const fn order_of(index: usize) -> Order {
+/// The order of the slabs of class `index` on a machine of so many bytes.
+pub(super) const fn order_of(index: usize, memory_bytes: u64) -> Order {
+    let objects_min = if memory_bytes < SMALL_MEMORY_BYTES {
+        OBJECTS_MIN_SMALL
+    } else {
+        OBJECTS_MIN
+    };
     let mut number = 0;
-    while number < SLAB_ORDER_MAX && (PAGE_SIZE << number) / bytes_of(index) < OBJECTS_MIN {
+    while number < SLAB_ORDER_MAX && (PAGE_SIZE << number) / bytes_of(index) < objects_min {
         number += 1;
     }
     Order::new(number).expect("an order")
@@ -89,6 +99,10 @@ pub(super) fn first_object(index: usize, header_bytes: usize) -> usize {
 }
 
 const _: () = {
+    assert!(
+        SLAB_ORDER_MAX <= owners::SLAB_ORDER_MAX,
+        "the frame source gives out no such slab"
+    );
     let mut i = 0;
     while i < CLASSES {
         let bytes = bytes_of(i);
@@ -150,12 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slab_holds_eight_objects_if_its_order_is_given_out_and_four_always() {
+    fn a_slab_holds_eight_objects_and_four_where_memory_is_small() {
         for class in 0..CLASSES {
-            let objects = order_of(class).bytes() / bytes_of(class);
-            assert!(
-                objects >= OBJECTS_MIN || order_of(class).get() == SLAB_ORDER_MAX && objects >= 4
-            );
+            let objects = |memory_bytes| {
+                let first = first_object(class, 40);
+                (order_of(class, memory_bytes).bytes() - first) / bytes_of(class)
+            };
+            assert!(objects(SMALL_MEMORY_BYTES - 1) >= OBJECTS_MIN_SMALL);
+            assert!(objects(SMALL_MEMORY_BYTES) >= OBJECTS_MIN);
         }
     }
 }

@@ -106,6 +106,7 @@ impl<C: LocalCpu> KernelHeap<C> {
             }
             place.store(class as u8, Relaxed);
         }
+        // So that a free as the kernel, whose list is always full, takes the slow way from now on.
         self.arena(Owner::KERNEL).begin(Owner::KERNEL, 0);
     }
 
@@ -123,9 +124,9 @@ impl<C: LocalCpu> KernelHeap<C> {
             "the heap has a frame source already"
         );
         assert!(!self.boot.is_empty(), "boot memory comes first");
-        // Until now nobody but the kernel has run.
-        for owner in Owner::all().filter(|&owner| owner != Owner::KERNEL) {
-            let bytes = frames.total_frames() * PAGE_SIZE as u64;
+        // Until now all objects came from the boot arena.
+        let bytes = frames.total_frames() * PAGE_SIZE as u64;
+        for owner in Owner::all() {
             self.arena(owner).begin(owner, bytes);
         }
         self.frames.call_once(|| frames);

@@ -14,7 +14,7 @@
 
 use super::super::manager::ChargedFrames;
 use super::class::Class;
-use super::classes::{bytes_of, first_object, order_of};
+use super::classes::{bytes_of, first_object};
 use super::hardening;
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, PAGE_SIZE, Pfn};
@@ -111,7 +111,7 @@ pub(super) fn take(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<
     };
     header.out += 1;
     class.count_out(1);
-    if header.free.is_none() && header.fresh as usize + bytes_of(index) > order_of(index).bytes() {
+    if header.free.is_none() && header.fresh as usize + bytes_of(index) > class.slab_bytes() {
         unlink(class, slab);
     }
     Some(object)
@@ -156,7 +156,7 @@ fn retire(class: &Class, slab: NonNull<Header>, frames: &dyn ChargedFrames) {
     if unsafe { slab.as_ref() }.is_listed {
         unlink(class, slab);
     }
-    if class.spare.get().is_none() && order_of(class.index()) <= SPARE_ORDER_MAX {
+    if class.spare.get().is_none() && class.order() <= SPARE_ORDER_MAX {
         class.spare.set(Some(slab));
     } else {
         give_back(class, slab, frames);
@@ -175,7 +175,7 @@ fn next_slab(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<Header
 /// A slab in no list, all of it fresh.
 fn new_slab(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<Header>> {
     let index = class.index();
-    let first = frames.allocate_slab(order_of(index)).ok()?;
+    let first = frames.allocate_slab(class.order()).ok()?;
     let slab = NonNull::new(ptr::with_exposed_provenance_mut::<Header>(first.address()))?;
     let fresh = first_object(index, size_of::<Header>());
     let header = Header {
@@ -191,7 +191,7 @@ fn new_slab(class: &Class, frames: &dyn ChargedFrames) -> Option<NonNull<Header>
     unsafe { slab.write(header) };
     class.count_slabs(1);
     if cfg!(debug_assertions) {
-        let last = order_of(index).bytes() - bytes_of(index);
+        let last = class.slab_bytes() - bytes_of(index);
         for offset in (fresh..=last).step_by(bytes_of(index)) {
             // SAFETY: an object of the slab, all of which is ours.
             unsafe { hardening::poison(slab.cast::<u8>().add(offset), index) };
@@ -206,7 +206,7 @@ fn give_back(class: &Class, mut slab: NonNull<Header>, frames: &dyn ChargedFrame
     unsafe { slab.as_mut() }.stamp = 0;
     class.count_slabs(-1);
     let first = Pfn::containing(slab.addr().get());
-    let freed = frames.free_slab(first, order_of(class.index()));
+    let freed = frames.free_slab(first, class.order());
     freed.expect("a slab is given back once, with the order it was taken with");
 }
 

@@ -19,6 +19,9 @@ use std::vec::Vec;
 const MIB: usize = 1 << 20;
 const BOOT_BYTES: usize = 64 << 10;
 
+/// As large as the larger heaps here, and too large to count as small.
+const MEMORY: u64 = 32 << 20;
+
 type Heap = KernelHeap<HostCpu>;
 
 /// A heap with a boot arena, and one after `install` with `mib` MiB of frames.
@@ -153,7 +156,10 @@ fn random_objects_keep_their_bytes_and_no_frame_is_left_after_all_are_freed() {
         let kept: usize = (0..CLASSES)
             .map(|class| match runner {
                 Owner::KERNEL => 2 * PAGE_SIZE,
-                _ => 2 * PAGE_SIZE + ((8 << 10) / bytes_of(class)).max(4) * order_of(class).bytes(),
+                _ => {
+                    2 * PAGE_SIZE
+                        + ((8 << 10) / bytes_of(class)).max(4) * order_of(class, MEMORY).bytes()
+                }
             })
             .sum();
         assert!(
@@ -238,7 +244,7 @@ fn every_size_and_alignment_up_to_the_largest_block_is_served_aligned() {
 
 #[test]
 fn objects_do_not_overlap_and_fill_their_slab() {
-    let (heap, _) = heap(4);
+    let (heap, _) = heap(40);
     let number = size(300, 8);
     for (class, &bytes) in CLASS_BYTES.iter().enumerate() {
         let bytes = usize::from(bytes);
@@ -250,9 +256,8 @@ fn objects_do_not_overlap_and_fill_their_slab() {
             .collect();
         assert_eq!(objects.len(), number);
         let committed = heap.arena(Owner::KERNEL).class(class).committed_bytes();
-        let slab = order_of(class).bytes();
-        let is_full_size = slab >= 8 * bytes;
-        let most = number * bytes * if is_full_size { 17 } else { 19 } / 16 + slab;
+        let slab = order_of(class, MEMORY).bytes();
+        let most = number * bytes * 17 / 16 + slab;
         assert!(committed <= most as u64, "{bytes}: {committed}");
         drop(objects);
     }

@@ -28,7 +28,7 @@
 
 mod code;
 
-pub(in crate::memory) use code::{CACHING_CPUS, cached_by, code, holder_of};
+pub(in crate::memory) use code::{CACHING_CPUS, SLAB_ORDER_MAX, cached_by, code, holder_of};
 
 use super::geometry::{Geometry, Place};
 use super::tree::{node_at, offset_of};
