@@ -83,6 +83,10 @@ impl<C: LocalCpu> KernelHeap<C> {
         // Most owners never had anything.
         for owner in Owner::all().filter(|&owner| self.is_in_use(owner)) {
             for (class, &bytes) in self.arena(owner).classes().zip(&CLASS_BYTES) {
+                // Nor are most classes of most owners ever asked for anything.
+                if class.allocations() == 0 {
+                    continue;
+                }
                 let total = &mut totals[group_of(bytes.into())];
                 total.used_bytes += class.used_bytes();
                 total.committed_bytes += class.committed_bytes();
