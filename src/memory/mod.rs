@@ -7,6 +7,7 @@
 //! [`MemoryManager`] allocates, then [`MemoryManager::new`], then [`heap::KernelHeap::install`].
 
 pub mod accounts;
+pub mod compaction;
 mod copy;
 pub mod frames;
 pub mod heap;

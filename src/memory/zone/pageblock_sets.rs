@@ -1,4 +1,4 @@
-//! Sets of pageblocks, by number, each of which finds its lowest member in a few steps.
+//! Sets of pageblocks, by number, each of which finds its lowest and highest member in a few steps.
 //!
 //! Two levels of bits a set: one a pageblock, and one a word of the first level that is not 0. A word of the second
 //! level covers 8 GiB, so a search reads one or two words on any machine this image will meet. One word more says
@@ -40,24 +40,31 @@ impl<const SETS: usize> PageblockSets<SETS> {
         self.filled
     }
 
-    /// Puts a pageblock into a set, if there is one of that number.
+    /// Moves a pageblock from sets to others, a bit each.
     #[inline(always)]
-    pub(super) fn insert(&mut self, set: usize, pageblock: usize) {
-        if set >= SETS {
-            return;
+    pub(super) fn change(&mut self, pageblock: usize, from: u64, to: u64) {
+        let mut changed = from ^ to;
+        while changed != 0 {
+            let set = changed.trailing_zeros() as usize;
+            changed &= changed - 1;
+            if to & 1 << set != 0 {
+                self.insert(set, pageblock);
+            } else {
+                self.remove(set, pageblock);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, set: usize, pageblock: usize) {
         let start = set * self.stride;
         self.words[start + self.second_level + pageblock / 64] |= 1 << (pageblock % 64);
         self.words[start + pageblock / 64 / 64] |= 1 << (pageblock / 64 % 64);
         self.filled |= 1 << set;
     }
 
-    /// Takes a pageblock out of a set, if there is one of that number.
     #[inline(always)]
-    pub(super) fn remove(&mut self, set: usize, pageblock: usize) {
-        if set >= SETS {
-            return;
-        }
+    fn remove(&mut self, set: usize, pageblock: usize) {
         let start = set * self.stride;
         let word = &mut self.words[start + self.second_level + pageblock / 64];
         *word &= !(1 << (pageblock % 64));
@@ -87,11 +94,27 @@ impl<const SETS: usize> PageblockSets<SETS> {
         Some(j * 64 + word.trailing_zeros() as usize)
     }
 
-    /// True if the pageblock is in that set, if there is one of that number, and in no other.
-    pub(super) fn has_only_in(&self, set: usize, pageblock: usize) -> bool {
-        (0..SETS).all(|other| {
-            let word = self.words[other * self.stride + self.second_level + pageblock / 64];
-            (word & 1 << (pageblock % 64) != 0) == (other == set)
+    /// The highest member of a set.
+    #[inline(always)]
+    pub(super) fn last(&self, set: usize) -> Option<usize> {
+        let start = set * self.stride;
+        let mut i = self.second_level;
+        loop {
+            i = i.checked_sub(1)?;
+            let word = self.words[start + i];
+            if word != 0 {
+                let j = i * 64 + (63 - word.leading_zeros()) as usize;
+                let word = self.words[start + self.second_level + j];
+                return Some(j * 64 + (63 - word.leading_zeros()) as usize);
+            }
+        }
+    }
+
+    /// The sets that the pageblock is in, a bit each.
+    pub(super) fn sets_of(&self, pageblock: usize) -> u64 {
+        (0..SETS).fold(0, |sets, set| {
+            let word = self.words[set * self.stride + self.second_level + pageblock / 64];
+            sets | (word >> (pageblock % 64) & 1) << set
         })
     }
 
@@ -139,12 +162,14 @@ mod tests {
         const PAGEBLOCKS: usize = 10_000;
         let storage = vec![u64::MAX; PageblockSets::<8>::storage_words(PAGEBLOCKS)].leak();
         let mut sets = PageblockSets::<8>::new(PAGEBLOCKS, storage);
-        sets.insert(8, 1);
         assert_eq!((sets.filled(), sets.first(7)), (0, None));
-        sets.insert(6, 0);
+        sets.change(0, 0, 1 << 6);
         for pageblock in [9_999, 4_096, 64, 63] {
-            sets.insert(7, pageblock);
-            assert_eq!(sets.first(7), Some(pageblock));
+            sets.change(pageblock, 0, 1 << 7);
+            assert_eq!(
+                (sets.first(7), sets.last(7)),
+                (Some(pageblock), Some(9_999))
+            );
         }
         for (pageblock, next) in [
             (63, Some(64)),
@@ -152,11 +177,13 @@ mod tests {
             (4_096, Some(9_999)),
             (9_999, None),
         ] {
-            assert!(sets.has_only_in(7, pageblock) && sets.is_consistent());
-            sets.remove(7, pageblock);
-            assert_eq!(sets.first(7), next);
+            assert!(sets.sets_of(pageblock) == 1 << 7 && sets.is_consistent());
+            sets.change(pageblock, 1 << 7, 1 << 5);
+            assert_eq!((sets.first(7), sets.last(7)), (next, next.map(|_| 9_999)));
+            assert_eq!(sets.last(5), Some(pageblock));
             assert_eq!(sets.filled() & 1 << 7 == 0, next.is_none());
         }
-        assert_eq!(sets.filled(), 1 << 6);
+        assert_eq!(sets.filled(), 1 << 6 | 1 << 5);
+        assert_eq!(sets.last(4), None);
     }
 }

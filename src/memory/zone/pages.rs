@@ -121,7 +121,7 @@ impl Zone {
             if order == PAIR_ORDER {
                 self.insert_pair(pageblock);
             } else {
-                steps += self.insert(pageblock, node_for(offset, order), order);
+                steps += self.insert_block(pageblock, offset, order);
             }
         }
         steps

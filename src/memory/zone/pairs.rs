@@ -12,6 +12,10 @@ impl Zone {
     /// Takes a pair, if there is one.
     #[inline(never)]
     pub(super) fn take_pair(&mut self, mobility: Mobility) -> Option<Pfn> {
+        if self.sets.first(PAIR_SET).is_none() {
+            // The isolated pageblock may be free, and half of one.
+            self.end_isolation(Mobility::Movable);
+        }
         let first = self.sets.first(PAIR_SET)?;
         self.open(first / 2);
         for pageblock in [first, first + 1] {
@@ -35,13 +39,20 @@ impl Zone {
         }
     }
 
-    /// Notes that a pageblock, whose state was `before`, became free: one block with its buddy if that is free too.
+    /// Notes that a pageblock, whose state was `before`, became free.
     #[inline(never)]
     pub(super) fn became_free(&mut self, pageblock: usize, before: State) {
-        let isolated = before.is_isolated();
+        if before.is_isolated() {
+            return self.settle(pageblock, before, State::FREE.isolated(true));
+        }
+        self.join_free(pageblock, before);
+    }
+
+    /// Makes a pageblock, whose state was `before`, a free one: one block with its buddy if that is free too.
+    pub(super) fn join_free(&mut self, pageblock: usize, before: State) {
         let buddy = self.state(pageblock ^ 1);
-        if isolated || buddy != State::FREE {
-            return self.settle(pageblock, before, State::FREE.isolated(isolated));
+        if buddy != State::FREE {
+            return self.settle(pageblock, before, State::FREE);
         }
         self.settle(pageblock, before, State::FREE_PAIR);
         self.settle(pageblock ^ 1, buddy, State::FREE_PAIR);

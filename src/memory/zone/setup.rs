@@ -3,9 +3,9 @@
 use super::geometry::Geometry;
 use super::owners::OwnerMap;
 use super::pageblock_sets::PageblockSets;
-use super::state::{SETS, State, USE_SETS};
+use super::state::{SETS, State};
 use super::stats::ZoneCounts;
-use super::tree::{NODE_WORDS, ROOT, STATE, TREE_WORDS, node_for};
+use super::tree::{NODE_WORDS, ROOT, STATE, TREE_WORDS};
 use super::verify::blocks_of;
 use super::{PAIR_ORDER, Zone};
 use crate::memory::frames::{Order, Pfn};
@@ -15,9 +15,7 @@ impl Zone {
     /// Words of storage for the trees and sets of `geometry`.
     pub(in crate::memory) fn storage_words(geometry: &Geometry) -> usize {
         let pageblocks = 2 * geometry.chunks();
-        pageblocks * TREE_WORDS
-            + PageblockSets::<SETS>::storage_words(pageblocks)
-            + PageblockSets::<USE_SETS>::storage_words(pageblocks)
+        pageblocks * TREE_WORDS + PageblockSets::<SETS>::storage_words(pageblocks)
     }
 
     /// A zone over the frames of `spans`, all of them free.
@@ -33,7 +31,6 @@ impl Zone {
         let pageblocks = 2 * geometry.chunks();
         let (trees, sets) = storage.split_at_mut(pageblocks * TREE_WORDS);
         let (trees, _) = trees.as_chunks_mut();
-        let (sets, by_use) = sets.split_at_mut(PageblockSets::<SETS>::storage_words(pageblocks));
         for tree in trees.iter_mut() {
             tree[0] = 0;
             tree[STATE] = State::FULL.0;
@@ -43,7 +40,7 @@ impl Zone {
             owners,
             trees,
             sets: PageblockSets::new(pageblocks, sets),
-            by_use: PageblockSets::new(pageblocks, by_use),
+            isolated: None,
             counts: ZoneCounts::default(),
         };
         for span in spans {
@@ -89,7 +86,7 @@ impl Zone {
             self.owners.manage(first, order);
             let order = usize::from(order.get());
             self.counts.found.add(order, 1);
-            let _merges = self.insert(pageblock, node_for(offset, order), order);
+            self.insert_block(pageblock, offset, order);
         }
     }
 

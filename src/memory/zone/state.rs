@@ -3,7 +3,7 @@
 use super::tree::{PAGEBLOCK_FRAMES, ROOT_ORDER};
 use crate::memory::frames::Mobility;
 
-/// The word. Bits 32 to 37 together are the number of the pageblock's set.
+/// The word.
 ///
 /// | bits | |
 /// | --- | --- |
@@ -27,27 +27,23 @@ const LARGEST: u64 = 0xf << SET_SHIFT;
 const IMMOVABLE: u64 = 1 << 36;
 const ISOLATED: u64 = 1 << 37;
 
-/// How many sets there are by the order of the largest free block: those of pageblocks that are movable or free, then
-/// those of immovable ones. A pageblock with nothing free, or isolated, is in none.
-pub(super) const SETS: usize = 32;
-/// How many sets of movable pageblocks there are by use.
-pub(super) const USE_SETS: usize = (PAGEBLOCK_FRAMES >> USE_STEP_SHIFT) + 1;
+/// How many sets there are. By the free blocks: sets 1 to 9 are those of movable pageblocks, partly free, with a block of
+/// at least order 0 to 8; 10 and 11 those of free pageblocks, alone and in pairs; 17 to 25 those of immovable ones. By
+/// use, of movable pageblocks: set 32 is that of free ones, each of the next has 32 frames more in use.
+pub(super) const SETS: usize = USE_SET + (PAGEBLOCK_FRAMES >> USE_STEP_SHIFT) + 1;
+/// The first set by use.
+pub(super) const USE_SET: usize = 32;
 /// The set of pageblocks that are free with their buddies.
 pub(super) const PAIR_SET: usize = ROOT_ORDER + 2;
-/// Of the sets, a bit each, those of pageblocks that are free.
-pub(super) const FREE_SETS: u64 = 0b11 << (PAIR_SET - 1);
-
-/// Of the `filled` sets, a bit each, those of partly free pageblocks of that mobility with a free block of at least
-/// `order`.
+/// The set of partly free pageblocks of that mobility with a free block of at least `order`; those that follow, up to
+/// that of order 8, are parts of it.
 #[inline(always)]
-pub(super) fn serving(filled: u64, mobility: Mobility, order: usize) -> u64 {
-    let first = match mobility {
+pub(super) fn set_of(mobility: Mobility, order: usize) -> usize {
+    let before = match mobility {
         Mobility::Movable => 0,
         Mobility::Immovable => (IMMOVABLE >> SET_SHIFT) as usize,
     };
-    let all = ((1 << (ROOT_ORDER + 1)) - 1) << first;
-    let too_small = first + order + 1;
-    (filled & all) >> too_small << too_small
+    before + order + 1
 }
 
 impl State {
@@ -119,22 +115,22 @@ impl State {
         (self.0 ^ other.0) >> (USED_SHIFT + USE_STEP_SHIFT) != 0
     }
 
-    /// The set that the pageblock belongs into; none if that is no number of a set.
+    /// The sets that the pageblock belongs into, a bit each.
     #[inline(always)]
-    pub(super) fn set(self) -> usize {
-        if self.0 & LARGEST == 0 {
-            return SETS;
+    pub(super) fn sets(self) -> u64 {
+        if self.is_isolated() {
+            return 0;
         }
-        (self.0 >> SET_SHIFT) as usize
-    }
-
-    /// The set by use that it belongs into; none if that is no number of a set.
-    #[inline(always)]
-    pub(super) fn use_set(self) -> usize {
-        if self.0 & (IMMOVABLE | ISOLATED) != 0 {
-            return USE_SETS;
+        let above = self.above_largest();
+        let serving = if above > ROOT_ORDER {
+            1 << above
+        } else {
+            (2 << above) - 2
+        };
+        if self.is_immovable() {
+            return serving << (IMMOVABLE >> SET_SHIFT);
         }
-        (self.0 >> (USED_SHIFT + USE_STEP_SHIFT) & 0x1f) as usize
+        serving | 1 << (USE_SET as u64 + (self.0 >> (USED_SHIFT + USE_STEP_SHIFT) & 0x1f))
     }
 }
 
@@ -143,28 +139,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pageblock_is_in_the_set_of_its_largest_block_and_if_movable_in_that_of_its_use() {
+    fn a_pageblock_is_in_the_sets_that_it_serves_and_if_movable_in_that_of_its_use() {
         let mut state = State::FREE_PAIR;
-        assert_eq!((state.set(), state.use_set(), state.used()), (11, 0, 0));
-        state = state.with_above_largest(4);
+        assert_eq!((state.sets(), state.used()), (1 << 11 | 1 << 32, 0));
+        assert_eq!(State::FREE.sets(), 1 << 10 | 1 << 32);
+        state = state.with_largest(3);
         state.add_used(33);
-        assert_eq!((state.set(), state.use_set(), state.used()), (4, 2, 33));
+        assert_eq!((state.sets(), state.used()), (0b1_1110 | 1 << 34, 33));
         state.sub_used(32);
-        assert_eq!((state.set(), state.use_set(), state.used()), (4, 1, 1));
-        state = state.of(Mobility::Immovable);
-        assert_eq!((state.set(), state.use_set()), (20, USE_SETS));
-        assert_eq!(state.isolated(true).use_set(), USE_SETS);
-        assert!(state.isolated(true).set() >= SETS);
-        let full = State::FULL.of(Mobility::Movable);
-        assert_eq!((full.set(), full.use_set()), (SETS, USE_SETS - 1));
-    }
-
-    #[test]
-    fn sets_serve_by_mobility_and_order() {
-        let all = (1 << SETS) - 1;
-        assert_eq!(serving(all, Mobility::Movable, 0), 0b11_1111_1110);
-        assert_eq!(serving(all, Mobility::Movable, 9), 0);
-        assert_eq!(serving(all, Mobility::Immovable, 7), 0b11_0000_0000 << 16);
-        assert_eq!(serving(all, Mobility::Immovable, 8), 1 << 25);
+        assert_eq!((state.sets(), state.used()), (0b1_1110 | 1 << 33, 1));
+        assert_eq!(state.of(Mobility::Immovable).sets(), 0b1_1110 << 16);
+        assert_eq!(state.isolated(true).sets(), 0);
+        let full = State::FULL;
+        assert_eq!(full.sets(), 0);
+        assert_eq!(full.of(Mobility::Movable).sets(), 1 << (SETS - 1));
+        for (mobility, order) in [(Mobility::Movable, 0), (Mobility::Immovable, 8)] {
+            let sets = full.of(mobility).with_largest(order).sets();
+            assert_eq!(
+                sets as u32,
+                sets as u32 & ((2 << set_of(mobility, order)) - 1)
+            );
+            assert!(sets & 1 << set_of(mobility, order) != 0);
+        }
     }
 }

@@ -6,10 +6,12 @@
 )]
 
 mod churn;
+mod compaction;
 mod cuts;
 
 use super::*;
 use crate::memory::accounts::Owner;
+use crate::memory::lock::Verdict;
 use crate::memory::test_support::{Random, order, size, steps};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32};
@@ -118,7 +120,9 @@ impl Bare {
             assert_eq!(state.0 & 0xffff, filled, "pageblock {pageblock}");
             assert_eq!(state.used(), PAGEBLOCK_FRAMES - free_frames);
             let buddy = self.zone.state(pageblock ^ 1);
-            if free_frames == PAGEBLOCK_FRAMES && buddy.used() == 0 {
+            let isolated = state.is_isolated() || buddy.is_isolated();
+            assert_eq!(state.is_isolated(), self.zone.isolated == Some(pageblock));
+            if free_frames == PAGEBLOCK_FRAMES && buddy.used() == 0 && !isolated {
                 largest = PAIR_ORDER + 1;
                 if pageblock % 2 == 1 {
                     free_blocks[ROOT_ORDER] -= 2;
@@ -132,13 +136,8 @@ impl Bare {
     }
 
     /// Checks that every pageblock is in its sets and in no others.
-    fn check_sets(&self) {
-        for pageblock in 0..self.zone.trees.len() {
-            let state = self.zone.state(pageblock);
-            assert!(self.zone.sets.has_only_in(state.set(), pageblock));
-            assert!(self.zone.by_use.has_only_in(state.use_set(), pageblock));
-        }
-        assert!(self.zone.sets.is_consistent() && self.zone.by_use.is_consistent());
+    fn check_sets(&mut self) {
+        assert_eq!(self.zone.verify_sets(), Verdict::Intact);
     }
 
     /// Checks frame by frame that exactly those the model calls free are covered by a free block, once.
@@ -236,6 +235,11 @@ fn step(bare: &mut Bare, model: &mut Model, random: &mut Random, fills: bool) {
     let mobility = [Mobility::Immovable, Mobility::Movable][random.below(2)];
     let allocates = random.below(100) < if fills { 60 } else { 40 };
     let is_batch = random.below(8) == 0;
+    match random.below(50) {
+        0 => drop(bare.zone.isolate_emptiest(400)),
+        1 => drop(bare.zone.end_isolation(mobility)),
+        _ => {}
+    }
     if model.blocks.is_empty() || allocates && !is_batch {
         let wanted = order(match random.below(10) {
             0 => random.below(Order::COUNT),
@@ -298,6 +302,7 @@ fn random_requests_agree_with_a_plain_model_after_each_step() {
                 }
             }
         }
+        bare.zone.end_isolation(Mobility::Movable);
         while !model.blocks.is_empty() {
             let (first, order) = model.give_back(0);
             bare.free(first, order).expect("a block in hand");

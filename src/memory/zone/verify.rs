@@ -23,7 +23,10 @@ impl Zone {
     /// Puts trees, sets and counts right. The caller holds the locks of all page caches and has marked what they
     /// hold in the owner map.
     pub(in crate::memory) fn verify(&mut self) -> Verdict {
-        let mut verdict = Verdict::Intact;
+        let mut verdict = match self.isolated.take() {
+            Some(_) => Verdict::Rebuilt,
+            None => Verdict::Intact,
+        };
         let mut free_blocks = PerOrder::default();
         for chunk in 0..self.geometry.chunks() {
             let Some(expected) = self.expected_trees(chunk) else {
@@ -79,23 +82,18 @@ impl Zone {
     }
 
     /// Puts each pageblock into the sets that its state says, and into no others.
-    fn verify_sets(&mut self) -> Verdict {
+    pub(super) fn verify_sets(&mut self) -> Verdict {
         let pageblocks = self.trees.len();
-        let mut agrees = self.sets.is_consistent() && self.by_use.is_consistent();
+        let mut agrees = self.sets.is_consistent();
         for pageblock in 0..pageblocks {
-            let state = self.state(pageblock);
-            agrees &= self.sets.has_only_in(state.set(), pageblock)
-                && self.by_use.has_only_in(state.use_set(), pageblock);
+            agrees &= self.sets.sets_of(pageblock) == self.state(pageblock).sets();
         }
         if agrees {
             return Verdict::Intact;
         }
         self.sets.clear();
-        self.by_use.clear();
         for pageblock in 0..pageblocks {
-            let state = self.state(pageblock);
-            self.sets.insert(state.set(), pageblock);
-            self.by_use.insert(state.use_set(), pageblock);
+            self.sets.change(pageblock, 0, self.state(pageblock).sets());
         }
         Verdict::Rebuilt
     }

@@ -2,7 +2,6 @@
 //! are not, a verification makes the zone whole.
 
 use super::*;
-use crate::memory::lock::Verdict;
 
 impl Zone {
     /// Every word that an operation may write and a verification answers for.
@@ -11,7 +10,6 @@ impl Zone {
             .as_flattened_mut()
             .iter_mut()
             .chain(self.sets.words_mut())
-            .chain(self.by_use.words_mut())
             .chain(self.counts.words_mut())
             .collect()
     }
