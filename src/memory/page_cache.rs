@@ -26,7 +26,7 @@ pub(super) use stack::Stack;
 use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
-use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
+use super::zone::owners::{CACHING_CPUS, NOT_IN_HAND, OwnerMap, Use, cached_by};
 use crate::error::Result;
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
@@ -186,16 +186,18 @@ impl CpuCache {
         let room = stack.limit() - stack.len();
         let take = |places: &mut [Pfn]| {
             let taken = take_blocks(zone, class, places);
-            match places[..taken]
-                .iter()
-                .try_for_each(|&first| self.note(first, class, owners))
-            {
-                Some(()) => taken,
-                None => {
-                    zone.give_back(places[0], class.order());
-                    0
-                }
+            let taken = &places[..taken];
+            let is_noted = match class.order() {
+                Order::ZERO => owners.say_of_pages(taken, self.mark),
+                _ => taken
+                    .iter()
+                    .all(|&first| self.note(first, class, owners).is_some()),
+            };
+            if is_noted {
+                return taken.len();
             }
+            zone.give_back(taken[0], class.order());
+            0
         };
         // SAFETY: by this function's contract; there is as much room.
         unsafe { stack.put(batch.min(room), take) }
@@ -262,10 +264,16 @@ impl CpuCache {
         self.keep_charged(class, stack.len() - leaving, shared.accounts);
         // SAFETY: by this function's contract; the stocks have just been cut.
         unsafe { stack.take_oldest(&mut places[..leaving]) };
-        for &first in &places[..leaving] {
-            // SAFETY: it was here.
-            let bytes = unsafe { shared.owners.cached(first, class.order()) };
-            bytes.iter().for_each(|byte| byte.store(0, Relaxed));
+        if class.order() == Order::ZERO {
+            shared.owners.say_of_pages(&places[..leaving], NOT_IN_HAND);
+        } else {
+            for &first in &places[..leaving] {
+                // SAFETY: it was here.
+                let bytes = unsafe { shared.owners.cached(first, class.order()) };
+                bytes
+                    .iter()
+                    .for_each(|byte| byte.store(NOT_IN_HAND, Relaxed));
+            }
         }
         give_blocks_back(zone, class, &places[..leaving]);
         self::count(&stack.drains);

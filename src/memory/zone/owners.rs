@@ -28,14 +28,16 @@
 
 mod code;
 
-pub(in crate::memory) use code::{CACHING_CPUS, SLAB_ORDER_MAX, cached_by, code, holder_of};
+pub(in crate::memory) use code::{
+    CACHING_CPUS, NOT_IN_HAND, SLAB_ORDER_MAX, cached_by, code, holder_of,
+};
 
 use super::geometry::{Geometry, Place};
 use super::tree::{node_at, offset_of};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, Pfn};
-use code::{HOLE, LARGE_MIN, NOT_IN_HAND, decode, is_told_order, names};
+use code::{HOLE, LARGE_MIN, decode, is_told_order, names};
 use core::slice;
 use core::sync::atomic::{
     AtomicU8, AtomicU32,
@@ -143,6 +145,18 @@ impl OwnerMap {
         let at = first.0.wrapping_sub(self.largest_first) as usize;
         // SAFETY: by this function's contract `cacheable` has found it in bounds.
         unsafe { self.largest.get_unchecked(at..at + order.frames() as usize) }
+    }
+
+    /// Says `code` of each of these single frames; false, of some of them only, if no page cache may hold one.
+    pub(in crate::memory) fn say_of_pages(&self, pages: &[Pfn], code: u8) -> bool {
+        for page in pages {
+            let at = page.0.wrapping_sub(self.largest_first) as usize;
+            let Some(byte) = self.largest.get(at) else {
+                return false;
+            };
+            byte.store(code, Relaxed);
+        }
+        true
     }
 
     /// Notes that a block has been handed out by the zone, at the expense of `owner`.

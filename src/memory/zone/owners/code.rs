@@ -7,7 +7,7 @@ use crate::memory::frames::Order;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// No block in hand starts at the frame.
-pub(super) const NOT_IN_HAND: u8 = 0;
+pub(in crate::memory) const NOT_IN_HAND: u8 = 0;
 /// The frame is not managed.
 pub(super) const HOLE: u8 = 0x0f;
 /// The smallest order that the second frame tells.
