@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP WITHOUT CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
+export SEED SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP WITHOUT CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -41,6 +41,10 @@ bench-%: setup-test image ## one: bench-serve, bench-bus, bench-alloc, bench-pre
 bench-alloc-baseline: ## counts the memory manager's instructions anew: benches/alloc-baseline.txt
 bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
 	@scripts/bench-alloc.sh $(patsubst bench-alloc-%,%,$(filter-out bench-alloc,$@))
+
+.PHONY: trace-alloc
+trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with two sizes of page caches
+	@scripts/trace-alloc.sh
 
 .PHONY: ci fmt lint features loom miri fuzz floors
 ci: setup-test fmt lint loom miri features test ## what CI runs: format, clippy, models, every test, each part left out

@@ -46,6 +46,11 @@ impl LocalCpu for ThisCpu {
         interrupts::wake(cpu);
     }
 
+    #[cfg(feature = "alloc-trace")]
+    fn retired(&self) -> u32 {
+        crate::arch::aarch64::retired::retired()
+    }
+
     fn nanos(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(NANOS_PER_SEC) / timer::frequency().max(1)
     }

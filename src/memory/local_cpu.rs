@@ -29,6 +29,12 @@ pub trait LocalCpu: Sync {
     /// How long so many ticks are, in nanoseconds.
     fn nanos(&self, ticks: u64) -> u64;
 
+    /// Instructions that it has retired, modulo 2^32; 0 where nobody counts them.
+    #[cfg(feature = "alloc-trace")]
+    fn retired(&self) -> u32 {
+        0
+    }
+
     /// Puts back the state that the matching [`LocalCpu::disable_preemption`] returned.
     fn restore_preemption(&self, before: PreemptionState);
 

@@ -215,6 +215,8 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Notes that a block has left a cache for its owner's hands.
     #[inline(always)]
     fn hand_out(&self, first: Pfn, order: Order, of: Use, owner: Owner) {
+        #[cfg(feature = "alloc-trace")]
+        super::trace::note(&self.cpu, super::trace::Event::Allocated(of), first, order);
         // SAFETY: it was in a cache.
         let bytes = unsafe { self.owners.cached(first, order) };
         bytes[0].store(code(of, order, owner), Relaxed);
@@ -236,6 +238,8 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Takes a block back that was given out for that; answers who was charged for it.
     #[inline(always)]
     fn free_as(&self, first: Pfn, order: Order, of: Use) -> Result<Owner> {
+        #[cfg(feature = "alloc-trace")]
+        super::trace::note(&self.cpu, super::trace::Event::Freed, first, order);
         let (Some(class), Some(bytes)) =
             (Class::of(order, of), self.owners.cacheable(first, order))
         else {

@@ -22,6 +22,8 @@ mod status;
 mod test_support;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "alloc-trace")]
+mod trace;
 mod zone;
 
 pub use copy::copy_short;

@@ -8,6 +8,7 @@
 mod movable;
 mod owners;
 mod recovery;
+mod replay;
 
 use super::frames::{Block, FrameSource, Order, PAGE_SIZE, Pfn};
 use super::manager::{ChargedFrames, MemoryManager};

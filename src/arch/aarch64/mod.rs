@@ -19,6 +19,8 @@ mod memory_functions;
 pub mod mmu;
 pub mod preemption;
 pub mod psci;
+#[cfg(feature = "alloc-trace")]
+pub mod retired;
 pub mod secondary;
 pub mod semihosting;
 pub mod timer;

@@ -11,6 +11,8 @@ use super::super::accounts::Owner;
 use super::super::frames::{Mobility, Order, Pfn};
 use super::super::local_cpu::{LocalCpu, PreemptionState};
 use super::super::page_cache::{ASK_BLOCKS, ASK_STOCKS, Class, CpuCache};
+#[cfg(feature = "alloc-trace")]
+use super::super::trace;
 use super::super::zone::owners::{Use, holder_of};
 use super::{MemoryManager, TIMED_ONE_IN, out_of_memory};
 use crate::error::Result;
@@ -146,6 +148,8 @@ impl<C: LocalCpu> MemoryManager<C> {
                 return Taken::Nothing;
             };
             self.owners.claim(first, order, of, owner);
+            #[cfg(feature = "alloc-trace")]
+            trace::note(&self.cpu, trace::Event::Allocated(of), first, order);
             Taken::Block(first)
         })
     }
