@@ -1,7 +1,7 @@
 #!/bin/sh
 # The memory manager, measured inside QEMU: guest instructions of allocating and freeing frames and heap objects, and of the
 # same workloads with other allocators in the same run, on a machine of 256 MiB; then the frames alone with more
-# memory. A table on screen, target/bench/alloc.json beside it. tests/guest/bench_alloc.rs measures, on one CPU under -icount.
+# memory; and two threads on this host, writes to lines that they share and their CPU time. A table on screen, target/bench/alloc.json beside it. tests/guest/bench_alloc.rs measures, on one CPU under -icount.
 # Ends with 1 if a limit is missed, if counts differ with the size of memory, or if one is more than 2 % above its
 # baseline in benches/alloc-baseline.txt.
 #   bench-alloc.sh             all of it
@@ -100,6 +100,9 @@ table 0
 if [ "$mode" = all ]; then
     echo
     table 1
+    say "two threads on this host"
+    cargo test --quiet --profile functional --lib two_cpus_hardly -- --nocapture >"$log" 2>&1 || status=1
+    grep 'operations,' "$log" || cat "$log"
 fi
 found=$(verdicts)
 if [ "$mode" = baseline ]; then

@@ -183,6 +183,8 @@ impl Accounts {
 
     #[inline]
     fn of(&self, owner: Owner) -> &Account {
+        #[cfg(test)]
+        super::test_support::note_change();
         &self.0[owner.index()]
     }
 }

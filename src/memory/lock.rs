@@ -57,6 +57,8 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub(super) fn with<R>(&self, runner: Owner, section: impl FnOnce(&mut T) -> R) -> R {
         self.acquire(FREE, word(runner));
+        #[cfg(test)]
+        super::test_support::note_visit();
         // SAFETY: the word says that we hold the lock; until it is free again nobody else gets here.
         let result = section(unsafe { &mut *self.value.get() });
         // Release: pairs with the Acquire of the next holder.

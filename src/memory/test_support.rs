@@ -69,6 +69,39 @@ thread_local! {
     static CLOCK: Cell<(u64, u64)> = const { Cell::new((1, 0)) };
     static IS_ALONE: Cell<bool> = const { Cell::new(false) };
     static OWNER: Cell<Owner> = const { Cell::new(Owner::KERNEL) };
+    static SHARED_WRITES: Cell<SharedWrites> = const { Cell::new(SharedWrites { visits: 0, changes: 0 }) };
+}
+
+/// What a thread has done to what all CPUs share.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SharedWrites {
+    /// Times that it took a lock.
+    pub(super) visits: u64,
+    /// Times that it changed an account.
+    pub(super) changes: u64,
+}
+
+/// What the calling thread has done so far.
+pub(super) fn shared_writes() -> SharedWrites {
+    SHARED_WRITES.get()
+}
+
+/// Notes that the calling thread takes a lock.
+pub(super) fn note_visit() {
+    let before = SHARED_WRITES.get();
+    SHARED_WRITES.set(SharedWrites {
+        visits: before.visits + 1,
+        ..before
+    });
+}
+
+/// Notes that the calling thread changes an account.
+pub(super) fn note_change() {
+    let before = SHARED_WRITES.get();
+    SHARED_WRITES.set(SharedWrites {
+        changes: before.changes + 1,
+        ..before
+    });
 }
 
 /// The owner of that number.

@@ -9,6 +9,7 @@ mod movable;
 mod owners;
 mod recovery;
 mod replay;
+mod threads;
 
 use super::frames::{Block, FrameSource, Order, PAGE_SIZE, Pfn};
 use super::manager::{ChargedFrames, MemoryManager};
