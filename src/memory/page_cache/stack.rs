@@ -9,7 +9,7 @@
 
 use super::super::accounts::Owner;
 use super::super::frames::Pfn;
-use crate::error::Result;
+use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
@@ -54,7 +54,7 @@ impl Stack {
         let room = limit.min(ROOM_MAX);
         let mut blocks = Vec::new();
         blocks.try_reserve_exact(room)?;
-        blocks.resize(room, Pfn(0));
+        blocks.resize_reserved(room, Pfn(0));
         // For as long as the image runs.
         let blocks: *mut [Pfn] = blocks.leak();
         let floor = blocks.cast::<Pfn>();
