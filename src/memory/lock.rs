@@ -9,8 +9,8 @@
 )]
 
 use super::accounts::Owner;
+use crate::platform::spin_once;
 use core::cell::UnsafeCell;
-use core::hint::spin_loop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
     AtomicU32,
@@ -112,7 +112,7 @@ impl<T> Lock<T> {
             .is_err()
         {
             while self.holder.load(Relaxed) != from {
-                spin_loop();
+                spin_once();
             }
         }
     }

@@ -23,3 +23,14 @@ pub mod split_ring;
 pub mod time;
 #[cfg(target_os = "none")]
 pub mod virtio;
+
+/// Goes round once more in a loop that waits for another CPU. Where all CPUs share one of the host's threads (QEMU with
+/// `-icount`) the other gets its turn: up to version 7.2 it may else never run, as a loop uses up all time there is
+/// until the next timer.
+#[inline]
+pub fn spin_once() {
+    #[cfg(target_os = "none")]
+    crate::arch::aarch64::cpu::give_way();
+    #[cfg(not(target_os = "none"))]
+    core::hint::spin_loop();
+}

@@ -58,6 +58,13 @@ pub fn wait_for_interrupt() {
     asm::wfi();
 }
 
+/// Lets another CPU go first, in a loop that waits for it.
+#[inline]
+pub fn give_way() {
+    // SAFETY: a hint; it changes nothing.
+    unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
 /// Completes all stores so far, for other CPUs to see, before anything that follows.
 pub fn complete_stores() {
     barrier::dsb(barrier::ISHST);

@@ -13,9 +13,9 @@ use super::cpu::Cpu;
 use super::fiber::Fiber;
 use crate::arch::aarch64::preemption::PreemptionGuard;
 pub use crate::memory::Verdict;
+use crate::platform::spin_once;
 use core::cell::UnsafeCell;
 use core::fmt;
-use core::hint::spin_loop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -91,7 +91,7 @@ impl<T: Send + 'static> Locked<T> {
                 holder != own || own == OUTSIDE,
                 "a lock is taken twice by one fiber"
             );
-            spin_loop();
+            spin_once();
         }
         LockedGuard {
             lock: self,

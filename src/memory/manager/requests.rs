@@ -16,7 +16,7 @@ use super::super::trace;
 use super::super::zone::owners::{Use, holder_of};
 use super::{MemoryManager, TIMED_ONE_IN, out_of_memory};
 use crate::error::Result;
-use core::hint::spin_loop;
+use crate::platform::spin_once;
 
 /// How often a request that was refused is tried again, after what others hold was given back.
 const RETRIES: usize = 2;
@@ -227,7 +227,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 }
                 // It may be waiting for us.
                 self.obey();
-                spin_loop();
+                spin_once();
             }
         }
     }
