@@ -100,19 +100,18 @@ impl<C: LocalCpu> MemoryManager<C> {
         let storage = unsafe {
             core::slice::from_raw_parts_mut(Pfn(metadata.start).address() as *mut u64, zone_words)
         };
-        // SAFETY: as above; the bytes follow the words of `storage`, a multiple of 1,024, and then the marks, which
-        // end where the room does that was looked for.
-        let owner_storage = unsafe {
+        // SAFETY: as above; the bytes follow the words of `storage`, a multiple of 1,024, then the marks, then the tags,
+        // which end where the room does that was looked for.
+        let (owner_storage, tags) = unsafe {
             let start = (Pfn(metadata.start).address() + zone_bytes) as *const AtomicU8;
-            OwnerStorage {
+            let words = start.add(frames).cast::<AtomicU32>();
+            let owner_storage = OwnerStorage {
                 frames: core::slice::from_raw_parts(start, frames),
-                marks: core::slice::from_raw_parts(start.add(frames).cast::<AtomicU32>(), marks),
-            }
+                marks: core::slice::from_raw_parts(words, marks),
+            };
+            let tags = core::slice::from_raw_parts(words.add(marks), frames);
+            (owner_storage, tags)
         };
-
-        // SAFETY: as above; the tags follow the marks, and take four bytes a frame.
-        let tags =
-            unsafe { core::slice::from_raw_parts(owner_storage.marks.as_ptr_range().end, frames) };
 
         let free = FreeSpans::new(ram, reserved, metadata);
         let owners = OwnerMap::new(geometry.clone(), owner_storage);
