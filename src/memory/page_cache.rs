@@ -41,6 +41,9 @@ const CACHED_ORDERS: u8 = 3;
 
 /// The share of a cache's capacity that each class may fill, as a divisor of pages.
 const SHARE_DIVISOR: [usize; CLASSES] = [2, 8, 8, 4];
+/// Fewest blocks that a class may hold: of a load that only takes, batches of half of it still meet three requests of
+/// four.
+const BLOCKS_MIN: usize = 8;
 
 /// Most blocks that move between cache and zone at once: a visit takes less than 5,000 instructions.
 pub(super) const BATCH_MAX: usize = 32;
@@ -147,7 +150,8 @@ impl CpuCache {
         };
         let stack = |class: Class| {
             let share = capacity_pages / SHARE_DIVISOR[usize::from(class.0)];
-            Stack::new(share >> class.order().get())
+            let least = BLOCKS_MIN.min(capacity_pages);
+            Stack::new((share >> class.order().get()).max(least))
         };
         Ok(Self {
             stacks: [
@@ -440,8 +444,8 @@ mod tests {
     fn the_classes_share_the_capacity_and_no_cpu_beyond_the_last_has_one() {
         let cache = CpuCache::new(1, 32).expect("the host has memory");
         let limits = Class::all().map(|class| cache.stack(class).limit());
-        assert!(limits.eq([16, 2, 1, 8]));
-        assert_eq!(cache.stats().capacity_pages, 32);
+        assert!(limits.eq([16, 8, 8, 8]));
+        assert_eq!(cache.stats().capacity_pages, 72);
         let none = CpuCache::new(CACHING_CPUS, 32).expect("the host has memory");
         assert_eq!(none.stats().capacity_pages, 0);
     }

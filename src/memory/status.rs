@@ -104,7 +104,7 @@ mod tests {
                 "\"allocations\":{},\"frees\":0,\"failures\":1,",
                 largest.len()
             ),
-            "{\"cpu\":1,\"pages\":0,\"capacity_pages\":32,\"hits\":0,\"misses\":0,\"drains\":0}]"
+            "{\"cpu\":1,\"pages\":0,\"capacity_pages\":72,\"hits\":0,\"misses\":0,\"drains\":0}]"
                 .into(),
             "\"heap\":{\"used_bytes\":0,\"committed_bytes\":0,\"failures\":0}}\n".into(),
         ] {

@@ -246,7 +246,7 @@ fn every_counter_moves_with_what_it_counts_and_no_other_does() {
         start["nos_memory_reserved_bytes"],
         (MIB + 3 * PAGE_SIZE).to_string()
     );
-    assert_eq!(start["nos_page_cache_capacity_pages{cpu=\"1\"}"], "32");
+    assert_eq!(start["nos_page_cache_capacity_pages{cpu=\"1\"}"], "72");
     assert_eq!(
         start["nos_page_cache_resizes_total{cpu=\"0\",direction=\"grow\"}"],
         "0"
