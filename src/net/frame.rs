@@ -299,20 +299,20 @@ pub(super) fn fill_segment_sum(frame: &mut [u8], source: Ipv4Addr, target: Ipv4A
 /// Length of a frame with a bare acknowledgement.
 pub(super) const ACK_BYTES: usize = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES;
 
-/// Writes a bare acknowledgement from us (hardware address and address) to who has sent `segment`, as smoltcp writes it:
-/// with our next sequence number, the peer's, and a window. The checksums are 0.
+/// Writes a bare acknowledgement of the flow `key` from us (hardware address and address) to `peer_mac`, as smoltcp
+/// writes it: with our next sequence number, the peer's, and a window. The checksums are 0.
 #[inline]
 pub(super) fn write_ack(
     frame: &mut [u8; ACK_BYTES],
     (mac, address): ([u8; 6], Ipv4Addr),
-    segment: &Segment,
+    (peer_mac, key): ([u8; 6], FlowKey),
     (sequence, acknowledged): (u32, u32),
     window: u16,
 ) {
     /// Version and length, total length, no fragment, time to live and protocol.
     const HEADER: [u8; 12] = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, PROTOCOL_TCP, 0, 0];
-    let (key, peer) = (segment.key, segment.key.peer());
-    frame[..6].copy_from_slice(&segment.source_mac);
+    let peer = key.peer();
+    frame[..6].copy_from_slice(&peer_mac);
     frame[6..12].copy_from_slice(&mac);
     frame[12..14].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
     frame[14..26].copy_from_slice(&HEADER);

@@ -6,7 +6,7 @@ use super::arp::{self, Neighbour};
 use super::counters::NetworkCounters;
 use super::flow::Flow;
 use super::frame::{ACK_BYTES, Segment, fill_header_sum, fill_segment_sum, write_ack};
-use super::peers::{self, Orphans};
+use super::peers::Orphans;
 use super::phy::{self, Step};
 use crate::error::Result;
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
@@ -160,8 +160,8 @@ impl<D: NetworkDevice> Link<D> {
                     self.tally.is_exhausted = true;
                     return false;
                 }
-                transmitter.send(peers::FRAME_BYTES, write);
-                self.tally.sent_bytes += peers::FRAME_BYTES as u64;
+                transmitter.send(ACK_BYTES, write);
+                self.tally.sent_bytes += ACK_BYTES as u64;
             }
             orphans.note_told();
         }
@@ -228,7 +228,8 @@ impl<D: NetworkDevice> Link<D> {
         let has_checksum = self.capabilities.checksum.tcp.tx();
         self.device.split().1.send(ACK_BYTES, |frame| {
             if let Some(frame) = frame.first_chunk_mut() {
-                write_ack(frame, (mac, address), segment, numbers, window);
+                let peer = (segment.source_mac, segment.key);
+                write_ack(frame, (mac, address), peer, numbers, window);
             }
             fill_header_sum(frame);
             if has_checksum {

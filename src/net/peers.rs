@@ -10,21 +10,14 @@
 //! in between either whole or empty. Whoever finds the rows takes them for claims all the same.
 
 use super::arp::Neighbour;
-use super::frame::{FlowKey, control, fill_header_sum};
+use super::frame::{FlowKey, fill_header_sum, fill_segment_sum, write_ack};
 use crate::error::{Grow, Result};
-use crate::platform::network_device::ETHERNET_HEADER_BYTES;
 use alloc::vec::Vec;
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, Release},
     compiler_fence,
 };
-use smoltcp::wire::TcpPacket;
-
-/// Length of a frame that asks a peer.
-pub(super) const FRAME_BYTES: usize = TCP_AT + 20;
-const IPV4_AT: usize = ETHERNET_HEADER_BYTES;
-const TCP_AT: usize = IPV4_AT + 20;
 
 /// How often each is told: a question may be lost, and so may its answer or the reset (smoltcp drops what it would
 /// send to a neighbour that it has to ask for first).
@@ -152,42 +145,26 @@ impl Orphan {
         (self.mac, *self.key.peer().ip())
     }
 
-    /// The frames that have the peer say what it expects, as two fillers of [`FRAME_BYTES`].
+    /// The frames that have the peer say what it expects: fillers of two bare acknowledgements.
     pub(super) fn questions(self, from: Neighbour) -> [impl FnOnce(&mut [u8]); 2] {
         SEQUENCES.map(|sequence| move |frame: &mut [u8]| self.write(frame, from, sequence))
     }
 
-    /// Writes an acknowledgement from `from` that no peer takes, or the one with the other number.
-    fn write(self, frame: &mut [u8], (mac, address): Neighbour, sequence: u32) {
-        let (peer, port) = (self.key.peer(), self.key.port());
-        frame.fill(0);
-        frame[..6].copy_from_slice(&self.mac);
-        frame[6..12].copy_from_slice(&mac);
-        frame[12..14].copy_from_slice(&[0x08, 0x00]);
-        let packet = &mut frame[IPV4_AT..];
-        // Version and header length, total length, "don't fragment", hops, TCP.
-        packet[0] = 0x45;
-        packet[3] = 40;
-        packet[6] = 0x40;
-        packet[8..10].copy_from_slice(&[64, 6]);
-        packet[12..16].copy_from_slice(&address.octets());
-        packet[16..20].copy_from_slice(&peer.ip().octets());
-        let segment = &mut frame[TCP_AT..];
-        segment[..2].copy_from_slice(&port.to_be_bytes());
-        segment[2..4].copy_from_slice(&peer.port().to_be_bytes());
-        segment[4..8].copy_from_slice(&sequence.to_be_bytes());
-        segment[8..12].copy_from_slice(&sequence.to_be_bytes());
-        segment[12] = 5 << 4;
-        segment[13] = control::ACK;
-        TcpPacket::new_unchecked(segment).fill_checksum(&address.into(), &(*peer.ip()).into());
-        fill_header_sum(frame);
+    /// Writes an acknowledgement from `from` that no peer takes, or the one with the other number; nothing where there is no
+    /// room for it.
+    fn write(self, frame: &mut [u8], from: Neighbour, sequence: u32) {
+        if let Some(ack) = frame.first_chunk_mut() {
+            write_ack(ack, from, (self.mac, self.key), (sequence, sequence), 0);
+            fill_segment_sum(ack, from.1, *self.key.peer().ip());
+            fill_header_sum(ack);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::frame::{Addressee, Frame, classify};
+    use crate::net::frame::{ACK_BYTES, Addressee, Frame, classify};
     use core::net::{Ipv4Addr, SocketAddrV4};
 
     fn key(port: u16) -> FlowKey {
@@ -232,7 +209,7 @@ mod tests {
         };
         let mut sequences = std::vec::Vec::new();
         for write in orphan.questions(([2, 0, 0, 0, 0, 1], ours)) {
-            let mut frame = [0xaa; FRAME_BYTES];
+            let mut frame = [0xaa; ACK_BYTES];
             write(&mut frame);
             let Frame::Segment(segment) = classify(&frame, &at_peer) else {
                 panic!("{frame:x?}");

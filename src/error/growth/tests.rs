@@ -1,3 +1,5 @@
+//! Growth that is refused, and growth that is not.
+
 use super::*;
 use std::rc::Rc;
 

@@ -20,22 +20,7 @@ const WORDS: usize = 4;
 /// How long the device may take: half a second. QEMU answers in far less.
 const PARTS_OF_SECOND: u64 = 2;
 
-use features::Features;
-
-mod features {
-    #![expect(
-        clippy::disallowed_methods,
-        reason = "what the macro makes extends a word: no memory"
-    )]
-
-    bitflags::bitflags! {
-        /// Features that this driver knows (virtio 1.2, 6).
-        #[derive(Clone, Copy, Debug)]
-        pub(super) struct Features: u64 {
-            const VERSION_1 = 1 << 32;
-        }
-    }
-}
+features!(VERSION_1 = 32);
 
 /// Random bytes from the device, folded to a key.
 ///

@@ -8,6 +8,27 @@
     reason = "device registers and memory shared with devices"
 )]
 
+/// Declares a module `features` with the feature bits of a device and its transport that its driver knows.
+macro_rules! features {
+    ($($name:ident = $bit:literal),+) => {
+        mod features {
+            #![expect(
+                clippy::disallowed_methods,
+                reason = "what the macro makes extends a word: no memory"
+            )]
+
+            bitflags::bitflags! {
+                /// Features that this driver knows, by their bits (virtio 1.2, 5.1.3 and 6).
+                #[derive(Clone, Copy, Debug)]
+                pub(super) struct Features: u64 {
+                    $(const $name = 1 << $bit;)+
+                }
+            }
+        }
+        use features::Features;
+    };
+}
+
 pub mod entropy;
 pub mod network;
 #[cfg_attr(not(feature = "virtio-pci"), path = "without_pci.rs")]

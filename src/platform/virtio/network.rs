@@ -39,26 +39,13 @@ const NEEDS_CHECKSUM: u8 = 1;
 /// Header flag: the checksum was verified.
 const DATA_VALID: u8 = 2;
 
-use features::Features;
-
-mod features {
-    #![expect(
-        clippy::disallowed_methods,
-        reason = "what the macro makes extends a word: no memory"
-    )]
-
-    bitflags::bitflags! {
-        /// Features of the device and its transport that this driver knows (virtio 1.2, 5.1.3 and 6).
-        #[derive(Clone, Copy, Debug)]
-        pub(super) struct Features: u64 {
-            const CSUM = 1 << 0;
-            const GUEST_CSUM = 1 << 1;
-            const MAC = 1 << 5;
-            const ANY_LAYOUT = 1 << 27;
-            const VERSION_1 = 1 << 32;
-        }
-    }
-}
+features!(
+    CSUM = 0,
+    GUEST_CSUM = 1,
+    MAC = 5,
+    ANY_LAYOUT = 27,
+    VERSION_1 = 32
+);
 
 /// Frames the device handed over damaged.
 pub static BAD_CHECKSUM_FRAMES: AtomicU64 = AtomicU64::new(0);
