@@ -84,8 +84,10 @@ pub fn compact(
         let stop = empty(memory, frames, allowed, is_busy, &mut done.moves);
         let is_stuck = stop == Some(Stop::Stuck);
         done.stuck += usize::from(is_stuck);
-        done.pageblocks += usize::from(memory.end_isolation(is_stuck));
-        if stop == Some(Stop::Ended) {
+        let is_free = memory.end_isolation(is_stuck);
+        done.pageblocks += usize::from(is_free);
+        // What is neither in hand nor free is on its way, in a page cache: it would be the emptiest again.
+        if stop == Some(Stop::Ended) || !is_free && !is_stuck {
             break;
         }
     }

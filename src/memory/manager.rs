@@ -13,12 +13,14 @@
 #![allow(unsafe_code, reason = "carves its metadata from the memory it manages")]
 
 mod charges;
+mod compaction;
 mod movable;
 mod recovery;
 mod requests;
 
 pub use charges::Account;
 pub(super) use charges::ChargedFrames;
+use compaction::CompactionCounts;
 pub use movable::Mover;
 
 use super::accounts::{Accounts, Owner};
@@ -54,6 +56,7 @@ pub struct MemoryManager<C: 'static> {
     /// What each movable page is used for, by the index of its frame; of others it means nothing.
     tags: &'static [AtomicU32],
     movers: [Once<&'static dyn Mover>; Owner::COUNT],
+    compaction: CompactionCounts,
     cpu: C,
     refusals: [Counter; Order::COUNT],
     duration: Histogram,
@@ -128,6 +131,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             caches: caches(cpus, policy.capacity_pages(total_frames, cpus))?,
             tags,
             movers: [const { Once::new() }; Owner::COUNT],
+            compaction: CompactionCounts::default(),
             cpu,
             refusals: Default::default(),
             duration: Histogram::new(),
@@ -156,6 +160,11 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// How long the allocations took that were timed.
     pub(super) fn duration(&self) -> &Histogram {
         &self.duration
+    }
+
+    /// What compaction has done.
+    pub(super) fn compaction(&self) -> &CompactionCounts {
+        &self.compaction
     }
 
     /// The zone's counters and free blocks now.

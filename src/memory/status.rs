@@ -5,6 +5,7 @@
 //!  "orders":[{"order":0,"block_bytes":4096,"free_blocks":1,"fragmentation":0,"allocations":264,
 //!    "frees":0,"failures":0,"splits":9,"merges":0},…],
 //!  "page_caches":[{"cpu":0,"pages":120,"capacity_pages":256,"hits":130,"misses":3,"drains":0}],
+//!  "compaction":{"runs":0,"pageblocks":0,"moves":0,"stuck":0},
 //!  "heap":{"used_bytes":401408,"committed_bytes":524288,"failures":0}}
 //! ```
 //!
@@ -41,6 +42,13 @@ impl<C: LocalCpu> MemoryManager<C> {
                         whole(json, "drains", stats.drains);
                     });
                 }
+            });
+            json.member("compaction").object(|json| {
+                let counts = self.compaction();
+                whole(json, "runs", counts.runs.get());
+                whole(json, "pageblocks", counts.pageblocks.get());
+                whole(json, "moves", counts.moves.get());
+                whole(json, "stuck", counts.stuck.get());
             });
             json.member("heap").object(|json| {
                 whole(json, "used_bytes", heap.used_bytes());

@@ -4,8 +4,10 @@
 //! used for. What the compactor moves goes on being charged to the same owner: nothing but the page changes.
 
 use super::super::accounts::Owner;
+use super::super::compaction::Move;
 use super::super::frames::{Order, Pfn};
 use super::super::local_cpu::LocalCpu;
+use super::super::zone::Zone;
 use super::super::zone::owners::Use;
 use super::MemoryManager;
 use crate::error::Result;
@@ -57,22 +59,36 @@ impl<C: LocalCpu> MemoryManager<C> {
         Some((owner, tag))
     }
 
-    /// Has the owner of the movable page `from` move it to `to`, a page just taken from the zone; one of the two goes back
-    /// there. True if it was moved; false if it is no movable page, or its owner does not move it now.
-    pub fn relocate(&self, from: Pfn, to: Pfn) -> bool {
-        let moved = self.movable(from).and_then(|(owner, tag)| {
-            let mover = self.movers[owner.index()].get()?;
-            self.in_zone(|_| self.owners.claim(to, Order::ZERO, Use::Movable, owner));
-            self.set_tag(to, tag);
-            Some(mover.relocate(from, to, tag))
-        });
+    /// Has the owner of the movable page `from` move it to the page that `take` finds in the zone; one of the two goes
+    /// back there. Who dies in the middle leaves the second page with the owner, uncharged, until that dies as well.
+    pub(in crate::memory) fn relocate(
+        &self,
+        from: Pfn,
+        take: impl FnOnce(&mut Zone) -> Option<Pfn>,
+    ) -> Move {
+        let Some((owner, tag)) = self.movable(from) else {
+            return Move::Refused;
+        };
+        let Some(mover) = self.movers[owner.index()].get() else {
+            return Move::Refused;
+        };
+        let claim = |zone: &mut Zone| {
+            let to = take(zone)?;
+            self.owners.claim(to, Order::ZERO, Use::Movable, owner);
+            Some(to)
+        };
+        let Some(to) = self.in_zone(claim) else {
+            return Move::NoRoom;
+        };
+        self.set_tag(to, tag);
+        let is_moved = mover.relocate(from, to, tag);
         self.in_zone(|zone| {
             // The owner is charged for one of them before and after.
-            let left = if moved == Some(true) { from } else { to };
-            if moved.is_none() || self.owners.release(left, Order::ZERO, Use::Movable).is_ok() {
+            let left = if is_moved { from } else { to };
+            if self.owners.release(left, Order::ZERO, Use::Movable).is_ok() {
                 zone.give_back(left, Order::ZERO);
             }
         });
-        moved == Some(true)
+        if is_moved { Move::Done } else { Move::Refused }
     }
 }

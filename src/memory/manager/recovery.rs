@@ -7,8 +7,6 @@
 
 use super::super::accounts::Owner;
 use super::super::frames::Order;
-#[cfg(test)]
-use super::super::frames::{Mobility, Pfn};
 use super::super::local_cpu::LocalCpu;
 use super::super::lock::Verdict;
 use super::super::zone::owners::Holding;
@@ -151,12 +149,6 @@ impl<C: LocalCpu> MemoryManager<C> {
         let cache = &self.caches[0];
         self.zone
             .with(runner, |zone| section(cache, zone, self.shared()));
-    }
-
-    /// A page from the zone.
-    pub(in crate::memory) fn take_for_test(&self, mobility: Mobility) -> Pfn {
-        let page = self.in_zone(|zone| zone.take(Order::ZERO, mobility));
-        page.expect("memory")
     }
 
     /// The first half of an allocation.

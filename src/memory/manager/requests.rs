@@ -2,7 +2,8 @@
 //! CPUs for what they hold.
 //!
 //! A stock that is empty is filled again for a batch, from blocks that lie in the cache or from the zone. When neither
-//! has a block, all caches are drained, so that their pages merge, and the zone is asked once more; when a charge is
+//! has a block, all caches are drained, so that their pages merge, and for a large one memory is compacted ([`super::compaction`]);
+//! then the zone is asked once more; when a charge is
 //! refused, all stocks are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is
 //! interrupted, and when it gets here itself.
 #![allow(unsafe_code, reason = "uses the cache of the CPU it runs on")]
@@ -52,7 +53,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         for _ in 0..RETRIES {
             match taken {
                 Taken::Block(_) => break,
-                Taken::Nothing => self.drain_all(),
+                Taken::Nothing => self.make_room(order),
                 Taken::BeyondQuota => self.flush_all(),
             }
             taken = request();

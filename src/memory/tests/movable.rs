@@ -2,13 +2,18 @@
 #![allow(unsafe_code, reason = "reads and writes pages that it holds")]
 
 use super::super::accounts::Owner;
+use super::super::compaction::{Compacted, CompactionPolicy, Move};
 use super::super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
-use super::super::manager::Mover;
+use super::super::manager::{MemoryManager, Mover};
 use super::super::page_cache::PageCachePolicy;
-use super::super::test_support::{manager, owner};
+use super::super::test_support::{HostCpu, Random, manager, order, owner};
+use super::super::zone::Zone;
 use super::MIB;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
+use std::sync::Mutex;
+use std::vec;
+use std::vec::Vec;
 
 /// Holds one page, of tag 7, and moves it, unless it holds none.
 struct Holder(AtomicU64);
@@ -37,20 +42,26 @@ fn a_page_is_moved_by_its_owner_with_what_lies_in_it_and_its_charge() {
     // SAFETY: it was just given out.
     unsafe { (page.address() as *mut u8).write_bytes(0x5a, PAGE_SIZE) };
     let free = frames.free_frames();
-    let target = || frames.take_for_test(Mobility::Movable);
+    let take = |zone: &mut Zone| zone.take(Order::ZERO, Mobility::Movable);
 
-    assert!(!frames.relocate(page, target()), "nobody moves it yet");
+    let moved = frames.relocate(page, take);
+    assert_eq!(moved, Move::Refused, "nobody moves it yet");
     let holder: &'static Holder = Box::leak(Box::new(Holder(AtomicU64::new(0))));
     frames.set_mover(of, holder);
-    assert!(!frames.relocate(page, target()), "its owner does not");
+    assert_eq!(
+        frames.relocate(page, take),
+        Move::Refused,
+        "its owner does not"
+    );
+    assert_eq!(frames.relocate(page, |_| None), Move::NoRoom);
     assert_eq!(
         (frames.free_frames(), frames.movable(page)),
         (free, Some((of, 7)))
     );
 
     holder.0.store(page.0, Relaxed);
-    let to = target();
-    assert!(frames.relocate(page, to));
+    assert_eq!(frames.relocate(page, take), Move::Done);
+    let to = Pfn(holder.0.load(Relaxed));
     assert_eq!(frames.movable(page), None);
     assert_eq!(frames.movable(to), Some((of, 7)));
     assert_eq!(frames.free_frames(), free);
@@ -64,7 +75,8 @@ fn a_page_is_moved_by_its_owner_with_what_lies_in_it_and_its_charge() {
         "it is not there any more"
     );
     frames.free_movable(to).expect("a page in hand");
-    assert!(!frames.relocate(to, target()), "it is in nobody's hands");
+    let moved = frames.relocate(to, take);
+    assert_eq!(moved, Move::Refused, "it is in nobody's hands");
     assert_eq!(frames.usage(of).used_bytes, 0);
     assert_eq!(frames.free_frames(), frames.total_frames());
     let block = frames.allocate(Order::ZERO).expect("memory");
@@ -83,4 +95,132 @@ fn what_a_dead_owner_had_in_movable_pages_is_freed() {
     }
     assert_eq!(frames.abandon(owner(3)), 100);
     assert_eq!(frames.free_frames(), frames.total_frames());
+}
+
+/// Pages by number, each with its number in it.
+struct Pages(Mutex<Vec<Option<Pfn>>>);
+
+impl Mover for Pages {
+    fn relocate(&self, from: Pfn, to: Pfn, tag: u32) -> bool {
+        let place = &mut self.0.lock().expect("nobody panics with it")[tag as usize];
+        if *place != Some(from) {
+            return false;
+        }
+        write_number(to, read_number(from));
+        *place = Some(to);
+        true
+    }
+}
+
+fn write_number(page: Pfn, number: u64) {
+    // SAFETY: the page is the caller's.
+    unsafe { (page.address() as *mut u64).write(number) };
+}
+
+fn read_number(page: Pfn) -> u64 {
+    // SAFETY: as above, and a number was written there.
+    unsafe { (page.address() as *const u64).read() }
+}
+
+/// Memory of which four fifths were movable pages; of those a quarter is left, all over memory.
+fn scattered() -> (&'static MemoryManager<HostCpu>, &'static Pages) {
+    let frames = manager(64 * MIB, &[], 1, PageCachePolicy::DEFAULT);
+    let pages: &'static Pages = Box::leak(Box::new(Pages(Mutex::new(Vec::new()))));
+    frames.set_mover(owner(3), pages);
+    let mut held = pages.0.lock().expect("nobody panics with it");
+    for number in 0..frames.total_frames() as u32 * 4 / 5 {
+        let page = frames.allocate_movable(owner(3), number).expect("memory");
+        write_number(page, u64::from(number));
+        held.push(Some(page));
+    }
+    let mut random = Random::new(5);
+    for page in held.iter_mut() {
+        if random.below(4) > 0
+            && let Some(page) = page.take()
+        {
+            frames.free_movable(page).expect("a page in hand");
+        }
+    }
+    drop(held);
+    (frames, pages)
+}
+
+/// Checks that each page has its number in it, and frees them all.
+fn free_all(frames: &MemoryManager<HostCpu>, pages: &Pages) {
+    let held = pages.0.lock().expect("nobody panics with it");
+    for (number, page) in held.iter().enumerate() {
+        if let Some(page) = *page {
+            assert_eq!(read_number(page), number as u64);
+            frames.free_movable(page).expect("a page in hand");
+        }
+    }
+    assert_eq!(frames.usage(owner(3)).used_bytes, 0);
+}
+
+#[test]
+fn compaction_gathers_pages_and_keeps_what_lies_in_them() {
+    let (frames, pages) = scattered();
+    let used = frames.usage(owner(3)).used_bytes;
+    let done = frames.compact(CompactionPolicy::DEFAULT, usize::MAX, &|| false);
+    assert!(done.moves <= CompactionPolicy::DEFAULT.moves_max * done.pageblocks);
+    assert_eq!((done.stuck, frames.usage(owner(3)).used_bytes), (0, used));
+    let blocks: Vec<_> = core::iter::from_fn(|| frames.allocate(order(9)).ok()).collect();
+    let free = frames.free_frames() + 512 * blocks.len() as u64;
+    assert!(
+        blocks.len() as u64 * 512 * 100 >= 95 * free,
+        "{} of {free}",
+        blocks.len()
+    );
+    for block in blocks {
+        frames.free(block, order(9)).expect("a block in hand");
+    }
+    free_all(frames, pages);
+    assert_eq!(frames.free_frames(), frames.total_frames());
+}
+
+#[test]
+fn a_large_block_that_is_refused_is_there_after_compaction() {
+    let (frames, pages) = scattered();
+    let blocks: Vec<_> = core::iter::from_fn(|| {
+        let runs = frames.compaction().runs.get();
+        let block = frames.allocate(order(9)).ok()?;
+        Some((block, frames.compaction().runs.get() - runs))
+    })
+    .collect();
+    assert_eq!(blocks[0].1, 0, "there was one free");
+    let compacted = blocks.iter().filter(|(_, runs)| *runs > 0).count();
+    assert!(compacted > 10, "{compacted} of {}", blocks.len());
+    assert!(frames.compaction().pageblocks.get() >= compacted as u64);
+    free_all(frames, pages);
+}
+
+#[test]
+fn compaction_moves_nothing_while_it_is_busy_and_where_nobody_moves_anything() {
+    let (frames, pages) = scattered();
+    let done = frames.compact(CompactionPolicy::DEFAULT, usize::MAX, &|| true);
+    assert_eq!(done, Compacted::default());
+    free_all(frames, pages);
+    let frames = manager(8 * MIB, &[], 1, PageCachePolicy::DEFAULT);
+    frames.allocate_movable(owner(3), 0).expect("memory");
+    let done = frames.compact(CompactionPolicy::DEFAULT, usize::MAX, &|| false);
+    assert_eq!(
+        (done, frames.compaction().runs.get()),
+        (Compacted::default(), 0)
+    );
+}
+
+#[test]
+fn what_its_owner_does_not_move_is_not_tried_again() {
+    let (frames, pages) = scattered();
+    // None of them is where the owner believes it is.
+    let held = core::mem::take(&mut *pages.0.lock().expect("nobody panics with it"));
+    let count = held.len();
+    *pages.0.lock().expect("nobody panics with it") = vec![None; count];
+    let done = frames.compact(CompactionPolicy::DEFAULT, usize::MAX, &|| false);
+    assert_eq!((done.moves, done.pageblocks), (0, 0));
+    assert!(done.stuck > 10);
+    let again = frames.compact(CompactionPolicy::DEFAULT, usize::MAX, &|| false);
+    assert_eq!(again, Compacted::default());
+    *pages.0.lock().expect("nobody panics with it") = held;
+    free_all(frames, pages);
 }

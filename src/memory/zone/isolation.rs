@@ -12,10 +12,6 @@ use core::ops::Range;
 
 impl Zone {
     /// Isolates the emptiest partly used movable pageblock, if it has at most `used_max` frames in use: its frames.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no memory outside the tests is movable yet")
-    )]
     pub(in crate::memory) fn isolate_emptiest(&mut self, used_max: usize) -> Option<Range<u64>> {
         self.end_isolation(Mobility::Movable);
         // The first set by use is that of pageblocks that are free.
@@ -34,10 +30,6 @@ impl Zone {
 
     /// Takes a block in place of `from`, which lies in the isolated pageblock; but not of a free pageblock, as nothing
     /// would be won by that. None as well if its pageblock is not isolated any more.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no memory outside the tests is movable yet")
-    )]
     pub(in crate::memory) fn take_instead_of(&mut self, from: Pfn, order: Order) -> Option<Pfn> {
         let wanted = usize::from(order.get());
         if wanted >= ROOT_ORDER || self.isolated != Some(self.locate(from).0) {

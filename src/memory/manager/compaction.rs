@@ -1,0 +1,110 @@
+//! Compaction of what the manager holds: movable pages go where others lie, so that blocks of 2 MiB form again.
+//!
+//! It runs for a request of such a block that was refused ([`MemoryManager::make_room`]), and when
+//! [`MemoryManager::compact`] is called. The page caches are drained first, as what lies there is in nobody's hands and
+//! cannot be moved.
+//!
+//! Limits: with two runs at once one ends the isolation of the other, which then stops. A pair of pageblocks (4 MiB)
+//! forms only if the two that are emptiest happen to be buddies.
+
+use super::super::compaction::{Compacted, Compactible, CompactionPolicy, Move, compact};
+use super::super::frames::{Mobility, Order, Pfn};
+use super::super::local_cpu::LocalCpu;
+use super::MemoryManager;
+use crate::metrics::Counter;
+use core::ops::Range;
+
+/// The order of a pageblock.
+const PAGEBLOCK_ORDER: u8 = 9;
+
+/// What compaction has done since boot.
+#[derive(Default)]
+pub(in crate::memory) struct CompactionCounts {
+    /// Runs.
+    pub(in crate::memory) runs: Counter,
+    /// Pageblocks that became free by them.
+    pub(in crate::memory) pageblocks: Counter,
+    /// Pages moved.
+    pub(in crate::memory) moves: Counter,
+    /// Pageblocks found to hold what could not be moved.
+    pub(in crate::memory) stuck: Counter,
+}
+
+impl<C: LocalCpu> MemoryManager<C> {
+    /// Recovers `wanted` pageblocks of 2 MiB, or as many as can be had within `policy` and before `is_busy`.
+    pub fn compact(
+        &self,
+        policy: CompactionPolicy,
+        wanted: usize,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Compacted {
+        self.drain_all();
+        self.compact_drained(policy, wanted, is_busy)
+    }
+
+    /// Does what there is to do for a request of that order that was refused: first gives cached pages back, then
+    /// compacts.
+    pub(super) fn make_room(&self, order: Order) {
+        self.drain_all();
+        if order.get() >= PAGEBLOCK_ORDER {
+            let wanted = 1 << (order.get() - PAGEBLOCK_ORDER);
+            self.compact_drained(CompactionPolicy::DEFAULT, wanted, &|| false);
+        }
+    }
+
+    fn compact_drained(
+        &self,
+        policy: CompactionPolicy,
+        wanted: usize,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Compacted {
+        if self.movers.iter().all(|mover| mover.get().is_none()) {
+            return Compacted::default();
+        }
+        let done = compact(&mut Drained(self), policy, wanted, is_busy);
+        self.compaction.runs.increment();
+        for (counter, count) in [
+            (&self.compaction.pageblocks, done.pageblocks),
+            (&self.compaction.moves, done.moves),
+            (&self.compaction.stuck, done.stuck),
+        ] {
+            counter.add(count as u64);
+        }
+        done
+    }
+}
+
+/// A manager whose caches have been drained.
+struct Drained<'a, C: 'static>(&'a MemoryManager<C>);
+
+impl<C: LocalCpu> Compactible for Drained<'_, C> {
+    fn isolate_emptiest(&mut self, used_max: usize) -> Option<Range<u64>> {
+        self.0.in_zone(|zone| zone.isolate_emptiest(used_max))
+    }
+
+    fn next_block(&mut self, within: Range<u64>, order: Order) -> Option<(Pfn, Order)> {
+        // Movable blocks are single pages, and no other lies in a movable pageblock.
+        let mut frames = within.filter(|_| order == Order::ZERO).map(Pfn);
+        let page = frames.find(|&frame| self.0.movable(frame).is_some())?;
+        Some((page, Order::ZERO))
+    }
+
+    fn move_away(&mut self, first: Pfn, order: Order) -> Move {
+        let moved = self
+            .0
+            .relocate(first, |zone| zone.take_instead_of(first, order));
+        match moved {
+            Move::Refused if self.0.movable(first).is_none() => Move::Done,
+            moved => moved,
+        }
+    }
+
+    fn end_isolation(&mut self, stuck: bool) -> bool {
+        let holds = if stuck {
+            Mobility::Immovable
+        } else {
+            Mobility::Movable
+        };
+        self.0.in_zone(|zone| zone.end_isolation(holds))
+    }
+}
