@@ -66,8 +66,9 @@ use supervision::{Group, Supervision, Ward};
 use system::System;
 use this_cpu::ThisCpu;
 
-/// Bytes that must be free once all parts are built: a few connections and the keys of a small test.
-const SPARE_BYTES_MIN: u64 = 1 << 20;
+/// Bytes that must be free once all parts are built: the rings of the network device and what the data plane leaves to
+/// the others (512 KiB each), a few connections and the keys of a small test.
+const SPARE_BYTES_MIN: u64 = (1 << 20) + (512 << 10);
 /// The share of free memory kept from the application for connections and the heap: one part in so many,
 const RESERVE_DIVISOR: u64 = 8;
 /// but at least this,

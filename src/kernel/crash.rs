@@ -145,7 +145,8 @@ pub fn install() {
     exceptions::set_fault_handler(die_of_exception);
 }
 
-fn conduit() -> Option<Conduit> {
+/// How to reach the power controls, if there is a way.
+pub fn conduit() -> Option<Conduit> {
     match CONDUIT.load(Relaxed) {
         1 => Some(Conduit::Hvc),
         2 => Some(Conduit::Smc),

@@ -355,9 +355,25 @@ pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
     guest.assert_serves();
 }
 
+/// Waits until a message of that topic has been delivered: work done, of which this is told, comes by the requests.
+fn await_message(guest: &Guest, topic: &str) {
+    let began = Instant::now();
+    let mailbox = format!("\"topic\":\"{topic}\",\"depth\":0,\"delivered\":");
+    loop {
+        let page = get(guest.http_port, "/subsystems").body;
+        let (_, rest) = page.split_once(&mailbox).unwrap_or_default();
+        if rest.starts_with(|digit| ('1'..='9').contains(&digit)) {
+            return;
+        }
+        assert!(began.elapsed() < LIMIT, "no message of {topic}: {page}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What is known of a death is kept: the reason, the registers, and a backtrace into the image.
 pub(crate) fn the_report_of_a_death_is_shown() {
     let guest = guest(1);
+    await_message(&guest, "diagnosis");
     kill(&guest, "diagnosis", "unmapped");
     guest.await_serial("nos: subsystem diagnosis died", 1);
     let page = get(guest.http_port, "/subsystems").body;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const PROGRAM_COUNTER: u32 = 32;
 
 /// How long QEMU may take to open its port, and to answer.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A stopped machine.
 pub(crate) struct Debugger(TcpStream);

@@ -5,13 +5,22 @@ use super::report::LastFault;
 use crate::bus::registry::{Registry, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::{Port, Profile};
-use crate::error::{Result, try_box};
+use crate::error::{Error, Kind, Result, try_box};
 use crate::kernel::scheduler::{FiberId, Locked, Verdict};
+use crate::kernel::{crash, ground};
 use crate::memory::accounts::Owner;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// True if memory is what is missing.
+fn is_too_little(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::OutOfMemory { .. } | Kind::TooLittleMemory { .. }
+    )
+}
 
 /// What a subsystem does, and what has to be done about it when it died.
 pub(in crate::kernel) trait Body: Sync {
@@ -142,6 +151,10 @@ impl Ward {
         let ward = unsafe { &*(argument as *const Self) };
         match ward.body.run(ward) {
             Ok(never) => match never {},
+            // What the first of all cannot have, none after it can: they have no more memory.
+            Err(error) if ward.port.incarnation() == 0 && is_too_little(&error) => {
+                ground::stop(error, crash::conduit())
+            }
             Err(error) => panic!("{} cannot start: {error}", ward.profile.name),
         }
     }
