@@ -26,6 +26,14 @@ pub(super) const fn steps(all: usize) -> usize {
     size(all, all / 2_000)
 }
 
+/// Steps of a random run against a model: fifty times as many with NOS_NIGHTLY set, ten millions and more.
+pub(super) fn model_steps(all: usize) -> usize {
+    match std::env::var_os("NOS_NIGHTLY") {
+        Some(_) if !cfg!(miri) => 50 * all,
+        _ => steps(all),
+    }
+}
+
 /// The order of that number.
 pub(super) fn order(number: u8) -> Order {
     Order::new(number).expect("an order")

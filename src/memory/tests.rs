@@ -14,7 +14,7 @@ mod threads;
 use super::frames::{Block, FrameSource, Order, PAGE_SIZE, Pfn};
 use super::manager::{ChargedFrames, MemoryManager};
 use super::page_cache::PageCachePolicy;
-use super::test_support::{HostCpu, Random, manager, memory, order, steps};
+use super::test_support::{HostCpu, Random, manager, memory, model_steps, order, steps};
 use crate::error::Kind;
 use crate::metrics::{Encoder, Format, Source};
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ fn random_requests_through_the_caches_never_give_a_frame_to_two_owners() {
     let base = owned.1;
     let mut blocks: Vec<(Pfn, Order)> = Vec::new();
     let mut owned_frames = 0;
-    for step in 0..steps(200_000) {
+    for step in 0..model_steps(200_000) {
         HostCpu::run_as(random.below(2));
         if random.below(1_000) == 0 {
             manager.drain_all();

@@ -12,7 +12,7 @@ mod cuts;
 use super::*;
 use crate::memory::accounts::Owner;
 use crate::memory::lock::Verdict;
-use crate::memory::test_support::{Random, order, size, steps};
+use crate::memory::test_support::{Random, model_steps, order, size};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32};
 use owners::{OwnerStorage, Use};
@@ -286,7 +286,7 @@ fn random_requests_agree_with_a_plain_model_after_each_step() {
         let mut bare = with_holes();
         let mut model = Model::new(&bare);
         let managed = bare.managed_frames();
-        for number in 0..steps(100_000) {
+        for number in 0..model_steps(100_000) {
             // Fills and empties in turns, so that both ends are met.
             let fills = number / 4_096 % 2 == 0;
             step(&mut bare, &mut model, &mut random, fills);
