@@ -23,7 +23,8 @@ cargo fuzz --version >/dev/null 2>&1 || {
 # A fuzzer learns little from nothing: each target begins with something that is well formed.
 seeds() {
     mkdir -p fuzz/corpus/device_tree fuzz/corpus/boot_arguments fuzz/corpus/resp fuzz/corpus/http_request \
-        fuzz/corpus/frame
+        fuzz/corpus/frame fuzz/corpus/memory
+    printf '\300\012\000\003\012\000\015\001\005\000\017\100\014\000' >fuzz/corpus/memory/seed
     printf 'nos.ip=10.0.0.2/24,10.0.0.1 nos.maxmemory=64mb nos.maxmemory-policy=allkeys-lru nos.timeout=7' \
         >fuzz/corpus/boot_arguments/seed
     printf '\005*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\nGET k\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\nHELLO 3\r\nINFO\r\n' \
@@ -42,7 +43,7 @@ seeds() {
 seeds
 # A cache server leaks its hash seed, as it may once a boot. That it gives back its frames, the targets check.
 export ASAN_OPTIONS=detect_leaks=0
-[ $# -gt 0 ] || set -- device_tree boot_arguments resp http_request frame
+[ $# -gt 0 ] || set -- device_tree boot_arguments resp http_request frame memory
 for fuzzed; do
     # An input takes milliseconds; the rest of its minute is for a busy host.
     say "$fuzzed, $seconds s"
