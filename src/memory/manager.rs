@@ -15,6 +15,7 @@
 mod charges;
 mod compaction;
 mod movable;
+mod pressure;
 mod recovery;
 mod requests;
 
@@ -28,6 +29,7 @@ use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
 use super::lock::Lock;
 use super::page_cache::{CacheStats, Class, CpuCache, PageCachePolicy, Shared};
+use super::pressure::{PressureGauge, Watermarks};
 use super::zone::geometry::Geometry;
 use super::zone::owners::{OwnerMap, OwnerStorage, Use, code, holder_of};
 use super::zone::spans::FreeSpans;
@@ -60,6 +62,7 @@ pub struct MemoryManager<C: 'static> {
     cpu: C,
     refusals: [Counter; Order::COUNT],
     duration: Histogram,
+    pressure: PressureGauge,
     total_frames: u64,
     reserved_bytes: u64,
 }
@@ -135,6 +138,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             cpu,
             refusals: Default::default(),
             duration: Histogram::new(),
+            pressure: PressureGauge::new(Watermarks::of(total_frames)),
             total_frames,
             reserved_bytes: (ram_frames - total_frames) * PAGE_SIZE as u64,
         })
@@ -174,7 +178,7 @@ impl<C: LocalCpu> MemoryManager<C> {
 
     /// Runs `section` with the zone.
     fn in_zone<R>(&self, section: impl FnOnce(&mut Zone) -> R) -> R {
-        self.pinned(|runner| self.zone.with(runner, section))
+        self.pinned(|runner| self.visit(runner, section))
     }
 
     /// The counters and contents of each CPU's cache now, in the order of the CPUs.

@@ -2,6 +2,8 @@
 //!
 //! ```json
 //! {"total_bytes":530841600,"free_bytes":528883712,"reserved_bytes":6029312,
+//!  "pressure":{"level":"none","zone_free_bytes":528392192,
+//!    "watermarks":{"min_bytes":2940928,"low_bytes":3674112,"high_bytes":4411392}},
 //!  "orders":[{"order":0,"block_bytes":4096,"free_blocks":1,"fragmentation":0,"allocations":264,
 //!    "frees":0,"failures":0,"splits":9,"merges":0},…],
 //!  "page_caches":[{"cpu":0,"pages":120,"capacity_pages":256,"hits":130,"misses":3,"drains":0}],
@@ -30,6 +32,18 @@ impl<C: LocalCpu> MemoryManager<C> {
             whole(json, "total_bytes", bytes(self.total_frames()));
             whole(json, "free_bytes", bytes(self.free_frames()));
             whole(json, "reserved_bytes", self.reserved_bytes());
+            json.member("pressure").object(|json| {
+                // The visit that it takes to ask looks at the level as any other does.
+                let zone_free = self.zone_stats().free_frames();
+                json.member("level").text(self.pressure().name());
+                whole(json, "zone_free_bytes", bytes(zone_free));
+                let marks = self.watermarks();
+                json.member("watermarks").object(|json| {
+                    whole(json, "min_bytes", bytes(marks.min));
+                    whole(json, "low_bytes", bytes(marks.low));
+                    whole(json, "high_bytes", bytes(marks.high));
+                });
+            });
             json.member("orders").array(|json| self.write_orders(json));
             json.member("page_caches").array(|json| {
                 for (cpu, stats) in self.cache_stats().enumerate() {
@@ -118,6 +132,22 @@ mod tests {
         ] {
             assert!(text.contains(&part), "{part}: {text}");
         }
+        // 8 MiB: the reserve is 90 frames, of which so few are left.
+        let marks =
+            "\"watermarks\":{\"min_bytes\":368640,\"low_bytes\":458752,\"high_bytes\":552960}},";
+        let level = |level, free: u64| {
+            let free = free * 4096;
+            std::format!("\"pressure\":{{\"level\":\"{level}\",\"zone_free_bytes\":{free},{marks}")
+        };
+        assert!(text.contains(&level("none", free / 4096)), "{text}");
+        let mut pages: Vec<_> = (0..free / 4096 - 80)
+            .map(|_| Block::allocate(manager, order(3)))
+            .map_while(Result::ok)
+            .collect();
+        let zone_free = manager.zone_stats().free_frames();
+        let text = status();
+        assert!(text.contains(&level("min", zone_free)), "{text}");
+        pages.clear();
         drop((block, largest));
         assert_eq!(manager.free_frames(), before);
     }

@@ -7,6 +7,7 @@
 
 mod movable;
 mod owners;
+mod pressure;
 mod recovery;
 mod replay;
 mod threads;

@@ -101,6 +101,9 @@ impl<C: LocalCpu> MemoryManager<C> {
     ) -> Taken {
         let (stack, order) = (cache.stack(class), class.order());
         let is_miss = stack.len() == 0;
+        if is_miss && self.is_kept_off(owner, order) {
+            return Taken::Nothing;
+        }
         let batch = cache.batch(class) as u64;
         if !is_miss && cache.spare(class) == 0 {
             cache.keep_charged(class, stack.len() / 2, &self.accounts);
@@ -117,7 +120,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         if is_miss {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
             let fetch = |zone: &mut _| unsafe { cache.refill(class, zone, &self.owners) };
-            let fetched = charged.min(self.zone.with(runner, fetch) as u64);
+            let fetched = charged.min(self.visit(runner, fetch) as u64);
             self.accounts
                 .discharge(owner, (charged - fetched) * order.frames());
             charged = fetched;
@@ -140,7 +143,10 @@ impl<C: LocalCpu> MemoryManager<C> {
             Use::Movable => Mobility::Movable,
             Use::Block | Use::Slab => Mobility::Immovable,
         };
-        self.zone.with(runner, |zone| {
+        self.visit(runner, |zone| {
+            if self.pressure.keeps_off(owner, order, zone.free_frames()) {
+                return Taken::Nothing;
+            }
             if self.accounts.charge(owner, order.frames(), 1) == 0 {
                 return Taken::BeyondQuota;
             }
@@ -176,7 +182,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 && cache.is_open()
             {
                 if cache.stack(class).is_full() {
-                    self.zone.with(runner, |zone| {
+                    self.visit(runner, |zone| {
                         let batch = cache.batch(class);
                         // SAFETY: this is the cache's CPU, in the section that alone uses it.
                         unsafe { cache.drain(class, batch, zone, self.shared()) }
@@ -187,7 +193,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                     return Ok(owner);
                 }
             }
-            self.zone.with(runner, |zone| {
+            self.visit(runner, |zone| {
                 let owner = self.owners.release(first, order, of)?;
                 self.accounts.discharge(owner, order.frames());
                 zone.give_back(first, order);
@@ -202,7 +208,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         let drain = |runner| {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
             let drain = |zone: &mut _| unsafe { self.cache().drain_some(zone, self.shared()) };
-            self.zone.with(runner, drain)
+            self.visit(runner, drain)
         };
         while self.pinned(drain) {}
         self.ask_others(ASK_BLOCKS | ASK_STOCKS);

@@ -104,7 +104,7 @@ impl Zone {
             tree.state = tree.state.with_above_largest(tree.find_above_largest());
         }
         let after = tree.state;
-        self.counts.allocations.add(wanted, 1);
+        self.counts.took(wanted, 1);
         self.settle(pageblock, before, after);
         self.frame(pageblock, start_of(node, wanted))
     }
@@ -116,11 +116,17 @@ impl Zone {
     pub(super) fn give_back(&mut self, first: Pfn, order: Order) {
         let (pageblock, offset) = self.locate(first);
         let order = usize::from(order.get());
-        self.counts.frees.add(order, 1);
+        self.counts.came_back(order, 1);
         if order == PAIR_ORDER {
             return self.insert_pair(pageblock);
         }
         self.insert_block(pageblock, offset, order);
+    }
+
+    /// Frames in its free blocks.
+    #[inline(always)]
+    pub(super) fn free_frames(&self) -> u64 {
+        self.counts.free_frames
     }
 
     /// Counters and free blocks.

@@ -29,7 +29,7 @@ impl Zone {
             steps -= 1;
             taken += self.take_pages_of(pageblock, &mut pages[taken..], &mut steps);
         }
-        self.counts.allocations.add(0, taken as u64);
+        self.counts.took(0, taken as u64);
         taken
     }
 
@@ -105,7 +105,7 @@ impl Zone {
             };
         }
         let taken = pages.len() - rest.len();
-        self.counts.frees.add(0, taken as u64);
+        self.counts.came_back(0, taken as u64);
         taken
     }
 

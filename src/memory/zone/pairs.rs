@@ -22,7 +22,7 @@ impl Zone {
             self.trees[pageblock][0] = 0;
             self.set_state(pageblock, State::FULL.of(mobility));
         }
-        self.counts.allocations.add(PAIR_ORDER, 1);
+        self.counts.took(PAIR_ORDER, 1);
         Some(self.frame(first, 0))
     }
 

@@ -50,7 +50,7 @@ impl Zone {
         let found = zone.stats().free_blocks;
         zone.counts = ZoneCounts::default();
         for (order, blocks) in found.into_iter().enumerate() {
-            zone.counts.found.add(order, blocks);
+            zone.counts.found(order, blocks);
         }
         zone
     }
@@ -70,7 +70,7 @@ impl Zone {
             self.trees[pageblock][0] = 1 << ROOT;
             self.set_state(pageblock, State::FREE_PAIR);
         }
-        self.counts.found.add(PAIR_ORDER, count as u64 / 2);
+        self.counts.found(PAIR_ORDER, count as u64 / 2);
         self.add_partial(whole.end..span.end);
     }
 
@@ -85,7 +85,7 @@ impl Zone {
             }
             self.owners.manage(first, order);
             let order = usize::from(order.get());
-            self.counts.found.add(order, 1);
+            self.counts.found(order, 1);
             self.insert_block(pageblock, offset, order);
         }
     }

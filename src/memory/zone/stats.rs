@@ -58,9 +58,31 @@ pub(super) struct ZoneCounts {
     pub(super) merges: Counts,
     /// Free blocks that came from nowhere, modulo 2^64: at boot, or found by a verification.
     pub(super) found: Counts,
+    /// Frames in the free blocks, which follow from the others too: the watermarks look at it in each visit.
+    pub(super) free_frames: u64,
 }
 
 impl ZoneCounts {
+    /// Counts blocks that leave.
+    #[inline(always)]
+    pub(super) fn took(&mut self, order: usize, blocks: u64) {
+        self.allocations.add(order, blocks);
+        self.free_frames = self.free_frames.wrapping_sub(blocks << order);
+    }
+
+    /// Counts blocks that come back.
+    #[inline(always)]
+    pub(super) fn came_back(&mut self, order: usize, blocks: u64) {
+        self.frees.add(order, blocks);
+        self.free_frames = self.free_frames.wrapping_add(blocks << order);
+    }
+
+    /// Counts free blocks that came from nowhere.
+    pub(super) fn found(&mut self, order: usize, blocks: u64) {
+        self.found.add(order, blocks);
+        self.free_frames = self.free_frames.wrapping_add(blocks << order);
+    }
+
     /// Free blocks of an order now.
     pub(super) fn free_blocks(&self, order: usize) -> u64 {
         // A split takes one block and gives two of the order below; a merge is its opposite.
@@ -83,6 +105,7 @@ impl ZoneCounts {
         ]
         .into_iter()
         .flat_map(|counts| &mut counts.0)
+        .chain([&mut self.free_frames])
     }
 
     pub(super) fn stats(&self) -> ZoneStats {

@@ -132,7 +132,9 @@ impl Bare {
             assert_eq!(state.above_largest(), largest, "pageblock {pageblock}");
         }
         assert_eq!(self.zone.stats().free_blocks, free_blocks);
-        self.zone.stats().free_frames()
+        let free_frames = self.zone.stats().free_frames();
+        assert_eq!(self.zone.free_frames(), free_frames);
+        free_frames
     }
 
     /// Checks that every pageblock is in its sets and in no others.

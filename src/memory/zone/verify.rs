@@ -51,8 +51,13 @@ impl Zone {
             let missing = blocks.wrapping_sub(self.counts.free_blocks(order));
             if missing != 0 {
                 verdict = Verdict::Rebuilt;
-                self.counts.found.add(order, missing);
+                self.counts.found(order, missing);
             }
+        }
+        let free_frames = self.stats().free_frames();
+        if self.counts.free_frames != free_frames {
+            verdict = Verdict::Rebuilt;
+            self.counts.free_frames = free_frames;
         }
         verdict.max(self.verify_sets())
     }
