@@ -5,6 +5,8 @@
 
 mod conversions;
 mod growth;
+#[cfg(test)]
+pub(crate) mod test_heap;
 mod unified_framework;
 
 pub use growth::{

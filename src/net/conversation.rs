@@ -20,6 +20,9 @@ use smoltcp::socket::tcp::Socket;
 /// [`TRUST`] times what has come: a peer has to send memory to take memory.
 const RESERVED_ON_WORD: usize = 64 * 1024;
 const TRUST: usize = 4;
+/// Times that the service is asked to give something back for one piece of input: at about a hundred microseconds each,
+/// others wait for as long as a large request takes them anyway.
+const RELIEFS: usize = 16;
 
 /// The bytes of one connection that are under way.
 #[derive(Debug, Default)]
@@ -52,6 +55,11 @@ impl Conversation {
     /// Forgets the output that is not in the socket's ring yet.
     pub(super) fn drop_backlog(&mut self) {
         self.backlog = Vec::new();
+    }
+
+    /// Forgets the input that is not in the socket's ring any more.
+    pub(super) fn drop_input(&mut self) {
+        self.held = Vec::new();
     }
 
     /// Has the service called as soon as there is no backlog, with or without input.
@@ -122,7 +130,7 @@ impl Conversation {
             if available < self.wake_at {
                 break;
             }
-            self.gather_if_cut(socket)?;
+            self.gather_if_cut(socket, visit)?;
             visit.output.clear();
             let next = self.call(socket, visit);
             if next != Next::Abort {
@@ -140,7 +148,7 @@ impl Conversation {
         let half = socket.recv_capacity() / 2;
         let queued = socket.recv_queue();
         if queued > 0 && (queued > half || self.wake_at > half) {
-            self.gather(socket)?;
+            self.gather(socket, visit)?;
         }
         Ok(Next::MORE)
     }
@@ -185,9 +193,9 @@ impl Conversation {
 
     /// Joins input that the ring's end cuts in two so early that the first part alone is of no use.
     #[inline]
-    fn gather_if_cut(&mut self, socket: &mut Socket<'_>) -> Result<()> {
+    fn gather_if_cut(&mut self, socket: &mut Socket<'_>, visit: &mut Visit<'_>) -> Result<()> {
         if !self.held.is_empty() {
-            return self.gather(socket);
+            return self.gather(socket, visit);
         }
         // A single byte cannot be cut; this is the usual case.
         if self.wake_at <= 1 {
@@ -196,18 +204,31 @@ impl Conversation {
         let queued = socket.recv_queue();
         let in_one_piece = socket.peek(queued).map_or(0, <[u8]>::len);
         match in_one_piece < self.wake_at.min(queued) {
-            true => self.gather(socket),
+            true => self.gather(socket, visit),
             false => Ok(()),
         }
     }
 
+    /// Reserves room for so many bytes more than are held. If there is none, the service gives back what it can spare.
+    fn reserve(&mut self, more: usize, visit: &mut Visit<'_>) -> Result<()> {
+        for _ in 0..RELIEFS {
+            if self.held.try_reserve_exact(more).is_ok() {
+                return Ok(());
+            }
+            if !visit.service.relieve(more as u64, visit.now) {
+                break;
+            }
+        }
+        Ok(self.held.try_reserve_exact(more)?)
+    }
+
     /// Moves what is in the ring behind what is held.
-    fn gather(&mut self, socket: &mut Socket<'_>) -> Result<()> {
+    fn gather(&mut self, socket: &mut Socket<'_>, visit: &mut Visit<'_>) -> Result<()> {
         let total = self.held.len() + socket.recv_queue();
         if self.held.capacity() < total {
             let trusted = RESERVED_ON_WORD.max(total.saturating_mul(TRUST));
             let wanted = self.wake_at.min(trusted).max(total);
-            self.held.try_reserve_exact(wanted - self.held.len())?;
+            self.reserve(wanted - self.held.len(), visit)?;
         }
         while socket.recv_queue() > 0 {
             let moved = socket.recv(|input| {

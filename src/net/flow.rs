@@ -383,10 +383,26 @@ impl Flow {
             Ok(Next::Wait { .. }) => {}
             Ok(Next::Close) => self.end(visit),
             Ok(Next::Abort) => self.abort(visit),
-            Err(error) => {
-                log::warn!("connection from {} dropped: {error}", self.key.peer());
-                self.abort(visit);
-            }
+            Err(error) => self.refuse(&error, visit),
+        }
+    }
+
+    /// Ends the flow for want of memory. The service may say so: all that was sent before are whole answers, as what is
+    /// not whole is not sent.
+    #[cold]
+    fn refuse(&mut self, error: &Error, visit: &mut Visit<'_>) {
+        log::warn!("connection from {} dropped: {error}", self.key.peer());
+        // Its peer may take a while to read why: what it has sent is not kept for so long.
+        self.conversation.drop_input();
+        visit.output.clear();
+        visit.service.refuse(visit.id, visit.output);
+        let socket = self.seat.socket_mut();
+        let is_told =
+            !visit.output.is_empty() && self.conversation.send(socket, visit.output).is_ok();
+        if is_told {
+            self.end(visit);
+        } else {
+            self.abort(visit);
         }
     }
 
@@ -412,7 +428,11 @@ impl Flow {
         let socket = self.seat.socket_mut();
         match self.conversation.send(socket, visit.output) {
             Ok(()) => self.end(visit),
-            Err(error) => self.go_on(Err(error), visit),
+            // What was sent last may be half an answer: nothing can follow it.
+            Err(error) => {
+                log::warn!("connection from {} dropped: {error}", self.key.peer());
+                self.abort(visit);
+            }
         }
     }
 

@@ -161,6 +161,11 @@ impl FlowTable {
         self.spare.pop()
     }
 
+    /// Frees the sockets kept for reuse; false if there are none.
+    pub(super) fn give_up_spare(&mut self) -> bool {
+        !core::mem::take(&mut self.spare).is_empty()
+    }
+
     /// Keeps a socket for reuse, or frees it when there are enough.
     pub(super) fn keep_spare(&mut self, seat: Seat) {
         if self.spare.len() < self.spare_limit && self.spare.try_reserve(1).is_ok() {

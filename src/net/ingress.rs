@@ -2,7 +2,8 @@
 //!
 //! A SYN to a port that a service listens on makes a flow; smoltcp answers it with a sequence number of
 //! ours (see `isn`). A flood of SYNs is bounded by the half-open limit: the oldest half-open flow makes room.
-//! When there are too many connections in all, or no memory for another, the SYN is answered with a reset.
+//! When there are too many connections in all, or no memory for another and none to be given back, the SYN is answered
+//! with a reset.
 
 use super::counters::DropReason;
 use super::flow::{Flow, Seat};
@@ -11,13 +12,18 @@ use super::isn::SequenceNumbers;
 use super::link::Moment;
 use super::stack::Stack;
 use super::system::set_address;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::platform::network_device::{NetworkDevice, Receiver, Transmitter};
 use crate::platform::time::Instant;
 
 /// Frames taken in one poll, so that timers and services have their turn in a flood. A guess: two
 /// receive queues of the usual size make four polls.
 pub(super) const FRAMES_PER_POLL: u64 = 128;
+
+/// Bytes that the services are asked to give back when there is no memory for a connection: a few of them.
+const RELIEF_BYTES: u64 = 64 << 10;
+/// How often they are asked for one connection.
+const RELIEFS: usize = 4;
 
 impl<D: NetworkDevice> Stack<D> {
     /// Takes the frames that have come, as many as this poll may.
@@ -99,7 +105,15 @@ impl<D: NetworkDevice> Stack<D> {
             self.link.counters.dropped(DropReason::NoSocket);
             return self.link.show(&mut self.system.sockets, at);
         };
-        match self.admit(segment, service, at.now) {
+        let mut admitted = self.admit(segment, service, at.now);
+        for _ in 0..RELIEFS {
+            let is_short = |error: &Error| matches!(error.kind(), Kind::OutOfMemory { .. });
+            if !admitted.as_ref().is_err_and(is_short) || !self.relieve(RELIEF_BYTES, at.now) {
+                break;
+            }
+            admitted = self.admit(segment, service, at.now);
+        }
+        match admitted {
             Ok(slot) => self.open(slot, segment, at),
             Err(error) => {
                 log::debug!("connection from {} refused: {error}", segment.key.peer());

@@ -63,6 +63,20 @@ pub trait Service {
     /// A deadline told by [`Service::deadline`] has come, or came earlier.
     fn tick(&mut self, now: Instant);
 
+    /// Memory is short: gives back about `bytes` of what can be spared, if there is something. False if there is
+    /// nothing; by default there is not.
+    fn relieve(&mut self, bytes: u64, now: Instant) -> bool {
+        let _ = (bytes, now);
+        false
+    }
+
+    /// There is no memory for more of what this connection's peer sends, or for an answer to it, and the connection is
+    /// about to be ended: what is written to `output` is the last that is sent to it, in the place of that answer. By
+    /// default nothing is, and the connection is reset.
+    fn refuse(&mut self, id: ConnectionId, output: &mut Output) {
+        let _ = (id, output);
+    }
+
     /// When [`Service::tick`] is to be called next, if ever.
     fn deadline(&self) -> Option<Instant>;
 

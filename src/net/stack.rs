@@ -162,6 +162,16 @@ impl<D: NetworkDevice> Stack<D> {
         self.settle()
     }
 
+    /// Memory is short: gives back the sockets kept for reuse and, of each service, about `bytes` of what it can spare.
+    /// False if there is nothing left to give.
+    pub fn relieve(&mut self, bytes: u64, now: Instant) -> bool {
+        let mut gave = self.flows.give_up_spare();
+        for service in &mut self.services {
+            gave |= service.relieve(bytes, now);
+        }
+        gave
+    }
+
     /// When [`Stack::poll`] has to be called if no frame comes before.
     pub fn deadline(&self) -> Option<Instant> {
         let others = self.system.deadline().min(self.time_wait.next_deadline());

@@ -54,7 +54,7 @@ use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use commands::{Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
 use gate::Held;
-use reply::Reply;
+use reply::{OUT_OF_MEMORY, Reply};
 use resp::{Limits, Parsed, Parser};
 use server::{Runs, Server};
 use session::{Fate, Session};
@@ -393,6 +393,20 @@ impl Service for CacheServer {
             self.check_clients(now);
         }
         self.server.publish(&before);
+    }
+
+    /// As a command is refused for which there is no room, though this one may not be whole.
+    fn refuse(&mut self, _: ConnectionId, output: &mut Output) {
+        output.write_pieces([b"-", OUT_OF_MEMORY.as_bytes(), b"\r\n"]);
+    }
+
+    /// Evicts, or compacts, as if the limit were lower by so much.
+    fn relieve(&mut self, bytes: u64, now: Instant) -> bool {
+        self.server.set_time(now);
+        let before = self.server.totals.of_keys();
+        let is_less = self.server.store.shrink(bytes);
+        self.server.publish(&before);
+        is_less
     }
 
     #[inline]

@@ -2,6 +2,8 @@
 
 use super::tests::Fixture;
 use crate::cache::eviction::{NAMES, Ranking, Scope};
+use crate::net::service::Service;
+use crate::platform::time::Clock;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -136,5 +138,36 @@ fn of_those_that_may_go_the_policy_chooses() {
             }
             Ranking::Random => assert!(used < 100, "{policy}: {used} is no accident"),
         }
+    }
+}
+
+#[test]
+fn under_pressure_only_what_a_policy_names_goes_and_a_bounded_part_of_it_at_a_time() {
+    for (policy, scope, ranking) in NAMES {
+        let mut fixture = server(policy);
+        for id in 0..KEPT {
+            assert_eq!(set(&mut fixture, &format!("brief:{id}"), "EX 1000"), "+OK");
+        }
+        let mut gone = 0;
+        while fixture.server.relieve(64 << 10, fixture.machine.now()) {
+            let now_gone = evicted(&mut fixture);
+            assert!(
+                now_gone - gone <= 64,
+                "{policy}: {} at once",
+                now_gone - gone
+            );
+            gone = now_gone;
+        }
+        let kept = count(&mut fixture, "kept", 0..KEPT);
+        let brief = count(&mut fixture, "brief", 0..KEPT);
+        let all = KEPT as usize;
+        let left = match (scope, ranking) {
+            (_, Ranking::Nothing) => (all, all),
+            (Scope::All, _) => (0, 0),
+            (Scope::Expiring, _) => (all, 0),
+        };
+        assert_eq!((kept, brief), left, "{policy}");
+        assert_eq!(gone as usize, 2 * all - kept - brief, "{policy}");
+        assert_eq!(set(&mut fixture, "after", ""), "+OK", "{policy}");
     }
 }

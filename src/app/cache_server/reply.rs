@@ -266,7 +266,7 @@ impl Reply<'_> {
             CommandFault::WrongType => {
                 "WRONGTYPE Operation against a key holding the wrong kind of value"
             }
-            CommandFault::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            CommandFault::OutOfMemory => OUT_OF_MEMORY,
             CommandFault::TooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             CommandFault::OutOfRange => "ERR index out of range",
             CommandFault::InvalidCursor => "ERR invalid cursor",
@@ -332,6 +332,9 @@ impl Reply<'_> {
         self.output.write_pieces([&[kind], digits, b"\r\n"]);
     }
 }
+
+/// What a client is told for which there is no memory.
+pub(super) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /// A number below ten as text.
 #[inline]

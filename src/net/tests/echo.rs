@@ -1,5 +1,6 @@
 //! Services for tests: one that echoes, and one that does as it is told.
 
+use crate::error::test_heap::refuse_blocks_above;
 use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::Instant;
 use core::net::SocketAddrV4;
@@ -20,6 +21,9 @@ pub(super) struct Seen {
     /// When it wants a tick.
     pub(super) deadline: Option<Instant>,
     pub(super) doomed: Vec<ConnectionId>,
+    /// What it can give back when it is asked to, and what it was asked for.
+    pub(super) spare_bytes: Vec<u64>,
+    pub(super) relieved_bytes: Vec<u64>,
 }
 
 /// What a service does with its input.
@@ -102,6 +106,20 @@ impl Service for TestService {
 
     fn farewell(&mut self, _: ConnectionId, output: &mut Output) {
         output.write(b"too late");
+    }
+
+    fn refuse(&mut self, _: ConnectionId, output: &mut Output) {
+        output.write(b"no room");
+    }
+
+    /// Lets the heap give out larger blocks, as its next piece of what is spare says.
+    fn relieve(&mut self, bytes: u64, _: Instant) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        seen.relieved_bytes.push(bytes);
+        let spare = seen.spare_bytes.pop();
+        spare
+            .map(|bytes| refuse_blocks_above(bytes as usize))
+            .is_some()
     }
 
     fn close(&mut self, id: ConnectionId) {

@@ -3,11 +3,13 @@
 use super::client::{PEER_ADDRESS, PORT, Peer, World, config};
 use super::echo::Behaviour;
 use super::frames::Tcp;
+use crate::error::test_heap::refuse_blocks_above;
 use crate::net::config::StackConfig;
 use crate::net::counters::DropReason;
 use crate::net::frame::control;
 use crate::platform::time::Duration;
 use core::net::Ipv4Addr;
+use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
 #[test]
@@ -173,4 +175,86 @@ fn sequence_numbers_are_those_of_rfc_6528() {
             "smoltcp's generator is not what isn.rs takes it for"
         );
     }
+}
+
+#[test]
+fn a_connection_that_finds_no_memory_is_given_what_the_services_can_spare() {
+    let settings = StackConfig {
+        spare_sockets: 0,
+        ..config()
+    };
+    let mut world = World::new(settings, Behaviour::Echo);
+    let mut peer = Peer::new(&world);
+    peer.connected(&mut world);
+    // Less than a ring: none for the next connection.
+    refuse_blocks_above(1_000);
+    let refused = peer.connect(64);
+    peer.exchange(&mut world);
+    assert_eq!(peer.state(refused), State::Closed);
+    assert_eq!(world.seen.borrow().relieved_bytes.len(), 1);
+    // The second piece that is given back is enough.
+    world.seen.borrow_mut().spare_bytes = [usize::MAX as u64, 1_000].to_vec();
+    let opened = peer.connect(64);
+    peer.exchange(&mut world);
+    assert_eq!(peer.state(opened), State::Established);
+    assert_eq!(world.seen.borrow().relieved_bytes.len(), 3);
+}
+
+/// A peer that has sent the first 20,000 bytes of a block of 300,000, of which the heap lets 32 KiB be kept; and one beside
+/// it.
+fn half_a_large_block(world: &mut World, peer: &mut Peer) -> (SocketHandle, SocketHandle) {
+    let (large, other) = (peer.connected(world), peer.connected(world));
+    refuse_blocks_above(32 << 10);
+    let mut sent = 0;
+    while sent < 20_000 {
+        let piece = peer.send(large, &[7; 1_000]);
+        peer.exchange(world);
+        if piece == 0 {
+            break;
+        }
+        sent += piece;
+    }
+    (large, other)
+}
+
+#[test]
+fn input_that_finds_no_memory_is_refused_in_its_place_and_its_peer_alone() {
+    let mut world = World::new(config(), Behaviour::Blocks(300_000));
+    let mut peer = Peer::new(&world);
+    let (large, other) = half_a_large_block(&mut world, &mut peer);
+    assert_eq!(peer.receive(large), b"no room");
+    let seen = world.seen.borrow();
+    assert_eq!(seen.relieved_bytes.len(), 1, "it said that it has nothing");
+    assert_eq!(seen.closed.len(), 1);
+    drop(seen);
+    assert_eq!(
+        peer.state(large),
+        State::CloseWait,
+        "and it is closed, not reset"
+    );
+    assert_eq!(peer.state(other), State::Established);
+}
+
+#[test]
+fn input_waits_for_what_the_service_can_give_back_and_no_longer() {
+    let mut world = World::new(config(), Behaviour::Blocks(300_000));
+    let mut peer = Peer::new(&world);
+    // The third piece of what it gives back is enough.
+    world.seen.borrow_mut().spare_bytes = [1 << 20, 32 << 10, 32 << 10].to_vec();
+    let (large, _) = half_a_large_block(&mut world, &mut peer);
+    assert_eq!(peer.receive(large), b"");
+    assert_eq!(peer.state(large), State::Established);
+    let seen = world.seen.borrow();
+    assert_eq!(seen.relieved_bytes.len(), 3);
+    assert!(seen.relieved_bytes.iter().all(|&bytes| bytes >= 64 << 10));
+    drop(seen);
+
+    // What gives back without end, and is of no use.
+    let mut world = World::new(config(), Behaviour::Blocks(300_000));
+    let mut peer = Peer::new(&world);
+    world.seen.borrow_mut().spare_bytes = [32 << 10; 1_000].to_vec();
+    let (large, _) = half_a_large_block(&mut world, &mut peer);
+    assert_eq!(peer.receive(large), b"no room");
+    let asked = world.seen.borrow().relieved_bytes.len();
+    assert!((2..100).contains(&asked), "{asked}");
 }

@@ -11,6 +11,8 @@ use crate::cache::eviction::{CandidatePool, EvictionPolicy, Ranking, Scope};
 
 /// Requests above this need a block of their own, and evict as many bytes at once.
 const SLAB_BYTES_MAX: usize = 64 << 10;
+/// Keys evicted or slabs emptied in one call of [`Store::shrink`]: others wait meanwhile.
+const SHRINK_ROUNDS: usize = 64;
 /// Rounds of sampling before an eviction gives up: each finds a victim unless its hints went stale.
 const ROUNDS: usize = 64;
 const COUNTER_MASK: u32 = 0xff;
@@ -59,6 +61,18 @@ impl Store {
             self.events.evicted += 1;
         }
         before != self.arena.live_bytes()
+    }
+
+    /// Gives about `bytes` of blocks back, by compaction and by eviction, if the policy lets it: a bounded part of
+    /// that in one call. False if nothing could be done.
+    #[cold]
+    pub fn shrink(&mut self, bytes: u64) -> bool {
+        let target = self.budget.held_bytes().saturating_sub(bytes);
+        let mut rounds = 0;
+        while self.budget.held_bytes() > target && rounds < SHRINK_ROUNDS && self.make_room(1) {
+            rounds += 1;
+        }
+        rounds > 0
     }
 
     /// Seconds since a key was used, under a policy that remembers that; `None` for no key.

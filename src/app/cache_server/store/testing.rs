@@ -1,55 +1,19 @@
-//! A frame source for host tests: blocks from the host's allocator, up to a limit. And a heap that counts
-//! what each thread asks of it.
+//! A frame source for host tests: blocks from the host's allocator, up to a limit.
 #![expect(
     unsafe_code,
     reason = "a frame source promises memory, and takes it from the host"
 )]
 
 use super::budget::out_of_memory;
+use crate::error::test_heap::uncounted;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc as _, Layout, System};
 use std::boxed::Box;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::thread_local;
 
-thread_local! {
-    static HEAP_REQUESTS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// What this thread asked of the heap so far.
-pub(in crate::app) fn heap_requests() -> usize {
-    HEAP_REQUESTS.get()
-}
-
-/// Runs what the test's own means ask of the heap.
-fn uncounted<T>(run: impl FnOnce() -> T) -> T {
-    let before = HEAP_REQUESTS.get();
-    let value = run();
-    HEAP_REQUESTS.set(before);
-    value
-}
-
-struct CountingHeap;
-
-#[global_allocator]
-static HEAP: CountingHeap = CountingHeap;
-
-// SAFETY: the host's heap does the work.
-unsafe impl GlobalAlloc for CountingHeap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HEAP_REQUESTS.set(HEAP_REQUESTS.get() + 1);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
+pub(in crate::app) use crate::error::test_heap::heap_requests;
 
 struct HostFrames {
     frames: u64,
