@@ -36,11 +36,11 @@ use crate::arch::aarch64::{BootInfo, ImageLayout};
 use crate::bus::metrics::{BusMetrics, SubsystemMetrics};
 use crate::bus::registry::{Registry, SharedSource};
 use crate::bus::subsystem::Controls;
-use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port};
+use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port, Queue, Topic, TopicId};
 use crate::diagnosis::{DetectionPolicy, FaultDetection};
-use crate::error::{Error, Grow, Kind, Result, Subsystem, arc_at_boot, try_collect};
-use crate::memory::frames::{FrameSource, PAGE_SIZE};
-use crate::memory::{MemoryManager, Verdict};
+use crate::error::{Error, Kind, Result, Subsystem, arc_at_boot, try_collect};
+use crate::memory::frames::{FrameSource, Order, PAGE_SIZE};
+use crate::memory::{MemoryManager, Pressure, Verdict};
 use crate::net::counters::NetworkCounters;
 use crate::net::http::HttpCounters;
 use crate::net::http::relay::{Parcels, Wires};
@@ -50,7 +50,7 @@ use crate::platform::virtio;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bell::FiberBell;
+use bell::{FiberBell, PressureBell};
 use core::sync::atomic::AtomicBool;
 use devices::NetworkFinder;
 use ground::Ground;
@@ -61,8 +61,10 @@ use spin::Once;
 use subsystems::data_plane::{self, DataPlaneBody};
 use subsystems::diagnosis::{self, DiagnosisBody};
 use subsystems::http::{self, HttpBody};
-use subsystems::{DATA_PLANE, DIAGNOSIS, Entry, HTTP, STACKS, START_ORDER, STORE, SUPERVISOR};
-use supervision::{Group, Supervision, Ward};
+use subsystems::{
+    DATA_PLANE, DIAGNOSIS, Entry, HTTP, PRESSURE_TOPIC, STACKS, START_ORDER, STORE, SUPERVISOR,
+};
+use supervision::{Group, PressureNews, Supervision, Ward};
 use system::System;
 use this_cpu::ThisCpu;
 
@@ -82,8 +84,11 @@ const HTTP_QUOTA_DIVISOR: u64 = 8;
 const HTTP_QUOTA_BYTES_MIN: u64 = 1 << 20;
 /// What the diagnosis may have: its tasks.
 const DIAGNOSIS_QUOTA_BYTES: u64 = 256 << 10;
-/// What the data plane must leave to the others.
-const LEFT_BYTES: u64 = 512 << 10;
+/// The data plane's blocks from this order up, 64 KiB, are parts of large requests and answers; smaller ones are sockets'
+/// rings and slabs of its heap, without which nobody is answered any more. Such blocks are "costly" to Linux, too.
+const LARGE_REQUEST: Order = Order::new(4).expect("an order");
+/// The topic of pressure on memory.
+const PRESSURE: TopicId = TopicId(0);
 /// Questions of the supervisor that a subsystem may have unanswered.
 const CONTROLS_OPEN: usize = 4;
 /// Words that work was done which wait for the diagnosis: one says as much as many.
@@ -206,7 +211,12 @@ fn compose(
     let quota = (available / HTTP_QUOTA_DIVISOR).max(HTTP_QUOTA_BYTES_MIN);
     memory.set_quota(HTTP.owner, Some(quota));
     memory.set_quota(DIAGNOSIS.owner, Some(DIAGNOSIS_QUOTA_BYTES));
-    memory.set_quota(DATA_PLANE.owner, Some(available.saturating_sub(LEFT_BYTES)));
+    // The data plane leaves the others what ends pressure: it meets its quota before the reserve.
+    let left = memory.watermarks().high * PAGE_SIZE as u64;
+    memory.set_quota(DATA_PLANE.owner, Some(available.saturating_sub(left)));
+    // Keys can be evicted or refused, and so can requests; what is left answers small ones and scrapes.
+    memory.keep_off_reserve(STORE, Order::ZERO);
+    memory.keep_off_reserve(DATA_PLANE.owner, LARGE_REQUEST);
 
     let exchange = arc_at_boot(Exchange::new());
     let port =
@@ -234,6 +244,9 @@ fn compose(
         Policy::DropOldest,
     );
     let work_done = arc_at_boot(Mailbox::new(work_done)?);
+    let pressure = Topic::new(PRESSURE, PRESSURE_TOPIC, exchange.clone());
+    let pressure = arc_at_boot(pressure);
+    let news = pressure.subscribe(data_plane_port.clone(), 1, Policy::DropOldest)?;
     let wires = Wires::new(&exchange, &data_plane_port, &http_port)?;
     let data_plane_controls = controls("data-plane.control", &data_plane_port)?;
     let http_controls = controls("http.control", &http_port)?;
@@ -260,8 +273,13 @@ fn compose(
     bus_metrics.add(wires.to_network().clone())?;
     bus_metrics.add(wires.to_http().clone())?;
     bus_metrics.add(work_done.clone())?;
+    bus_metrics.add(pressure.clone())?;
     let source: SharedSource = network.clone();
-    let queues = two(wires.to_network().clone(), data_plane_controls.clone())?;
+    let queues = listed([
+        wires.to_network().clone(),
+        news.clone(),
+        data_plane_controls.clone(),
+    ])?;
     subsystem(
         &mut registry,
         data_plane::PROFILE,
@@ -270,7 +288,7 @@ fn compose(
         queues,
     )?;
     let source: SharedSource = http_counters.clone();
-    let queues = two(wires.to_http().clone(), http_controls.clone())?;
+    let queues = listed([wires.to_http().clone(), http_controls.clone()])?;
     subsystem(
         &mut registry,
         http::PROFILE,
@@ -278,7 +296,7 @@ fn compose(
         Some(source),
         queues,
     )?;
-    let queues = two(work_done.clone(), diagnosis_controls.clone())?;
+    let queues = listed([work_done.clone(), diagnosis_controls.clone()])?;
     subsystem(
         &mut registry,
         diagnosis::PROFILE,
@@ -316,6 +334,8 @@ fn compose(
         wires: wires.clone(),
         parcels: parcels(memory, &DATA_PLANE),
         diagnosis: work_done.clone(),
+        news,
+        memory,
         sample_interval: policy.sample_interval,
         is_ready,
     });
@@ -384,6 +404,13 @@ fn compose(
             Group::Watching,
         ),
     ];
+    let bell = leak(PressureBell::new(FiberBell::new(fibers, own)));
+    memory.set_pressure_listener(bell);
+    supervision.tell_pressure(PressureNews {
+        bell,
+        topic: pressure,
+        told: Pressure::None,
+    });
     for (ward, group) in START_ORDER.map(|at| supervised[at]) {
         supervision.add(ward, group)?;
     }
@@ -400,16 +427,9 @@ fn leak<T>(part: T) -> &'static T {
     Box::leak(Box::new(part))
 }
 
-/// A subsystem's messages and what the supervisor asks it, as the registry takes them.
-fn two(
-    messages: Arc<dyn crate::bus::Queue>,
-    controls: Arc<Controls>,
-) -> Result<Vec<Arc<dyn crate::bus::Queue>>> {
-    let mut queues: Vec<Arc<dyn crate::bus::Queue>> = Vec::new();
-    queues.try_reserve_exact(2)?;
-    queues.push_reserved(messages);
-    queues.push_reserved(controls);
-    Ok(queues)
+/// A subsystem's queues, as the registry takes them.
+fn listed<const N: usize>(all: [Arc<dyn Queue>; N]) -> Result<Vec<Arc<dyn Queue>>> {
+    try_collect(all)
 }
 
 /// Where that subsystem's long messages come from.

@@ -3,6 +3,8 @@
 
 use super::scheduler::{FiberId, Fibers, Spared, WakeHandle};
 use crate::bus::{Bell, Port};
+use crate::memory::{Pressure, PressureListener};
+use core::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 
 /// Wakes one fiber, from any CPU.
 #[derive(Clone, Copy)]
@@ -19,6 +21,35 @@ impl Bell for FiberBell {
     #[inline]
     fn ring(&self) {
         self.0.wake();
+    }
+}
+
+/// Notes that the pressure on memory has changed, and wakes the fiber that tells the others.
+pub struct PressureBell {
+    has_news: AtomicBool,
+    bell: FiberBell,
+}
+
+impl PressureBell {
+    /// One that rings `bell`.
+    pub fn new(bell: FiberBell) -> Self {
+        Self {
+            has_news: AtomicBool::new(false),
+            bell,
+        }
+    }
+
+    /// Whether it rang since it was asked last.
+    pub fn take(&self) -> bool {
+        self.has_news.swap(false, AcqRel)
+    }
+}
+
+impl PressureListener for PressureBell {
+    fn pressure_changed(&self, _: Pressure) {
+        // Release: pairs with the AcqRel in `take`, after which the level is read.
+        self.has_news.store(true, Release);
+        self.bell.ring();
     }
 }
 

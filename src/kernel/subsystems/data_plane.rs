@@ -9,16 +9,17 @@
     reason = "each incarnation is the kernel's word that the one before is dead"
 )]
 
-use super::diagnosis::WorkDone;
+use super::News;
 use crate::app::{Application, Environment, Incarnation};
 use crate::arch::aarch64::cpu;
-use crate::bus::subsystem::Never;
 use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
 use crate::error::{Grow, Result, try_box};
 use crate::kernel::devices::{NetworkDevice, NetworkFinder};
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
 use crate::kernel::system::System;
+use crate::kernel::this_cpu::ThisCpu;
+use crate::memory::{MemoryManager, Pressure};
 use crate::net::config::StackConfig;
 use crate::net::counters::NetworkCounters;
 use crate::net::http::Relay;
@@ -41,8 +42,11 @@ pub(in crate::kernel) const PROFILE: Profile = Profile {
     version: env!("CARGO_PKG_VERSION"),
     dependencies: &[],
     capabilities: &["network", "keyspace"],
-    topics: &[],
+    topics: &[super::PRESSURE_TOPIC],
 };
+
+/// Bytes that one turn gives back under pressure: requests wait meanwhile.
+const RELIEF_BYTES: u64 = 64 << 10;
 
 /// What every incarnation is made from.
 pub(in crate::kernel) struct DataPlaneBody {
@@ -61,7 +65,10 @@ pub(in crate::kernel) struct DataPlaneBody {
     pub(in crate::kernel) http: FiberId,
     pub(in crate::kernel) wires: Wires,
     pub(in crate::kernel) parcels: Parcels,
-    pub(in crate::kernel) diagnosis: Arc<Mailbox<WorkDone>>,
+    pub(in crate::kernel) diagnosis: Arc<Mailbox<News>>,
+    /// Where it hears that memory is short.
+    pub(in crate::kernel) news: Arc<Mailbox<News>>,
+    pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) sample_interval: Duration,
     /// True once clients can connect.
     pub(in crate::kernel) is_ready: &'static AtomicBool,
@@ -75,6 +82,8 @@ struct DataPlane {
     port: Arc<Port>,
     /// When the diagnosis is told of work again, at the earliest.
     tells_at: Instant,
+    /// Memory is short: each turn gives back what can be spared.
+    is_pressed: bool,
 }
 
 impl Body for DataPlaneBody {
@@ -115,6 +124,7 @@ impl Body for DataPlaneBody {
             ward,
             port: ward.port.clone(),
             tells_at: Instant::ZERO,
+            is_pressed: self.memory.pressure() != Pressure::None,
         };
         data_plane.run()
     }
@@ -136,14 +146,17 @@ impl Body for DataPlaneBody {
 
 impl Subsystem for DataPlane {
     // The relay takes what HTTP sends; requests come from the network.
-    type Message = Never;
+    type Message = News;
 
     fn profile(&self) -> Profile {
         PROFILE
     }
 
-    fn handle(&mut self, message: Envelope<Never>) -> Result<()> {
-        match message.body {}
+    fn handle(&mut self, message: Envelope<News>) -> Result<()> {
+        if let News::Pressure(pressure) = message.body {
+            self.is_pressed = pressure != Pressure::None;
+        }
+        Ok(())
     }
 
     fn health(&self) -> Health {
@@ -167,6 +180,9 @@ impl DataPlane {
             if ward.attend(&mut self) {
                 self.body.fibers.rest();
             }
+            if self.body.news.depth() > 0 {
+                self.hear();
+            }
             let now = self.body.clock.now();
             let activity = self.stack.poll(now);
             if self.stack.is_configured() {
@@ -176,15 +192,34 @@ impl DataPlane {
             // Only work brings about a sample: an idle image sleeps.
             if activity != Activity::Idle && now >= self.tells_at {
                 self.tells_at = now + self.body.sample_interval;
+                // Keys may have come since that can be spared, or a policy that lets them go.
+                self.is_pressed |= self.body.memory.pressure() != Pressure::None;
                 // A full mailbox drops the oldest, which says the same.
-                let _ = self.body.diagnosis.send(&self.port, WorkDone);
+                let _ = self.body.diagnosis.send(&self.port, News::WorkDone);
             }
-            if activity == Activity::More {
+            if self.is_pressed && self.relieve(now) || activity == Activity::More {
                 self.body.fibers.beat();
             } else {
                 self.sleep();
             }
         }
+    }
+
+    /// Reads the news.
+    #[cold]
+    fn hear(&mut self) {
+        while let Some(message) = self.body.news.try_receive() {
+            // It cannot fail.
+            let _ = self.handle(message);
+        }
+    }
+
+    /// Gives back a part of what is missing; true if it could, and more is missing.
+    #[cold]
+    fn relieve(&mut self, now: Instant) -> bool {
+        let missing = self.body.memory.missing_bytes();
+        self.is_pressed = missing > 0 && self.stack.relieve(missing.min(RELIEF_BYTES), now);
+        self.is_pressed
     }
 
     #[inline]

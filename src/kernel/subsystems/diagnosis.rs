@@ -1,8 +1,9 @@
 //! The diagnosis subsystem: it looks at the image when the data plane says that work was done, and an idle image
 //! sleeps.
 
+use super::News;
 use crate::bus::subsystem::launch;
-use crate::bus::{Envelope, Executor, Mailbox, Message, NEVER, Profile, Subsystem};
+use crate::bus::{Envelope, Executor, Mailbox, NEVER, Profile, Subsystem};
 use crate::diagnosis::{FaultDetection, MemorySample};
 use crate::error::Result;
 use crate::kernel::scheduler::{Fibers, Locked};
@@ -26,20 +27,13 @@ pub(in crate::kernel) const PROFILE: Profile = Profile {
     topics: &[],
 };
 
-/// What the data plane tells it: work was done. Sent at most once a sampling interval; a full mailbox drops the
-/// oldest, which says the same.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::kernel) struct WorkDone;
-
-impl Message for WorkDone {}
-
 /// What every incarnation is made from.
 pub(in crate::kernel) struct DiagnosisBody {
     pub(in crate::kernel) fibers: Fibers,
     pub(in crate::kernel) clock: &'static dyn Clock,
     pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) detection: &'static Locked<FaultDetection>,
-    pub(in crate::kernel) mailbox: Arc<Mailbox<WorkDone>>,
+    pub(in crate::kernel) mailbox: Arc<Mailbox<News>>,
 }
 
 /// One incarnation.
@@ -57,13 +51,13 @@ pub(in crate::kernel) fn sample(memory: &MemoryManager<ThisCpu>) -> MemorySample
 }
 
 impl Subsystem for Diagnosis {
-    type Message = WorkDone;
+    type Message = News;
 
     fn profile(&self) -> Profile {
         PROFILE
     }
 
-    fn handle(&mut self, _: Envelope<WorkDone>) -> Result<()> {
+    fn handle(&mut self, _: Envelope<News>) -> Result<()> {
         let now = self.0.clock.now();
         let sample = sample(self.0.memory);
         let mut detection = self.0.detection.lock();

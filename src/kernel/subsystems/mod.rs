@@ -10,8 +10,10 @@
 pub(super) mod data_plane;
 pub(super) mod diagnosis;
 pub(super) mod http;
+mod news;
 mod placement;
 
+pub(super) use news::{News, PRESSURE_TOPIC};
 pub(super) use placement::Placement;
 
 use super::scheduler::FiberSpec;

@@ -19,15 +19,17 @@ mod ward;
 
 pub(super) use ward::{Body, Ward};
 
+use super::bell::PressureBell;
 use super::crash;
 use super::scheduler::{self, FiberId, Fibers, Obituary, State as FiberState, Verdict};
+use super::subsystems::News;
 use super::this_cpu::ThisCpu;
 use crate::bus::registry::{Cause, Registry, Row, State};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
-use crate::bus::{Executor, NEVER, Port};
+use crate::bus::{Executor, NEVER, Port, Topic};
 use crate::error::{Grow, Result, try_box, try_collect};
 use crate::memory::heap::KernelHeap;
-use crate::memory::{MemoryManager, reclaim};
+use crate::memory::{MemoryManager, Pressure, reclaim};
 use crate::platform::time::{Clock, Duration};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -69,6 +71,15 @@ pub(super) struct Supervision {
     wards: Vec<(&'static Ward, NodeId)>,
     policy: Supervisor,
     groups: [NodeId; 2],
+    pressure: Option<PressureNews>,
+}
+
+/// How the supervisor hears of pressure on memory, and where it tells of it.
+pub(super) struct PressureNews {
+    pub(super) bell: &'static PressureBell,
+    pub(super) topic: Arc<Topic<News>>,
+    /// What it told last.
+    pub(super) told: Pressure,
 }
 
 impl Supervision {
@@ -103,6 +114,7 @@ impl Supervision {
             wards: Vec::new(),
             policy,
             groups,
+            pressure: None,
         })
     }
 
@@ -118,6 +130,11 @@ impl Supervision {
         self.fibers.spare(ward.fiber, &*ward.port);
         self.wards.push_reserved((ward, node));
         Ok(())
+    }
+
+    /// Has pressure on memory be told on the bus.
+    pub(super) fn tell_pressure(&mut self, pressure: PressureNews) {
+        self.pressure = Some(pressure);
     }
 
     /// The wards, in the order of their start.
@@ -144,9 +161,28 @@ impl Supervision {
             while let Some(at) = self.next_dead() {
                 self.attend(at);
             }
+            self.publish_pressure();
             let deadline = checks.run(self.clock);
             self.fibers
                 .park(Some(deadline).filter(|&deadline| deadline != NEVER));
+        }
+    }
+
+    /// Drains the page caches if memory became short, and tells the others if the level is another than they were told.
+    fn publish_pressure(&mut self) {
+        let Some(news) = &mut self.pressure else {
+            return;
+        };
+        if !news.bell.take() {
+            return;
+        }
+        if self.memory.pressure() != Pressure::None {
+            self.memory.drain_all();
+        }
+        let level = self.memory.pressure();
+        if core::mem::replace(&mut news.told, level) != level {
+            // Who misses it is counted under the topic; a full mailbox drops the oldest, and this one says what holds.
+            let _ = news.topic.publish_now(&self.port, News::Pressure(level));
         }
     }
 

@@ -15,8 +15,8 @@ use heapless::{String, Vec};
 const REASON_BYTES: usize = 200;
 /// Addresses of a backtrace, with where it was.
 const TRACE_MAX: usize = DEPTH_MAX + 1;
-/// Messages of a report: the last of two queues.
-const MESSAGES_MAX: usize = 2 * RECENT;
+/// Messages of a report: the last of three queues.
+const MESSAGES_MAX: usize = 3 * RECENT;
 
 /// The last death of a subsystem, in words.
 #[derive(Clone, Debug)]
