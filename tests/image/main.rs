@@ -123,6 +123,21 @@ fn main() {
             ],
         },
         Machine {
+            what: "with little memory",
+            settings: vec![("MEM", "32M".into())],
+            tests: tests![memory::keys_give_way_to_requests_where_the_policy_lets_them],
+        },
+        Machine {
+            what: "with little memory and no eviction",
+            settings: vec![
+                ("MEM", "32M".into()),
+                ("APPEND", "nos.maxmemory-policy=noeviction".into()),
+            ],
+            tests: tests![
+                memory::memory_filled_to_the_reserve_without_eviction_refuses_and_serves_on
+            ],
+        },
+        Machine {
             what: "with little memory for its clients",
             settings: vec![("MEM", "16M".into())],
             tests: tests![limits::memory_taken_by_clients_is_given_back_and_the_image_lives],

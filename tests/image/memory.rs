@@ -67,7 +67,9 @@ pub(crate) fn filling_the_memory_raises_a_symptom_with_its_evidence(guest: &Gues
         written += fill(&mut client, written..written + 2_000);
         assert!(written < 200_000, "200 MB fitted into a machine of 32M");
     }
-    // Clients that send half of large values take what was kept for connections.
+    // Clients that send half of large values take what was kept for connections, where no key gives way to them.
+    let stay = ["CONFIG", "SET", "maxmemory-policy", "noeviction"];
+    assert_eq!(client.command(&stay), Reply::ok());
     let mut halves = Vec::new();
     let is_raised = || {
         let raised = find_detector(guest, "symptoms", "\"state\":\"raised\"");
@@ -102,6 +104,7 @@ pub(crate) fn filling_the_memory_raises_a_symptom_with_its_evidence(guest: &Gues
 
     drop(halves);
     client.command(&["FLUSHALL"]);
+    client.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     wait_for_diagnosis(guest, "past", "\"state\":\"cleared\"");
     for told in ["symptom 1 raised: ", "symptom 1 cleared: "] {
         guest.wait_for_line(told);
@@ -134,6 +137,208 @@ fn find_detector(guest: &Guest, member: &str, state: &str) -> Result<String, Str
         true => Ok(list.into()),
         false => Err(page),
     }
+}
+
+/// What a client is told for whom there is no memory.
+const REFUSAL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+/// Bytes of a value of which all but the last few are sent at first.
+const HALF: usize = 100_000;
+
+/// A client that has sent a SET but for the last ten bytes, if it was let.
+fn half_a_set(guest: &Guest, number: usize) -> Client {
+    let client = guest.redis();
+    let mut stream = client.stream();
+    let head = format!("*3\r\n$3\r\nSET\r\n$8\r\nhalf:{number:03}\r\n${HALF}\r\n");
+    let _ = stream.write_all(head.as_bytes());
+    let _ = stream.write_all(&vec![b'h'; HALF - 10]);
+    client
+}
+
+/// A member of `GET /memory`, as text.
+fn shown(guest: &Guest, name: &str) -> String {
+    let page = get(guest.http_port, "/memory").body;
+    let found = page.split_once(&format!("\"{name}\":"));
+    let value = found.and_then(|(_, rest)| rest.split([',', '}']).next());
+    value
+        .unwrap_or_else(|| panic!("no {name} in {page}"))
+        .trim_matches('"')
+        .into()
+}
+
+fn shown_bytes(guest: &Guest, name: &str) -> i64 {
+    shown(guest, name).parse().expect("a number")
+}
+
+/// The messages of pressure that were delivered, and those that were lost.
+fn pressure_messages(guest: &Guest) -> (u64, u64) {
+    let body = get(guest.http_port, "/metrics").body;
+    let sum = |family: &str| {
+        let lines = body
+            .lines()
+            .filter(|line| line.starts_with(family) && line.contains("topic=\"memory.pressure\""));
+        let values = lines.map(|line| {
+            line.rsplit_once(' ')
+                .and_then(|(_, n)| n.parse::<u64>().ok())
+        });
+        values.map(|n| n.expect("a number")).sum()
+    };
+    (
+        sum("nos_bus_messages_total{"),
+        sum("nos_bus_dropped_total{"),
+    )
+}
+
+/// Waits until `GET /memory` shows no pressure.
+fn wait_for_ease(guest: &Guest) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while shown(guest, "level") != "none" {
+        assert!(
+            Instant::now() < deadline,
+            "pressure after 20 s without a cause"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+pub(crate) fn keys_give_way_to_requests_where_the_policy_lets_them(guest: &Guest) {
+    let mut client = guest.redis();
+    let mut written = 0;
+    while info(&mut client, "evicted_keys") == 0 {
+        written += fill(&mut client, written..written + 2_000);
+        assert!(written < 200_000, "200 MB fitted into a machine of 32M");
+    }
+    assert_eq!(
+        shown(guest, "level"),
+        "none",
+        "a full dataset alone is no pressure"
+    );
+    let (used, evicted) = (
+        info(&mut client, "used_memory"),
+        info(&mut client, "evicted_keys"),
+    );
+    let (told, _) = pressure_messages(guest);
+
+    // As much as the dataset leaves free, and half of the dataset; a request takes a block of 128 KiB and two rings.
+    let free = shown_bytes(guest, "free_bytes");
+    let halves = (free + used / 2) as usize / 150_000;
+    let mut halves: Vec<Client> = (0..halves).map(|n| half_a_set(guest, n)).collect();
+    // They arrive as fast as the image takes them.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let used_then = loop {
+        let used_then = info(&mut client, "used_memory");
+        if used_then < used * 3 / 4 {
+            break used_then;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{used_then} of {used} bytes are still used"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let evicted_then = info(&mut client, "evicted_keys");
+    println!(
+        "  {} half requests: {used} bytes of keys became {used_then}, {} keys went",
+        halves.len(),
+        evicted_then - evicted
+    );
+    assert!(evicted_then > evicted + (used - used_then) / 2_048);
+    let (told_then, lost) = pressure_messages(guest);
+    assert!(told_then > told, "pressure was told");
+    println!("  told of {} times", told_then - told);
+    // One message a level, not one an eviction.
+    assert!(
+        (told_then + lost) - told < 200,
+        "told of {} times",
+        told_then - told
+    );
+
+    assert_eq!(client.command(&["SET", "small", "value"]), Reply::ok());
+    assert_eq!(client.command(&["GET", "small"]), Reply::bulk("value"));
+    guest.assert_serves();
+    // They are let to their end, but for a few that found no block where the keys that are left lie.
+    let is_done = |half: &mut Client| {
+        let _ = half.stream().write_all(b"hhhhhhhhhh\r\n");
+        half.try_reply().is_ok_and(|reply| reply == Reply::ok())
+    };
+    let done = halves.iter_mut().map(is_done).filter(|&done| done).count();
+    println!("  {done} of them were done");
+    assert!(done * 4 >= halves.len() * 3, "{done} of {}", halves.len());
+    drop(halves);
+    wait_for_ease(guest);
+    client.command(&["FLUSHALL"]);
+}
+
+pub(crate) fn memory_filled_to_the_reserve_without_eviction_refuses_and_serves_on(guest: &Guest) {
+    let mut client = guest.redis();
+    let mut written = 0;
+    loop {
+        let accepted = fill(&mut client, written..written + 2_000);
+        written += accepted;
+        if accepted < 2_000 {
+            break;
+        }
+    }
+    let set = |client: &mut Client, key: &str| client.command(&["SET", key, &"x".repeat(1_024)]);
+    let refused = Reply::Error(REFUSAL.into());
+    assert_eq!(set(&mut client, "one more"), refused);
+
+    // Requests take what the keys have left, until one of them is told that there is no more.
+    let mut halves = Vec::new();
+    let told = loop {
+        let mut half = half_a_set(guest, halves.len());
+        half.stream()
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .expect("a timeout above 0");
+        match half.try_reply() {
+            Ok(reply) => break reply,
+            Err(_) => halves.push(half),
+        }
+        assert!(
+            halves.len() < 32,
+            "32 MB of requests in a machine of 32M full of keys"
+        );
+    };
+    println!(
+        "  {written} keys and {} half requests, then {told:?}",
+        halves.len()
+    );
+    assert_eq!(told, refused);
+    let (free, min) = (
+        shown_bytes(guest, "zone_free_bytes"),
+        shown_bytes(guest, "min_bytes"),
+    );
+    println!(
+        "  {free} bytes are free, {min} the reserve: {}",
+        shown(guest, "level")
+    );
+    assert!(free < min + HALF as i64, "{free} bytes are free yet");
+    assert_eq!(
+        info(&mut client, "evicted_keys"),
+        0,
+        "the policy lets none go"
+    );
+    let (heard, lost) = pressure_messages(guest);
+    println!("  told of {heard} times, {lost} lost");
+    assert!((2..50).contains(&heard), "one message a level");
+    assert_eq!(client.command(&["DBSIZE"]), Reply::Integer(written as i64));
+
+    for _ in 0..20 {
+        assert_eq!(set(&mut client, "one more"), refused);
+        assert_eq!(
+            client.command(&["GET", "key:0"]),
+            Reply::bulk(&"x".repeat(1_024))
+        );
+        assert_eq!(client.command(&["DEL", "key:1"]), Reply::Integer(1));
+        assert_eq!(set(&mut client, "key:1"), Reply::ok());
+        // Clients that come now are served as well, and scrapes.
+        guest.assert_serves();
+        assert_eq!(get(guest.http_port, "/metrics").status, 200);
+    }
+    drop(halves);
+    wait_for_ease(guest);
+    assert_eq!(client.command(&["DBSIZE"]), Reply::Integer(written as i64));
+    client.command(&["FLUSHALL"]);
+    assert_eq!(set(&mut client, "one more"), Reply::ok());
 }
 
 /// Writes `key:N` with 1 KiB each; how many were accepted.

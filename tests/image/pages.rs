@@ -356,6 +356,17 @@ pub(crate) fn memory_is_shown_by_order_cpu_and_heap(guest: &Guest) {
         page.body
     );
     assert!(number("used_bytes")[0] > 0, "{}", page.body);
+    // The watermarks of 256M less the image; what is free lies above them.
+    assert!(page.body.contains("\"level\":\"none\""), "{}", page.body);
+    let mark = |name: &str| number(name)[0];
+    let min = mark("min_bytes");
+    assert!((1_900_000..2 << 20).contains(&min), "{min}");
+    let marks = [min + min / 4, min + min / 2].map(|mark| mark / 4096);
+    assert_eq!(
+        [mark("low_bytes"), mark("high_bytes")].map(|mark| mark / 4096),
+        marks
+    );
+    assert!(mark("zone_free_bytes") > mark("high_bytes"));
     // As a program reads it.
     let said = succeed(
         tool("python3").args(["-m", "json.tool", "--no-indent"]),
