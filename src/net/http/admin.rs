@@ -8,18 +8,18 @@
 
 use super::fault::fault;
 use super::request::Request;
-use crate::error::{Grow, HttpFault, Result};
+use crate::error::{HttpFault, Result};
 use crate::platform::boot_arguments::bad_value;
-use alloc::vec::Vec;
 use core::fmt;
 use core::hint::black_box;
+use heapless::Vec;
 
 /// Longest token in bytes: twice what a 512-bit one takes in hexadecimal.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// The admin token, if there is one.
+/// The admin token, if there is one. Each incarnation of HTTP has a copy, which takes no memory of the heap.
 #[derive(Clone, Default)]
-pub struct AdminToken(Option<Vec<u8>>);
+pub struct AdminToken(Option<Vec<u8, TOKEN_BYTES_MAX>>);
 
 impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,20 +34,16 @@ impl AdminToken {
     /// The token `value`, given as the setting `key`.
     ///
     /// # Errors
-    /// `BadValue`, which names the key alone, unless it is 1 to 256 of the characters of a bearer token;
-    /// `OutOfMemory`.
+    /// `BadValue`, which names the key alone, unless it is 1 to 256 of the characters of a bearer token.
     pub fn new(key: &str, value: &str) -> Result<Self> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-        if value.is_empty() || value.len() > TOKEN_BYTES_MAX || !value.bytes().all(is_token) {
-            return Err(bad_value(
+        match Vec::from_slice(value.as_bytes()) {
+            Ok(token) if !token.is_empty() && value.bytes().all(is_token) => Ok(Self(Some(token))),
+            _ => Err(bad_value(
                 key,
                 "1 to 256 letters, digits and -._~+/= characters",
-            ));
+            )),
         }
-        let mut token = Vec::new();
-        token.try_reserve_exact(value.len())?;
-        token.append_reserved(value.as_bytes());
-        Ok(Self(Some(token)))
     }
 
     /// Lets a request pass that shows the token.
