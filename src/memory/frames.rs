@@ -17,6 +17,7 @@ pub const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
 
 /// The number of a frame: its physical address divided by [`PAGE_SIZE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
 pub struct Pfn(pub u64);
 
 impl Pfn {

@@ -14,6 +14,7 @@
 
 mod charges;
 mod compaction;
+mod demand;
 mod movable;
 mod pressure;
 mod recovery;
@@ -28,7 +29,7 @@ use super::accounts::{Accounts, Owner};
 use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
 use super::lock::Lock;
-use super::page_cache::{CacheStats, Class, CpuCache, PageCachePolicy, Shared};
+use super::page_cache::{Bounds, CacheStats, Class, CpuCache, PageCachePolicy, Rhythm, Shared};
 use super::pressure::{PressureGauge, Watermarks};
 use super::zone::geometry::Geometry;
 use super::zone::owners::{OwnerMap, OwnerStorage, Use, code, holder_of};
@@ -36,6 +37,7 @@ use super::zone::spans::FreeSpans;
 use super::zone::{Zone, ZoneStats};
 use crate::error::{Error, Grow, Kind, Result, Subsystem, try_box};
 use crate::metrics::{Counter, Histogram};
+use crate::platform::time::NANOS_PER_MILLI;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -72,8 +74,8 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// `cpus` CPUs, numbered from 0 by `cpu`.
     ///
     /// The ranges may come in any order, unaligned and overlapping: RAM is rounded inwards to frames,
-    /// reservations outwards. The metadata (0.13 % of memory) is carved from the lowest run of free
-    /// frames that holds it, and the page caches' stacks come from the heap: at most 5 KiB a CPU.
+    /// reservations outwards. The metadata (0.13 % of memory, and for each CPU at most 22 KiB for the blocks in its page
+    /// cache) is carved from the lowest run of free frames that holds it.
     ///
     /// # Errors
     /// `TooLittleMemory` if no run of free frames holds the metadata; `LimitReached` for more than 16
@@ -94,10 +96,12 @@ impl<C: LocalCpu> MemoryManager<C> {
         let geometry = Geometry::covering(free.clone())?;
         let zone_words = Zone::storage_words(&geometry);
         let (marks, frames) = OwnerMap::storage_counts(&geometry);
-        let zone_bytes = zone_words * size_of::<u64>();
+        let bounds = policy.bounds(free.clone().map(|span| span.end - span.start).sum(), cpus);
+        let places = cpus * bounds.places_of_all();
+        let words_bytes = (zone_words + places) * size_of::<u64>();
         let metadata = find_room(
             free,
-            zone_bytes + frames + (marks + frames) * size_of::<u32>(),
+            words_bytes + frames + (marks + frames) * size_of::<u32>(),
         )?;
 
         // SAFETY: `find_room` chose whole frames of `ram` outside `reserved`, so by this function's contract
@@ -106,10 +110,15 @@ impl<C: LocalCpu> MemoryManager<C> {
         let storage = unsafe {
             core::slice::from_raw_parts_mut(Pfn(metadata.start).address() as *mut u64, zone_words)
         };
-        // SAFETY: as above; the bytes follow the words of `storage`, a multiple of 1,024, then the marks, then the tags,
+        // SAFETY: as above; the places follow those words.
+        let places = unsafe {
+            let start = (Pfn(metadata.start).address() as *mut u64).add(zone_words);
+            core::slice::from_raw_parts_mut(start.cast::<Pfn>(), places)
+        };
+        // SAFETY: as above; the bytes follow the words and the places, a multiple of 1,024, then the marks, then the tags,
         // which end where the room does that was looked for.
         let (owner_storage, tags) = unsafe {
-            let start = (Pfn(metadata.start).address() + zone_bytes) as *const AtomicU8;
+            let start = (Pfn(metadata.start).address() + words_bytes) as *const AtomicU8;
             let words = start.add(frames).cast::<AtomicU32>();
             let owner_storage = OwnerStorage {
                 frames: core::slice::from_raw_parts(start, frames),
@@ -131,7 +140,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             owners,
             accounts: Accounts::new(),
             views: Once::new(),
-            caches: caches(cpus, policy.capacity_pages(total_frames, cpus))?,
+            caches: caches(cpus, bounds, rhythm(&policy, &cpu), places)?,
             tags,
             movers: [const { Once::new() }; Owner::COUNT],
             compaction: CompactionCounts::default(),
@@ -316,15 +325,33 @@ fn find_room(free: FreeSpans<'_>, bytes: usize) -> Result<Range<u64>> {
     }
 }
 
-fn caches(cpus: usize, capacity_pages: usize) -> Result<Vec<&'static CpuCache>> {
+fn caches(
+    cpus: usize,
+    bounds: Bounds,
+    rhythm: Rhythm,
+    mut places: &'static mut [Pfn],
+) -> Result<Vec<&'static CpuCache>> {
     assert!(cpus > 0, "a machine has a CPU");
     let mut caches = Vec::new();
     caches.try_reserve_exact(cpus)?;
     for cpu in 0..cpus {
-        let cache = try_box(CpuCache::new(cpu, capacity_pages)?)?;
-        caches.push_reserved(&*Box::leak(cache));
+        let own = places.split_off_mut(..bounds.places_of_all());
+        let cache = CpuCache::new(cpu, bounds, rhythm, own.unwrap_or_default());
+        caches.push_reserved(&*Box::leak(try_box(cache)?));
     }
     Ok(caches)
+}
+
+/// The policy's times in ticks of `cpu`.
+fn rhythm(policy: &PageCachePolicy, cpu: &impl LocalCpu) -> Rhythm {
+    // About a second of any clock.
+    let ticks: u64 = 1 << 24;
+    let nanos = cpu.nanos(ticks).max(1);
+    let of = |millis: u32| (u64::from(millis) * NANOS_PER_MILLI).saturating_mul(ticks) / nanos;
+    Rhythm {
+        period_ticks: of(policy.period_ms),
+        idle_ticks: of(policy.idle_ms),
+    }
 }
 
 fn out_of_memory(order: Order) -> Error {

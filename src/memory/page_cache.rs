@@ -2,7 +2,8 @@
 //!
 //! Most requests want one page, or the two or four of a socket buffer, and every CPU shares the zone. Each CPU keeps
 //! a few blocks of its own, so the zone is visited once for a batch instead of once for a block.
-//! The last block in is the first out: it is the one most likely still in the CPU's data cache.
+//! The last block in is the first out: it is the one most likely still in the CPU's data cache. How many there may be
+//! follows demand (`demand`), by [`crate::cache::sizing`].
 //!
 //! With the blocks a cache holds what has been charged for them in advance, as Linux' memory controller does: an
 //! owner's stock. To take a block takes one from the stock, to give one back adds to it; the accounts, which
@@ -17,9 +18,12 @@
 //! neither gives nor takes until everything the owner map says is in it has been given back to the zone.
 #![allow(unsafe_code, reason = "hands on what its stacks ask of their callers")]
 
+mod demand;
 mod policy;
 mod stack;
 
+pub(super) use demand::Rhythm;
+pub(super) use policy::Bounds;
 pub use policy::PageCachePolicy;
 pub(super) use stack::Stack;
 
@@ -27,34 +31,34 @@ use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
 use super::zone::owners::{CACHING_CPUS, NOT_IN_HAND, OwnerMap, Use, cached_by};
-use crate::error::Result;
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use stack::count;
+use stack::{STACK_BLOCKS_MAX, count};
 
 /// Kinds of blocks that are cached.
 pub(super) const CLASSES: usize = 4;
 /// Orders that are cached: 0, 1 and 2, up to the 16 KiB of a socket buffer.
 const CACHED_ORDERS: u8 = 3;
 
-/// The share of a cache's capacity that each class may fill, as a divisor of pages.
-const SHARE_DIVISOR: [usize; CLASSES] = [2, 8, 8, 4];
-/// Fewest blocks that a class may hold: of a load that only takes, batches of half of it still meet three requests of
-/// four.
-const BLOCKS_MIN: usize = 8;
-
 /// Most blocks that move between cache and zone at once: a visit takes less than 5,000 instructions.
-pub(super) const BATCH_MAX: usize = 32;
-/// Else a batch is this fraction of a stack's limit: half stays, so that neither the next allocation nor the next
-/// free visits the zone again.
-const BATCH_DIVISOR: usize = 2;
+const BATCH_MAX: usize = 32;
+/// A full stack gives up this part of its limit, or a batch: half stays, so that neither the next allocation nor the
+/// next free visits the zone again.
+const OVERFLOW_DIVISOR: usize = 2;
+
+/// No tick: it does not come.
+const NEVER: u64 = u64::MAX;
 
 /// Give back what owners are charged for in advance.
 pub(super) const ASK_STOCKS: u32 = 1;
 /// Give back all blocks.
 pub(super) const ASK_BLOCKS: u32 = 2;
+/// Bring all limits to their floors, and give back all blocks by and by.
+pub(super) const ASK_FLOOR: u32 = 4;
+/// Go on giving back.
+pub(super) const ASK_MORE: u32 = 8;
 
 /// A kind of blocks: their order, and whether they can be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,10 @@ impl Class {
 
     fn all() -> impl Iterator<Item = Self> {
         (0..CLASSES as u8).map(Self)
+    }
+
+    const fn index(self) -> usize {
+        self.0 as usize % CLASSES
     }
 
     pub(super) fn order(self) -> Order {
@@ -128,6 +136,10 @@ pub(super) struct CpuCache {
     left: AtomicU64,
     /// What others ask of it: bits.
     asked: AtomicU32,
+    ceiling_pages: u32,
+    rhythm: Rhythm,
+    /// The tick at which the period ends that is under way; [`NEVER`] if none is.
+    period_end: AtomicU64,
 }
 
 /// What the caches work on.
@@ -138,39 +150,40 @@ pub(super) struct Shared<'a> {
 }
 
 impl CpuCache {
-    /// An empty cache of CPU number `cpu` for `capacity_pages` pages; for none if the owner map cannot say that number.
-    ///
-    /// # Errors
-    /// `OutOfMemory` if the heap has no room for its stacks.
-    pub(super) fn new(cpu: usize, capacity_pages: usize) -> Result<Self> {
-        let capacity_pages = if cpu < CACHING_CPUS {
-            capacity_pages
+    /// An empty cache of CPU number `cpu`, which keeps its blocks in [`Bounds::places_of_all`] places; one that never holds
+    /// anything if the owner map cannot say that number.
+    pub(super) fn new(
+        cpu: usize,
+        bounds: Bounds,
+        rhythm: Rhythm,
+        mut places: &'static mut [Pfn],
+    ) -> Self {
+        let bounds = if cpu < CACHING_CPUS {
+            bounds
         } else {
-            0
+            bounds.none()
         };
-        let stack = |class: Class| {
-            let share = capacity_pages / SHARE_DIVISOR[usize::from(class.0)];
-            let least = BLOCKS_MIN.min(capacity_pages);
-            Stack::new((share >> class.order().get()).max(least))
+        let stack = |index| {
+            let class = Class(index as u8);
+            let own = places.split_off_mut(..bounds.places(class));
+            Stack::new(bounds.classes[index], own.unwrap_or_default())
         };
-        Ok(Self {
-            stacks: [
-                stack(Class(0))?,
-                stack(Class(1))?,
-                stack(Class(2))?,
-                stack(Class(3))?,
-            ],
+        Self {
+            stacks: core::array::from_fn(stack),
             mark: cached_by(cpu),
             state: AtomicU8::new(OPEN),
             left: AtomicU64::new(0),
             asked: AtomicU32::new(0),
-        })
+            ceiling_pages: bounds.ceiling_pages,
+            rhythm,
+            period_end: AtomicU64::new(NEVER),
+        }
     }
 
     /// The blocks of that class.
     #[inline(always)]
     pub(super) fn stack(&self, class: Class) -> &Stack {
-        &self.stacks[usize::from(class.0) % CLASSES]
+        &self.stacks[class.index()]
     }
 
     /// Counts a miss and fetches a batch from `zone`, charged to nobody yet; answers how many blocks.
@@ -181,13 +194,16 @@ impl CpuCache {
     pub(super) unsafe fn refill(&self, class: Class, zone: &mut Zone, owners: &OwnerMap) -> usize {
         let stack = self.stack(class);
         count(&stack.misses);
+        // SAFETY: by this function's contract.
+        unsafe { self.note_miss(class) };
         // With several banks one at a time, as it may not be one that is cached.
         let batch = if owners.is_one_bank() {
-            self.batch(class)
+            // SAFETY: as above.
+            unsafe { self.batch(class) }
         } else {
             1
         };
-        let room = stack.limit() - stack.len();
+        let room = stack.limit().saturating_sub(stack.len());
         let take = |places: &mut [Pfn]| {
             let taken = take_blocks(zone, class, places);
             let taken = &places[..taken];
@@ -241,11 +257,12 @@ impl CpuCache {
     }
 
     /// Blocks that move at once.
-    pub(super) fn batch(&self, class: Class) -> usize {
-        self.stack(class)
-            .limit()
-            .div_ceil(BATCH_DIVISOR)
-            .min(BATCH_MAX)
+    ///
+    /// # Safety
+    /// As [`CpuCache::refill`].
+    pub(super) unsafe fn batch(&self, class: Class) -> usize {
+        // SAFETY: by this function's contract.
+        unsafe { self.stack(class).batch() }.min(BATCH_MAX)
     }
 
     /// Gives up to `count` blocks that have lain here longest back; answers how many.
@@ -260,18 +277,17 @@ impl CpuCache {
         shared: Shared<'_>,
     ) -> usize {
         let stack = self.stack(class);
-        let mut places = [Pfn(0); BATCH_MAX];
         let leaving = count.min(stack.len()).min(BATCH_MAX);
         if leaving == 0 {
             return 0;
         }
         self.keep_charged(class, stack.len() - leaving, shared.accounts);
         // SAFETY: by this function's contract; the stocks have just been cut.
-        unsafe { stack.take_oldest(&mut places[..leaving]) };
+        let blocks = unsafe { stack.take_oldest(leaving) };
         if class.order() == Order::ZERO {
-            shared.owners.say_of_pages(&places[..leaving], NOT_IN_HAND);
+            shared.owners.say_of_pages(blocks, NOT_IN_HAND);
         } else {
-            for &first in &places[..leaving] {
+            for &first in blocks {
                 // SAFETY: it was here.
                 let bytes = unsafe { shared.owners.cached(first, class.order()) };
                 bytes
@@ -279,8 +295,10 @@ impl CpuCache {
                     .for_each(|byte| byte.store(NOT_IN_HAND, Relaxed));
             }
         }
-        give_blocks_back(zone, class, &places[..leaving]);
+        give_blocks_back(zone, class, blocks);
         self::count(&stack.drains);
+        // SAFETY: by this function's contract.
+        unsafe { stack.settle(true) };
         leaving
     }
 
@@ -313,15 +331,20 @@ impl CpuCache {
         }
     }
 
-    /// Gives one batch back to `zone`; false if the cache is empty.
+    /// Gives one batch back to `zone`, as others need it: all limits fall to their floors. False if the cache is empty.
     ///
     /// # Safety
     /// As [`CpuCache::refill`].
     #[inline(never)]
     pub(super) unsafe fn drain_some(&self, zone: &mut Zone, shared: Shared<'_>) -> bool {
+        if !self.is_open() {
+            return false;
+        }
         // SAFETY: by this function's contract.
         let drain = |class| unsafe { self.drain(class, BATCH_MAX, zone, shared) } > 0;
-        self.is_open() && Class::all().any(drain)
+        // SAFETY: as above.
+        unsafe { self.press() };
+        Class::all().any(drain)
     }
 
     /// Asks its CPU for something. From any CPU.
@@ -340,13 +363,17 @@ impl CpuCache {
         self.asked.fetch_and(!what, Release);
     }
 
-    /// True if it serves; makes it serve again if what it held when it was closed has been given back.
+    /// True if it serves; makes it serve again if what it held when it was closed has been given back. In a section of its
+    /// CPU.
     pub(super) fn is_open(&self) -> bool {
         // Acquire: pairs with the Release in `reopen`.
         match self.state.load(Acquire) {
             OPEN => true,
             EMPTIED => {
-                self.stacks.iter().for_each(Stack::reopen);
+                for stack in &self.stacks {
+                    // SAFETY: nobody else uses it.
+                    unsafe { stack.reopen() };
+                }
                 self.state.store(OPEN, Relaxed);
                 true
             }
@@ -397,8 +424,8 @@ impl CpuCache {
             let pages = |blocks: usize| (blocks as u64) << class.order().get();
             stats.pages += if serves { pages(stack.len()) } else { 0 };
             stats.capacity_pages += pages(stack.limit());
-            for (sum, resizes) in stats.resizes.iter_mut().zip(&stack.resizes) {
-                *sum += resizes.load(Relaxed);
+            for (sum, resizes) in stats.resizes.iter_mut().zip(stack.resizes()) {
+                *sum += resizes;
             }
         }
         stats
@@ -439,14 +466,21 @@ fn give_blocks_back(zone: &mut Zone, class: Class, blocks: &[Pfn]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
 
     #[test]
-    fn the_classes_share_the_capacity_and_no_cpu_beyond_the_last_has_one() {
-        let cache = CpuCache::new(1, 32).expect("the host has memory");
+    fn a_new_cache_is_at_its_floors_and_no_cpu_beyond_the_last_has_one() {
+        let bounds = PageCachePolicy::DEFAULT.bounds(65_536, 1);
+        let rhythm = Rhythm {
+            period_ticks: 10,
+            idle_ticks: 100,
+        };
+        let places = || vec![Pfn(0); bounds.places_of_all()].leak();
+        let cache = CpuCache::new(1, bounds, rhythm, places());
         let limits = Class::all().map(|class| cache.stack(class).limit());
-        assert!(limits.eq([16, 8, 8, 8]));
-        assert_eq!(cache.stats().capacity_pages, 72);
-        let none = CpuCache::new(CACHING_CPUS, 32).expect("the host has memory");
+        assert!(limits.eq([32, 8, 8, 32]));
+        assert_eq!(cache.stats().capacity_pages, 112);
+        let none = CpuCache::new(CACHING_CPUS, bounds, rhythm, places());
         assert_eq!(none.stats().capacity_pages, 0);
     }
 }

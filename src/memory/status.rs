@@ -6,7 +6,8 @@
 //!    "watermarks":{"min_bytes":2940928,"low_bytes":3674112,"high_bytes":4411392}},
 //!  "orders":[{"order":0,"block_bytes":4096,"free_blocks":1,"fragmentation":0,"allocations":264,
 //!    "frees":0,"failures":0,"splits":9,"merges":0},…],
-//!  "page_caches":[{"cpu":0,"pages":120,"capacity_pages":256,"hits":130,"misses":3,"drains":0}],
+//!  "page_caches":[{"cpu":0,"pages":120,"capacity_pages":256,"hits":130,"misses":3,"drains":0,
+//!    "grown":2,"shrunk":0}],
 //!  "compaction":{"runs":0,"pageblocks":0,"moves":0,"stuck":0},
 //!  "heap":{"used_bytes":401408,"committed_bytes":524288,"failures":0}}
 //! ```
@@ -54,6 +55,9 @@ impl<C: LocalCpu> MemoryManager<C> {
                         whole(json, "hits", stats.hits);
                         whole(json, "misses", stats.misses);
                         whole(json, "drains", stats.drains);
+                        let [grown, shrunk] = stats.resizes;
+                        whole(json, "grown", grown);
+                        whole(json, "shrunk", shrunk);
                     });
                 }
             });
@@ -126,7 +130,8 @@ mod tests {
                 "\"allocations\":{},\"frees\":0,\"failures\":1,",
                 largest.len()
             ),
-            "{\"cpu\":1,\"pages\":0,\"capacity_pages\":72,\"hits\":0,\"misses\":0,\"drains\":0}]"
+            "{\"cpu\":1,\"pages\":0,\"capacity_pages\":64,\"hits\":0,\"misses\":0,\"drains\":0,\
+                \"grown\":0,\"shrunk\":0}]"
                 .into(),
             "\"heap\":{\"used_bytes\":0,\"committed_bytes\":0,\"failures\":0}}\n".into(),
         ] {

@@ -399,10 +399,10 @@ impl Cpu {
         }
     }
 
-    /// Sets the timer for the nearest deadline, as the CPU is to sleep. A look of the watchdog that comes before
-    /// is left to come: that costs less than to set the timer at each sleep and after it.
-    fn arm_for_sleep(&self) {
-        let nearest = self.nearest.get();
+    /// Sets the timer for the nearest deadline, or for `look_at` if that is before, as the CPU is to sleep. A look of the
+    /// watchdog that comes before is left to come: that costs less than to set the timer at each sleep and after it.
+    fn arm_for_sleep(&self, look_at: u64) {
+        let nearest = self.nearest.get().min(look_at);
         let armed = self.armed.get();
         let is_look = self.armed_for_look.load(Relaxed);
         if nearest < armed || nearest > armed && !is_look {
@@ -446,8 +446,8 @@ impl Cpu {
     fn sleep(&self) -> u64 {
         let now = timer::ticks();
         self.expire(now);
-        self.common.obey();
-        self.arm_for_sleep();
+        let look_at = self.common.obey();
+        self.arm_for_sleep(look_at);
         let may_sleep = self.ready.may_sleep(|ready| self.candidates(ready));
         // Whoever sets this interrupts, whatever the CPU says.
         let woken = if may_sleep && self.doomed.load(SeqCst) == 0 {

@@ -156,12 +156,11 @@ impl Common {
         self.supervisor().is_some_and(|supervisor| supervisor != id)
     }
 
-    /// Gives back what other CPUs ask of this one. Interrupts are masked, and what runs is in no section.
+    /// Gives back what other CPUs ask of this one, and what it does not need any more; answers the tick at which to look
+    /// again. Interrupts are masked, and what runs is in no section.
     #[inline]
-    fn obey(&self) {
-        if let Some(memory) = self.memory.get() {
-            memory.obey();
-        }
+    fn obey(&self) -> u64 {
+        self.memory.get().map_or(NEVER, |memory| memory.obey())
     }
 
     fn wake_supervisor(&self) {

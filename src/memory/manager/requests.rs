@@ -21,6 +21,8 @@ use crate::platform::spin_once;
 
 /// How often a request that was refused is tried again, after what others hold was given back.
 const RETRIES: usize = 2;
+/// The part of a batch that an owner is charged for in advance when blocks lie in the cache that nobody is charged for.
+const RESTOCK_DIVISOR: u64 = 4;
 /// Looks at another CPU's answer before a request goes on without it: about a tenth of a millisecond.
 const PATIENCE: usize = 20_000;
 
@@ -48,7 +50,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.end_section(before);
         let began = self.cpu.ticks();
         let owner = owner.unwrap_or_else(|| self.cpu.owner());
-        let request = || self.pinned(|runner| self.request(runner, owner, order, of));
+        let request = || self.pinned(|runner| self.request(began, runner, owner, order, of));
         let mut taken = request();
         for _ in 0..RETRIES {
             match taken {
@@ -79,11 +81,12 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
-    fn request(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
+    fn request(&self, now: u64, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
         let cache = self.cache();
-        self.answer(cache);
+        self.answer(cache, now);
         match Class::of(order, of) {
-            Some(class) if cache.is_open() && cache.batch(class) > 0 => {
+            Some(class) if cache.is_open() && cache.stack(class).limit() > 0 => {
+                cache.begin_period(now);
                 self.restock(cache, class, runner, owner, of)
             }
             _ => self.take_from_zone(runner, owner, order, of),
@@ -104,21 +107,23 @@ impl<C: LocalCpu> MemoryManager<C> {
         if is_miss && self.is_kept_off(owner, order) {
             return Taken::Nothing;
         }
-        let batch = cache.batch(class) as u64;
-        if !is_miss && cache.spare(class) == 0 {
-            cache.keep_charged(class, stack.len() / 2, &self.accounts);
-        }
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        let batch = unsafe { cache.batch(class) } as u64;
         let most = if is_miss {
             batch
-        } else {
+        } else if cache.spare(class) == 0 {
+            cache.keep_charged(class, stack.len() / 2, &self.accounts);
             batch.min(cache.spare(class))
+        } else {
+            // Less than a batch: what is not asked for in this period is to be known.
+            batch.div_ceil(RESTOCK_DIVISOR).min(cache.spare(class))
         };
         let mut charged = self.accounts.charge(owner, order.frames(), most);
         if charged == 0 {
             return Taken::BeyondQuota;
         }
         if is_miss {
-            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+            // SAFETY: as above.
             let fetch = |zone: &mut _| unsafe { cache.refill(class, zone, &self.owners) };
             let fetched = charged.min(self.visit(runner, fetch) as u64);
             self.accounts
@@ -175,18 +180,19 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.end_section(before);
         self.pinned(|runner| {
             let cache = self.cache();
-            self.answer(cache);
+            let now = self.cpu.ticks();
+            self.answer(cache, now);
             if let Some(class) = Class::of(order, of)
                 && let Some(bytes) = self.owners.cacheable(first, order)
                 && let Some(owner) = holder_of(bytes, order, of)
                 && cache.is_open()
             {
-                if cache.stack(class).is_full() {
-                    self.visit(runner, |zone| {
-                        let batch = cache.batch(class);
-                        // SAFETY: this is the cache's CPU, in the section that alone uses it.
-                        unsafe { cache.drain(class, batch, zone, self.shared()) }
-                    });
+                // SAFETY: this is the cache's CPU, in the section that alone uses it.
+                if cache.stack(class).is_full() && !unsafe { cache.wake(class, now) } {
+                    // SAFETY: as above.
+                    let overflow =
+                        |zone: &mut _| unsafe { cache.overflow(class, zone, self.shared()) };
+                    self.visit(runner, overflow);
                 }
                 // SAFETY: as above.
                 if unsafe { cache.keep(first, class, bytes, owner) } {
@@ -227,7 +233,9 @@ impl<C: LocalCpu> MemoryManager<C> {
                 continue;
             }
             cache.ask(what);
-            self.cpu.ask(cpu, &|| self.obey());
+            self.cpu.ask(cpu, &|| {
+                self.obey();
+            });
             for _ in 0..PATIENCE {
                 if cache.asked() & what == 0 {
                     break;
@@ -239,28 +247,38 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
-    /// Does what other CPUs ask of this one, as far as it need not wait for that. Called on each CPU before it sleeps and
-    /// after it was interrupted outside of sections. Costs about 70 instructions for each block held, if it is asked.
+    /// Does what other CPUs ask of this one, as far as it need not wait for that, and what the time has come for; answers
+    /// the tick at which that is so again. Called on each CPU before it sleeps and after it was interrupted outside of
+    /// sections. Costs about 70 instructions for each block held, if it is asked; else at most so much for a batch of each
+    /// class.
     #[inline]
-    pub fn obey(&self) {
-        if self.caches[self.cpu.current()].asked() != 0 {
-            self.pinned(|_| self.answer(self.cache()));
+    pub fn obey(&self) -> u64 {
+        let cache = self.caches[self.cpu.current()];
+        let now = self.cpu.ticks();
+        if cache.asked() != 0 || cache.is_due(now) {
+            self.pinned(|_| self.give_what_is_asked(cache, now));
         }
+        if cache.asked() != 0 {
+            return now;
+        }
+        cache.wakes_at()
     }
 
-    /// As [`MemoryManager::obey`], in a section.
+    /// As [`MemoryManager::obey`] at tick `now`, in a section.
     #[inline]
-    fn answer(&self, cache: &CpuCache) {
-        if cache.asked() != 0 {
-            self.give_what_is_asked(cache);
+    fn answer(&self, cache: &CpuCache, now: u64) {
+        if cache.asked() != 0 || cache.is_due(now) {
+            self.give_what_is_asked(cache, now);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn give_what_is_asked(&self, cache: &CpuCache) {
+    fn give_what_is_asked(&self, cache: &CpuCache, now: u64) {
         let mut asked = cache.asked();
-        cache.flush(&self.accounts);
+        if asked & (ASK_STOCKS | ASK_BLOCKS) != 0 {
+            cache.flush(&self.accounts);
+        }
         while asked & ASK_BLOCKS != 0 && cache.is_open() {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
             let drain = |zone: &mut _| unsafe { cache.drain_some(zone, self.shared()) };
@@ -272,5 +290,6 @@ impl<C: LocalCpu> MemoryManager<C> {
             }
         }
         cache.answer(asked);
+        self.follow_demand(cache, asked, now);
     }
 }

@@ -3,18 +3,24 @@
 //! Always true, between two operations of its CPU: the blocks are those from `top` to before `end`, and all stocks
 //! together are at most as many. So who finds a stock that is not empty finds a block, and need not ask.
 //!
+//! The blocks lie anywhere in the stack's places: those that leave from below make `end` fall, and when there is no room
+//! above for as many as the limit allows, all are moved together to the bottom ([`Stack::settle`]).
+//!
+//! A stack *sleeps* that is empty and has no room: the next block is not taken in but by a slow path, which wakes it.
+//! So somebody knows when there is something to give back again.
+//!
 //! Only its CPU changes a stack, one section at a time with preemption disabled; any other may read the figures. They
 //! are atomics for that alone: no operation is atomic as a whole.
-#![allow(unsafe_code, reason = "the blocks lie behind two pointers")]
+#![allow(unsafe_code, reason = "the blocks lie behind pointers")]
 
 use super::super::accounts::Owner;
 use super::super::frames::Pfn;
-use crate::error::{Grow, Result};
-use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
+use crate::cache::sizing::{Sizing, SizingPolicy};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Most blocks that a stack may have room for: a stock counts in twelve bits.
-pub(in crate::memory) const ROOM_MAX: usize = STOCK_MASK as usize;
+/// Most blocks that a stack may hold: a stock counts in twelve bits.
+pub(super) const STACK_BLOCKS_MAX: u32 = STOCK_MASK as u32;
 
 /// Of a word of [`Stack::stocks`], the blocks in stock; the bits above count the hits.
 const STOCK_MASK: u64 = 0xfff;
@@ -28,47 +34,52 @@ pub(in crate::memory) struct Stack {
     stocks: [AtomicU64; Owner::COUNT],
     /// The block that came last; `end` if there is none.
     top: AtomicPtr<Pfn>,
-    /// As far down as `top` may go: [`Stack::limit`] blocks below `end`.
+    /// As far down as `top` may go.
     floor: AtomicPtr<Pfn>,
-    end: *mut Pfn,
+    end: AtomicPtr<Pfn>,
+    /// The first of all places, and how many there are.
+    start: *mut Pfn,
+    places: usize,
     /// Requests that found no block here.
     pub(super) misses: AtomicU64,
     /// Batches given back to the zone.
     pub(super) drains: AtomicU64,
-    /// Changes of the limit: it grew, it shrank.
-    pub(super) resizes: [AtomicU64; 2],
+    sizing: UnsafeCell<Sizing>,
+    /// What `sizing` says, for others to read.
+    limit: AtomicU32,
+    resizes: [AtomicU32; 2],
+    /// Blocks that are to be given back, a batch at a time.
+    surplus: AtomicU32,
 }
 
-// SAFETY: what lies behind the pointers is touched by the stack's own CPU alone, as the callers of its unsafe
-// functions promise.
+// SAFETY: what lies behind the pointers, and the cell, is touched by the stack's own CPU alone, as the callers of its
+// unsafe functions promise.
 unsafe impl Sync for Stack {}
 // SAFETY: as above; the blocks are numbers.
 unsafe impl Send for Stack {}
 
 impl Stack {
-    /// An empty stack that may hold `limit` blocks now, and at most as many as there is room for.
-    ///
-    /// # Errors
-    /// `OutOfMemory` if the heap has not the room.
-    pub(super) fn new(limit: usize) -> Result<Self> {
-        let room = limit.min(ROOM_MAX);
-        let mut blocks = Vec::new();
-        blocks.try_reserve_exact(room)?;
-        blocks.resize_reserved(room, Pfn(0));
-        // For as long as the image runs.
-        let blocks: *mut [Pfn] = blocks.leak();
-        let floor = blocks.cast::<Pfn>();
+    /// An empty stack that sleeps and never holds more blocks than there are `places`, some more if they are not to
+    /// be moved together too often.
+    pub(super) fn new(policy: SizingPolicy, places: &'static mut [Pfn]) -> Self {
+        debug_assert!(policy.ceiling as usize <= places.len());
+        let (start, places) = (places.as_mut_ptr(), places.len());
         // SAFETY: one past the last of as many.
-        let end = unsafe { floor.add(room) };
-        Ok(Self {
+        let end = unsafe { start.add(places) };
+        Self {
             stocks: Default::default(),
             top: AtomicPtr::new(end),
-            floor: AtomicPtr::new(floor),
-            end,
+            floor: AtomicPtr::new(end),
+            end: AtomicPtr::new(end),
+            start,
+            places,
             misses: AtomicU64::new(0),
             drains: AtomicU64::new(0),
+            sizing: UnsafeCell::new(Sizing::new(policy)),
+            limit: AtomicU32::new(policy.floor),
             resizes: Default::default(),
-        })
+            surplus: AtomicU32::new(0),
+        }
     }
 
     /// The last block that came, if `owner` is charged for one more than it has; a hit.
@@ -131,35 +142,113 @@ impl Stack {
         got
     }
 
-    /// Takes the blocks out that have been here longest, as many as there are places for. They are charged to nobody.
+    /// Takes the `count` blocks out that have been here longest. They are charged to nobody, and to be read before the stack
+    /// is used again; then it is to be settled.
     ///
     /// # Safety
-    /// As [`Stack::pop`]; all stocks together are at most what remains.
-    pub(super) unsafe fn take_oldest(&self, places: &mut [Pfn]) -> usize {
+    /// As [`Stack::pop`]; there are as many, and all stocks together are at most what remains.
+    pub(super) unsafe fn take_oldest(&self, count: usize) -> &[Pfn] {
+        // SAFETY: as many lie before `end`.
+        let end = unsafe { self.end.load(Relaxed).sub(count) };
+        self.end.store(end, Relaxed);
+        // SAFETY: they are valid, and nobody writes there until the stack is used again.
+        unsafe { core::slice::from_raw_parts(end, count) }
+    }
+
+    /// Makes room for as many blocks as the limit says, or for those that are here if there are more; for none if
+    /// there are none and `may_sleep`.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`].
+    pub(super) unsafe fn settle(&self, may_sleep: bool) {
         let len = self.len();
-        let count = len.min(places.len());
-        let top = self.top.load(Relaxed);
-        // SAFETY: the blocks from `top` to `end` are the stack's and valid.
-        let blocks = unsafe { core::slice::from_raw_parts_mut(top, len) };
-        places[..count].copy_from_slice(&blocks[len - count..]);
-        blocks.copy_within(..len - count, count);
-        // SAFETY: there are `count` at least.
-        self.top.store(unsafe { top.add(count) }, Relaxed);
-        count
+        let room = match len {
+            0 if may_sleep => 0,
+            _ => len.max(self.limit()),
+        };
+        let end = self.end.load(Relaxed);
+        if len == 0 || self.start.addr() + room * size_of::<Pfn>() > end.addr() {
+            // SAFETY: there are as many places as any limit is high, and so many before the last.
+            unsafe {
+                let bottom = self.start.add(self.places);
+                let top = bottom.sub(len);
+                top.copy_from(self.top.load(Relaxed), len);
+                self.top.store(top, Relaxed);
+                self.end.store(bottom, Relaxed);
+            }
+        }
+        // SAFETY: as above.
+        let floor = unsafe { self.end.load(Relaxed).sub(room) };
+        self.floor.store(floor, Relaxed);
+    }
+
+    /// True if it sleeps.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.floor.load(Relaxed) == self.end.load(Relaxed)
+    }
+
+    /// Tells the control law what happened, and does what it says but for giving blocks back; the stack is to
+    /// be settled.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`].
+    #[inline]
+    pub(super) unsafe fn resize<R>(&self, event: impl FnOnce(&mut Sizing) -> R) -> R {
+        // SAFETY: by this function's contract nobody else has it; an event knows no stack.
+        let sizing = unsafe { &mut *self.sizing.get() };
+        let result = event(sizing);
+        self.limit.store(sizing.limit(), Relaxed);
+        for (told, resizes) in self.resizes.iter().zip(sizing.resizes()) {
+            told.store(resizes, Relaxed);
+        }
+        result
+    }
+
+    /// Blocks that move at once.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`].
+    pub(super) unsafe fn batch(&self) -> usize {
+        // SAFETY: by this function's contract nobody changes it.
+        unsafe { (*self.sizing.get()).batch() as usize }
+    }
+
+    /// True if a larger stack would have met a request that finds nothing here.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`].
+    pub(super) unsafe fn has_regret(&self) -> bool {
+        // SAFETY: as in `batch`.
+        unsafe { (*self.sizing.get()).has_regret() }
+    }
+
+    /// Blocks that are to be given back.
+    pub(super) fn surplus(&self) -> usize {
+        (self.surplus.load(Relaxed) as usize).min(self.len())
+    }
+
+    /// Says how many blocks are to be given back.
+    pub(super) fn set_surplus(&self, blocks: usize) {
+        self.surplus.store(blocks as u32, Relaxed);
     }
 
     /// Blocks held.
     pub(in crate::memory) fn len(&self) -> usize {
-        self.blocks_above(self.top.load(Relaxed))
+        let (top, end) = (self.top.load(Relaxed), self.end.load(Relaxed));
+        // Another CPU may see one of them before it moved.
+        end.addr().saturating_sub(top.addr()) / size_of::<Pfn>()
     }
 
     /// Most blocks that may be held now.
     pub(in crate::memory) fn limit(&self) -> usize {
-        self.blocks_above(self.floor.load(Relaxed))
+        self.limit.load(Relaxed) as usize
     }
 
-    fn blocks_above(&self, place: *mut Pfn) -> usize {
-        (self.end.addr() - place.addr()) / size_of::<Pfn>()
+    /// How often the limit grew, and shrank.
+    pub(super) fn resizes(&self) -> [u64; 2] {
+        self.resizes
+            .each_ref()
+            .map(|count| count.load(Relaxed).into())
     }
 
     /// Blocks here that `owner` is charged for.
@@ -206,16 +295,25 @@ impl Stack {
         len
     }
 
-    /// Makes a stack that was closed an empty one.
-    pub(super) fn reopen(&self) {
-        self.top.store(self.end, Relaxed);
+    /// Makes a stack that was closed an empty one, which sleeps.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`].
+    pub(super) unsafe fn reopen(&self) {
+        self.top.store(self.end.load(Relaxed), Relaxed);
+        self.set_surplus(0);
+        // SAFETY: by this function's contract.
+        unsafe {
+            self.resize(Sizing::pressed);
+            self.settle(true);
+        }
     }
 }
 
 #[cfg(test)]
 impl Stack {
     /// The blocks held.
-    pub(in crate::memory) fn blocks(&self) -> Vec<Pfn> {
+    pub(in crate::memory) fn blocks(&self) -> std::vec::Vec<Pfn> {
         let top = self.top.load(Relaxed);
         // SAFETY: the blocks from `top` to `end` are valid, and the tests that ask are alone.
         unsafe { core::slice::from_raw_parts(top, self.len()) }.to_vec()
@@ -225,4 +323,78 @@ impl Stack {
 /// Counts one, on the only CPU that writes this.
 pub(super) fn count(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::test_support::{Random, steps};
+    use std::collections::VecDeque;
+    use std::vec;
+
+    #[test]
+    fn blocks_leave_on_both_sides_in_the_order_in_which_they_came_however_often_they_are_moved_together()
+     {
+        let policy = SizingPolicy {
+            floor: 4,
+            ceiling: 40,
+            batch: 3,
+            growth: 2,
+            decay: 8,
+        };
+        let stack = Stack::new(policy, vec![Pfn(0); 41].leak());
+        let mut random = Random::new(7);
+        // The newest is the last.
+        let mut model = VecDeque::new();
+        let mut longest = 0;
+        for next in 0..steps(100_000) as u64 {
+            let pushes = if next / 512 % 2 == 0 { 20 } else { 12 };
+            // SAFETY: this thread alone uses it.
+            unsafe {
+                match random.below(40) {
+                    choice if choice < pushes => {
+                        stack.settle(false);
+                        while stack.is_full() {
+                            let leaving = 1 + random.below(model.len());
+                            stack.cut_stock(Owner::KERNEL, leaving as u64);
+                            let gone = stack.take_oldest(leaving).to_vec();
+                            assert!(gone.into_iter().rev().eq(model.drain(..leaving)));
+                            stack.resize(|sizing| sizing.overflowed(leaving as u32));
+                            stack.settle(false);
+                        }
+                        assert!(stack.push(Pfn(next), Owner::KERNEL));
+                        model.push_back(Pfn(next));
+                    }
+                    0..35 => {
+                        let popped = stack.pop(Owner::KERNEL);
+                        assert_eq!(popped, model.pop_back());
+                        if popped.is_none() {
+                            stack.resize(|sizing| sizing.missed(u32::MAX));
+                            stack.settle(false);
+                            let got = stack.put(2, |places| {
+                                places.copy_from_slice(&[Pfn(next), Pfn(next + 1)]);
+                                2
+                            });
+                            stack.add_stock(Owner::KERNEL, got as u64);
+                            model.extend([Pfn(next + 1), Pfn(next)]);
+                        }
+                    }
+                    35 if random.below(20) == 0 => {
+                        let held = stack.len() as u32;
+                        stack.resize(|sizing| sizing.periods_ended(1, held, 0));
+                        stack.settle(true);
+                    }
+                    36 => {
+                        stack.settle(true);
+                        assert_eq!(stack.is_asleep(), model.is_empty());
+                    }
+                    _ if random.below(50) == 0 => stack.resize(Sizing::pressed),
+                    _ => {}
+                }
+            }
+            assert_eq!(stack.len(), model.len());
+            longest = longest.max(model.len());
+        }
+        assert_eq!(longest, 40, "it grew to its ceiling");
+    }
 }

@@ -1,0 +1,59 @@
+//! Page caches that follow demand: their periods end when their CPUs look, and what they hold too much is given
+//! back, a batch of each class at each look, so that no look is long.
+#![allow(unsafe_code, reason = "uses the cache of the CPU it runs on")]
+
+use super::super::accounts::Owner;
+use super::super::local_cpu::LocalCpu;
+use super::super::page_cache::{ASK_FLOOR, ASK_MORE, CpuCache};
+use super::MemoryManager;
+use crate::platform::spin_once;
+
+/// Looks after which a CPU leaves the rest of what it holds to its next: more than its cache has batches.
+const LOOKS_MAX: usize = 1_000;
+
+impl<C: LocalCpu> MemoryManager<C> {
+    /// Brings the page caches of all CPUs to their floors, and gives back what they hold: that of this CPU before it
+    /// returns, those of the others when they next look, which they are woken for. Not to be called in a section.
+    pub fn press(&self) {
+        let this = self.cpu.current();
+        for (cpu, cache) in self.caches.iter().enumerate() {
+            cache.ask(ASK_FLOOR);
+            if cpu != this {
+                self.cpu.ask(cpu, &|| {
+                    self.obey();
+                });
+            }
+        }
+        for _ in 0..LOOKS_MAX {
+            self.obey();
+            if self.caches[this].asked() == 0 {
+                break;
+            }
+            // The zone is in use.
+            spin_once();
+        }
+    }
+
+    /// Does what the control law says of `cache`, at tick `now`, as far as it need not wait for the zone; what remains is
+    /// asked for again. In a section of its CPU.
+    pub(super) fn follow_demand(&self, cache: &CpuCache, asked: u32, now: u64) {
+        if !cache.is_open() {
+            return cache.rest();
+        }
+        if asked & ASK_FLOOR != 0 {
+            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+            unsafe { cache.press() };
+        }
+        // SAFETY: as above.
+        unsafe { cache.end_periods(now, &self.accounts) };
+        for class in cache.surplus() {
+            // SAFETY: as above.
+            let give = |zone: &mut _| unsafe { cache.give_surplus(class, zone, self.shared()) };
+            self.zone.try_with(Owner::KERNEL, give);
+        }
+        if cache.surplus().next().is_some() {
+            cache.ask(ASK_MORE);
+        }
+        cache.rest();
+    }
+}
