@@ -29,7 +29,7 @@ use super::accounts::{Accounts, Owner};
 use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
 use super::local_cpu::LocalCpu;
 use super::lock::Lock;
-use super::page_cache::{Bounds, CacheStats, Class, CpuCache, PageCachePolicy, Rhythm, Shared};
+use super::page_cache::{Bounds, CacheStats, Class, CpuCache, PageCachePolicy, Rhythm};
 use super::pressure::{PressureGauge, Watermarks};
 use super::zone::geometry::Geometry;
 use super::zone::owners::{OwnerMap, OwnerStorage, Use, code, holder_of};
@@ -200,14 +200,6 @@ impl<C: LocalCpu> MemoryManager<C> {
     fn cache(&self) -> &CpuCache {
         // SAFETY: there is one for each CPU, by the contract of `new`.
         unsafe { self.caches.get_unchecked(self.cpu.current()) }
-    }
-
-    /// What the caches work on.
-    fn shared(&self) -> Shared<'_> {
-        Shared {
-            owners: &self.owners,
-            accounts: &self.accounts,
-        }
     }
 
     /// Runs `section` with preemption disabled, and the owner that runs.

@@ -30,20 +30,21 @@ pub(super) use stack::Stack;
 use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
-use super::zone::owners::{CACHING_CPUS, NOT_IN_HAND, OwnerMap, Use, cached_by};
+use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use stack::{STACK_BLOCKS_MAX, count};
+use stack::{STACK_BLOCKS_MAX, Visit, count};
 
 /// Kinds of blocks that are cached.
 pub(super) const CLASSES: usize = 4;
 /// Orders that are cached: 0, 1 and 2, up to the 16 KiB of a socket buffer.
 const CACHED_ORDERS: u8 = 3;
 
-/// Most blocks that move between cache and zone at once: a visit takes less than 5,000 instructions.
-const BATCH_MAX: usize = 32;
+/// Most blocks that move between cache and zone at once. A visit moves fewer if it would take more than 5,000
+/// instructions: the zone says how many it took.
+const BATCH_MAX: usize = 64;
 /// A full stack gives up this part of its limit, or a batch: half stays, so that neither the next allocation nor the
 /// next free visits the zone again.
 const OVERFLOW_DIVISOR: usize = 2;
@@ -78,7 +79,7 @@ impl Class {
         }
     }
 
-    fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..CLASSES as u8).map(Self)
     }
 
@@ -142,13 +143,6 @@ pub(super) struct CpuCache {
     period_end: AtomicU64,
 }
 
-/// What the caches work on.
-#[derive(Clone, Copy)]
-pub(super) struct Shared<'a> {
-    pub(super) owners: &'a OwnerMap,
-    pub(super) accounts: &'a Accounts,
-}
-
 impl CpuCache {
     /// An empty cache of CPU number `cpu`, which keeps its blocks in [`Bounds::places_of_all`] places; one that never holds
     /// anything if the owner map cannot say that number.
@@ -186,41 +180,68 @@ impl CpuCache {
         &self.stacks[class.index()]
     }
 
-    /// Counts a miss and fetches a batch from `zone`, charged to nobody yet; answers how many blocks.
+    /// How many blocks to fetch now that there is none: a batch, or two if nothing was given back since the last, even if
+    /// that is more than the limit.
     ///
     /// # Safety
-    /// The caller runs on the cache's CPU, in the section that alone uses it. So it is with all that follow but where
-    /// they say otherwise.
-    pub(super) unsafe fn refill(&self, class: Class, zone: &mut Zone, owners: &OwnerMap) -> usize {
+    /// As [`CpuCache::refill`].
+    pub(super) unsafe fn batch_to_fetch(&self, class: Class, owners: &OwnerMap) -> usize {
+        let stack = self.stack(class);
+        // SAFETY: by this function's contract.
+        let batch = unsafe { stack.batch() };
+        let is_again = stack.is_again(Visit::Refill);
+        if !owners.is_one_bank() {
+            // One at a time, as it may not be one that is cached.
+            return 1;
+        }
+        let batch = if is_again { twice(batch) } else { batch };
+        whole(batch.min(stack.places()))
+    }
+
+    /// Counts a miss and fetches up to `batch` blocks from `zone`, charged to nobody yet; answers how many.
+    ///
+    /// # Safety
+    /// The caller runs on the cache's CPU, in the section that alone uses it, and the stack is empty. So it is with all that
+    /// follow but where they say otherwise, if not with the stack.
+    pub(super) unsafe fn refill(
+        &self,
+        class: Class,
+        batch: usize,
+        zone: &mut Zone,
+        owners: &OwnerMap,
+    ) -> usize {
         let stack = self.stack(class);
         count(&stack.misses);
         // SAFETY: by this function's contract.
         unsafe { self.note_miss(class) };
-        // With several banks one at a time, as it may not be one that is cached.
-        let batch = if owners.is_one_bank() {
-            // SAFETY: as above.
-            unsafe { self.batch(class) }
-        } else {
-            1
-        };
-        let room = stack.limit().saturating_sub(stack.len());
-        let take = |places: &mut [Pfn]| {
-            let taken = take_blocks(zone, class, places);
-            let taken = &places[..taken];
-            let is_noted = match class.order() {
-                Order::ZERO => owners.say_of_pages(taken, self.mark),
-                _ => taken
-                    .iter()
-                    .all(|&first| self.note(first, class, owners).is_some()),
-            };
-            if is_noted {
-                return taken.len();
+        let take = |places: &mut [Pfn]| match class.order() {
+            Order::ZERO => {
+                let taken = zone.take_pages(class.mobility(), places, self.mark);
+                let is_cacheable =
+                    owners.is_one_bank() || owners.cacheable(places[0], Order::ZERO).is_some();
+                if is_cacheable {
+                    return taken;
+                }
+                zone.give_back_some(&places[..taken], Order::ZERO);
+                0
             }
-            zone.give_back(taken[0], class.order());
-            0
+            order => {
+                let taken = zone.take_blocks(order, class.mobility(), places);
+                let note = |&first| self.note(first, class, owners).is_some();
+                if places[..taken].iter().all(note) {
+                    return taken;
+                }
+                zone.give_back(places[0], order);
+                0
+            }
         };
-        // SAFETY: by this function's contract; there is as much room.
-        unsafe { stack.put(batch.min(room), take) }
+        // SAFETY: by this function's contract; it is empty, as this is a miss, and has as many places.
+        let fetched = unsafe { stack.put(batch, take) };
+        if fetched > stack.limit() {
+            // SAFETY: as above.
+            unsafe { stack.settle(false) };
+        }
+        fetched
     }
 
     /// Notes that a block is here; none if no cache may hold it.
@@ -265,7 +286,8 @@ impl CpuCache {
         unsafe { self.stack(class).batch() }.min(BATCH_MAX)
     }
 
-    /// Gives up to `count` blocks that have lain here longest back; answers how many.
+    /// Gives the blocks that have lain here longest back, up to `count` and not more than a visit to the zone has time for.
+    /// Answers how many. The stack sleeps if it is empty then and `may_sleep`.
     ///
     /// # Safety
     /// As [`CpuCache::refill`].
@@ -273,33 +295,49 @@ impl CpuCache {
         &self,
         class: Class,
         count: usize,
+        may_sleep: bool,
         zone: &mut Zone,
-        shared: Shared<'_>,
+        accounts: &Accounts,
     ) -> usize {
         let stack = self.stack(class);
         let leaving = count.min(stack.len()).min(BATCH_MAX);
         if leaving == 0 {
             return 0;
         }
-        self.keep_charged(class, stack.len() - leaving, shared.accounts);
-        // SAFETY: by this function's contract; the stocks have just been cut.
-        let blocks = unsafe { stack.take_oldest(leaving) };
-        if class.order() == Order::ZERO {
-            shared.owners.say_of_pages(blocks, NOT_IN_HAND);
-        } else {
-            for &first in blocks {
-                // SAFETY: it was here.
-                let bytes = unsafe { shared.owners.cached(first, class.order()) };
-                bytes
-                    .iter()
-                    .for_each(|byte| byte.store(NOT_IN_HAND, Relaxed));
-            }
-        }
-        give_blocks_back(zone, class, blocks);
+        // SAFETY: by this function's contract.
+        let oldest = unsafe { stack.oldest(leaving) };
+        let left = zone.give_back_some(oldest, class.order());
+        // SAFETY: by this function's contract; what is charged for too much is cut before anybody looks.
+        unsafe { stack.drop_oldest(left) };
+        self.keep_charged(class, stack.len(), accounts);
         self::count(&stack.drains);
         // SAFETY: by this function's contract.
-        unsafe { stack.settle(true) };
-        leaving
+        unsafe { stack.settle(may_sleep) };
+        left
+    }
+
+    /// Takes those blocks out of which `leaves` says so, as many as there are places for. The caller gives them back to the
+    /// zone at once: the owner map goes on saying that they are here. Answers how many.
+    ///
+    /// # Safety
+    /// As [`CpuCache::refill`].
+    pub(super) unsafe fn take_out(
+        &self,
+        class: Class,
+        places: &mut [Pfn],
+        leaves: impl Fn(Pfn) -> bool,
+        accounts: &Accounts,
+    ) -> usize {
+        let stack = self.stack(class);
+        // SAFETY: by this function's contract; what is charged for too much is cut before anybody looks.
+        let taken = unsafe { stack.take_some(places, leaves) };
+        if taken > 0 {
+            self.keep_charged(class, stack.len(), accounts);
+            count(&stack.drains);
+            // SAFETY: as above.
+            unsafe { stack.settle(true) };
+        }
+        taken
     }
 
     /// Gives back what owners are charged for in advance, until that is at most `blocks`.
@@ -307,27 +345,38 @@ impl CpuCache {
     pub(super) fn keep_charged(&self, class: Class, blocks: usize, accounts: &Accounts) {
         let stack = self.stack(class);
         let mut excess = stack.stocked().saturating_sub(blocks as u64);
-        for owner in Owner::all() {
-            let cut = excess.min(stack.stock(owner));
-            if cut > 0 {
-                stack.cut_stock(owner, cut);
-                accounts.discharge(owner, cut << class.order().get());
-                excess -= cut;
-            }
+        let mut owners = Owner::all();
+        while excess > 0
+            && let Some(owner) = owners.next()
+        {
+            excess -= self.cut_stock(class, owner, excess, accounts);
         }
+    }
+
+    /// Gives back up to `most` of what `owner` is charged for in advance; answers how much.
+    fn cut_stock(&self, class: Class, owner: Owner, most: u64, accounts: &Accounts) -> u64 {
+        let stack = self.stack(class);
+        let cut = most.min(stack.stock(owner));
+        if cut > 0 {
+            stack.cut_stock(owner, cut);
+            accounts.discharge(owner, cut << class.order().get());
+        }
+        cut
     }
 
     /// Blocks here that nobody is charged for.
     pub(super) fn spare(&self, class: Class) -> u64 {
-        let stack = self.stack(class);
-        stack.len() as u64 - stack.stocked()
+        self.stack(class).spare()
     }
 
     /// Gives all stocks back to the accounts.
     #[inline(never)]
     pub(super) fn flush(&self, accounts: &Accounts) {
         for class in Class::all() {
-            self.keep_charged(class, 0, accounts);
+            // Whatever was under way: it may not be known how many are charged for.
+            for owner in Owner::all() {
+                self.cut_stock(class, owner, u64::MAX, accounts);
+            }
         }
     }
 
@@ -336,12 +385,12 @@ impl CpuCache {
     /// # Safety
     /// As [`CpuCache::refill`].
     #[inline(never)]
-    pub(super) unsafe fn drain_some(&self, zone: &mut Zone, shared: Shared<'_>) -> bool {
+    pub(super) unsafe fn drain_some(&self, zone: &mut Zone, accounts: &Accounts) -> bool {
         if !self.is_open() {
             return false;
         }
         // SAFETY: by this function's contract.
-        let drain = |class| unsafe { self.drain(class, BATCH_MAX, zone, shared) } > 0;
+        let drain = |class| unsafe { self.drain(class, BATCH_MAX, true, zone, accounts) } > 0;
         // SAFETY: as above.
         unsafe { self.press() };
         Class::all().any(drain)
@@ -365,6 +414,7 @@ impl CpuCache {
 
     /// True if it serves; makes it serve again if what it held when it was closed has been given back. In a section of its
     /// CPU.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
         // Acquire: pairs with the Release in `reopen`.
         match self.state.load(Acquire) {
@@ -435,32 +485,22 @@ impl CpuCache {
 #[cfg(test)]
 impl CpuCache {
     /// Marks a block as being here.
-    pub(super) fn note_all(&self, first: Option<Pfn>, class: Class, shared: Shared<'_>) {
-        first.and_then(|first| self.note(first, class, shared.owners));
+    pub(super) fn note_all(&self, first: Option<Pfn>, class: Class, owners: &OwnerMap) {
+        first.and_then(|first| self.note(first, class, owners));
     }
 }
 
-fn take_blocks(zone: &mut Zone, class: Class, places: &mut [Pfn]) -> usize {
-    if class.order() == Order::ZERO {
-        return zone.take_pages(class.mobility(), places);
-    }
-    let mut taken = 0;
-    while taken < places.len()
-        && let Some(first) = zone.take(class.order(), class.mobility())
-    {
-        places[taken] = first;
-        taken += 1;
-    }
-    taken
+/// Twice a batch, unless it is a small one: where memory is small, none is larger than the limit.
+fn twice(batch: usize) -> usize {
+    if batch < 16 { batch } else { 2 * batch }
 }
 
-fn give_blocks_back(zone: &mut Zone, class: Class, blocks: &[Pfn]) {
-    if class.order() == Order::ZERO {
-        return zone.give_back_pages(blocks);
+/// At most a batch, and of many blocks as many as large blocks are made of.
+fn whole(blocks: usize) -> usize {
+    match blocks.min(BATCH_MAX) {
+        few @ 0..32 => few,
+        many => many / 16 * 16,
     }
-    blocks
-        .iter()
-        .for_each(|&first| zone.give_back(first, class.order()));
 }
 
 #[cfg(test)]

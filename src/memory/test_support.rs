@@ -11,6 +11,7 @@ use super::manager::MemoryManager;
 use super::page_cache::PageCachePolicy;
 use core::cell::Cell;
 use core::ops::Range;
+use core::sync::atomic::AtomicU8;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::boxed::Box;
 use std::{println, thread_local};
@@ -189,6 +190,14 @@ pub(super) fn memory(bytes: usize) -> Range<usize> {
     }
     let start = start.expose_provenance();
     start..start + bytes
+}
+
+/// So many bytes, aligned to words, never given back to the host.
+pub(super) fn atomic_bytes(count: usize, byte: u8) -> &'static [AtomicU8] {
+    let words = std::vec![u64::from_ne_bytes([byte; 8]); count.div_ceil(8)].leak();
+    // SAFETY: nobody else has the words any more, and an atomic byte may be any byte.
+    let (_, bytes, _) = unsafe { words.align_to::<AtomicU8>() };
+    &bytes[..count]
 }
 
 /// A memory manager over memory of its own, without what `reserved` (offsets) covers.

@@ -309,11 +309,14 @@ fn every_counter_moves_with_what_it_counts_and_no_other_does() {
     let hit = changes(&missed, &samples(manager));
     assert_eq!(hit, expected(&[("page_cache_hits_total{cpu=\"1\"}", "1")]));
 
-    // A refusal is counted once; it drains the cache.
+    // A refusal is counted once; what lies in the cache could not have met it, and stays. Then the cache is drained.
     let before = samples(manager);
     while manager.allocate(Order::MAX).is_ok() {}
     let refused = samples(manager);
     assert_eq!(refused["nos_buddy_failures_total{order=\"10\"}"], "1");
+    assert_eq!(refused["nos_page_cache_pages{cpu=\"1\"}"], "7");
+    manager.drain_all();
+    let refused = samples(manager);
     assert_eq!(refused["nos_page_cache_drains_total{cpu=\"1\"}"], "1");
     assert_eq!(refused["nos_buddy_frees_total{order=\"0\"}"], "7");
     assert_eq!(

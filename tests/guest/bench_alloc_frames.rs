@@ -3,6 +3,8 @@
 //! - `bulk`: every frame by order 0, freed in the order of allocation.
 //! - `random-order`: the same, freed in random order.
 //! - `repeat`: one frame again and again, with half of memory taken.
+//! - `worst`, nos alone: what makes a visit to the zone long, for blocks of orders 0 and 2. One block of each pageblock comes
+//!   back to memory that is full, and is taken again; and the last of each pageblock comes back to memory that is free.
 //! - `random-90`: memory is filled with blocks of random orders, freed at random down to 90 %, and then: free a block at
 //!   random, allocate until 90 % are taken again. Nine of ten requests are for one frame, the others for orders 1 to 9, each
 //!   half as often as the one below. Requests that are refused count as well.
@@ -265,6 +267,21 @@ fn measure<F: Frames>(frames: &mut F, live: &mut Live) {
         dearest = calls.into_iter().fold(dearest, u64::max);
         frames.reset(live);
     }
+    if F::IS_NOS {
+        let mut counted = Counted::default();
+        for order in [0, 2] {
+            worst(
+                frames,
+                live,
+                Order::new(order).expect("an order"),
+                &mut counted,
+            );
+            frames.reset(live);
+        }
+        counted.print("worst", F::NAME, None);
+        let calls = [&counted.allocations, &counted.frees].map(Calls::dearest);
+        dearest = calls.into_iter().fold(dearest, u64::max);
+    }
     let limit = F::IS_NOS.then_some(DEAREST_MAX);
     row("dearest", F::NAME, "instructions_dearest", dearest, limit);
 }
@@ -335,6 +352,45 @@ fn repeat<F: Frames>(frames: &F, live: &mut Live, counted: &mut Counted) -> u64 
         free(frames, (first, Order::ZERO), &mut counted.frees);
     }
     0
+}
+
+/// Frames of a pageblock.
+const PAGEBLOCK_FRAMES: u64 = 512;
+/// Which block of a pageblock is the one: none at its ends.
+const THE_ONE: u64 = 76;
+
+fn worst<F: Frames>(frames: &F, live: &mut Live, order: Order, counted: &mut Counted) {
+    while let Some(first) = frames.allocate(order) {
+        live.push(first, order);
+    }
+    let is_the_one = |(first, _): (u64, Order)| first % PAGEBLOCK_FRAMES == THE_ONE;
+    // All of those at the end.
+    let mut ones = 0;
+    for index in (0..live.len).rev() {
+        if is_the_one(live.get(index)) {
+            ones += 1;
+            let other = live.len - ones;
+            let (one, last) = (*live.place(index), *live.place(other));
+            *live.place(index) = last;
+            *live.place(other) = one;
+        }
+    }
+    for index in live.len - ones..live.len {
+        free(frames, live.get(index), &mut counted.frees);
+    }
+    live.len -= ones;
+    for _ in 0..ones {
+        let first = allocate(frames, order, &mut counted.allocations);
+        live.push(first.expect("as many are free"), order);
+    }
+    for index in 0..live.len - ones {
+        let (first, order) = live.get(index);
+        frames.free(first, order);
+    }
+    for index in live.len - ones..live.len {
+        free(frames, live.get(index), &mut counted.frees);
+    }
+    live.len = 0;
 }
 
 /// Nine of ten: one frame. Of the others each order half as often as the one below it, up to order 9.

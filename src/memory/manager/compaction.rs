@@ -10,6 +10,7 @@
 use super::super::compaction::{Compacted, Compactible, CompactionPolicy, Move, compact};
 use super::super::frames::{Mobility, Order, Pfn};
 use super::super::local_cpu::LocalCpu;
+use super::super::page_cache::{ASK_BLOCKS, ASK_STOCKS};
 use super::MemoryManager;
 use crate::metrics::Counter;
 use core::ops::Range;
@@ -42,14 +43,20 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.compact_drained(policy, wanted, is_busy)
     }
 
-    /// Does what there is to do for a request of that order that was refused: first gives cached pages back, then
-    /// compacts.
-    pub(super) fn make_room(&self, order: Order) {
-        self.drain_all();
-        if order.get() >= PAGEBLOCK_ORDER {
-            let wanted = 1 << (order.get() - PAGEBLOCK_ORDER);
-            self.compact_drained(CompactionPolicy::DEFAULT, wanted, &|| false);
+    /// Does what there is to do for a request of that order that was refused: gives cached blocks back that could become
+    /// one, or all before it compacts. False if nothing has changed by that.
+    pub(super) fn make_room(&self, order: Order) -> bool {
+        if order.get() < PAGEBLOCK_ORDER || !self.has_movers() {
+            return self.give_back_for(order) || self.ask_others(ASK_BLOCKS | ASK_STOCKS);
         }
+        self.drain_all();
+        let wanted = 1 << (order.get() - PAGEBLOCK_ORDER);
+        self.compact_drained(CompactionPolicy::DEFAULT, wanted, &|| false);
+        true
+    }
+
+    fn has_movers(&self) -> bool {
+        self.movers.iter().any(|mover| mover.get().is_some())
     }
 
     fn compact_drained(
@@ -58,7 +65,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         wanted: usize,
         is_busy: &dyn Fn() -> bool,
     ) -> Compacted {
-        if self.movers.iter().all(|mover| mover.get().is_none()) {
+        if !self.has_movers() {
             return Compacted::default();
         }
         let done = compact(&mut Drained(self), policy, wanted, is_busy);

@@ -48,7 +48,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         unsafe { cache.end_periods(now, &self.accounts) };
         for class in cache.surplus() {
             // SAFETY: as above.
-            let give = |zone: &mut _| unsafe { cache.give_surplus(class, zone, self.shared()) };
+            let give = |zone: &mut _| unsafe { cache.give_surplus(class, zone, &self.accounts) };
             self.zone.try_with(Owner::KERNEL, give);
         }
         if cache.surplus().next().is_some() {

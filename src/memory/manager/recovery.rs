@@ -11,7 +11,7 @@ use super::super::local_cpu::LocalCpu;
 use super::super::lock::Verdict;
 use super::super::zone::owners::Holding;
 #[cfg(test)]
-use super::{CpuCache, Shared};
+use super::{Accounts, CpuCache, OwnerMap};
 use super::{MemoryManager, Zone};
 use core::array;
 
@@ -144,11 +144,11 @@ impl<C: LocalCpu> MemoryManager<C> {
     pub(in crate::memory) fn with_both(
         &self,
         runner: Owner,
-        section: impl FnOnce(&CpuCache, &mut Zone, Shared<'_>),
+        section: impl FnOnce(&CpuCache, &mut Zone, (&OwnerMap, &Accounts)),
     ) {
         let cache = &self.caches[0];
-        self.zone
-            .with(runner, |zone| section(cache, zone, self.shared()));
+        let shared = (&self.owners, &self.accounts);
+        self.zone.with(runner, |zone| section(cache, zone, shared));
     }
 
     /// The first half of an allocation.

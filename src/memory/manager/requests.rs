@@ -2,10 +2,13 @@
 //! CPUs for what they hold.
 //!
 //! A stock that is empty is filled again for a batch, from blocks that lie in the cache or from the zone. When neither
-//! has a block, all caches are drained, so that their pages merge, and for a large one memory is compacted ([`super::compaction`]);
-//! then the zone is asked once more; when a charge is
-//! refused, all stocks are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is
-//! interrupted, and when it gets here itself.
+//! has a block, the CPU's cache gives back what could become one, all others give back all that they hold, for a large one
+//! memory is compacted ([`super::compaction`]), and the zone is asked once more; when a charge is refused, all stocks
+//! are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is interrupted, and when it
+//! gets here itself.
+//!
+//! No visit to the zone takes more than 5,000 instructions. A request that is refused looks at each block in the cache of
+//! its CPU, at about 25 instructions.
 #![allow(unsafe_code, reason = "uses the cache of the CPU it runs on")]
 
 use super::super::accounts::Owner;
@@ -22,9 +25,12 @@ use crate::platform::spin_once;
 /// How often a request that was refused is tried again, after what others hold was given back.
 const RETRIES: usize = 2;
 /// The part of a batch that an owner is charged for in advance when blocks lie in the cache that nobody is charged for.
-const RESTOCK_DIVISOR: u64 = 4;
+const RESTOCK_DIVISOR: usize = 4;
 /// Looks at another CPU's answer before a request goes on without it: about a tenth of a millisecond.
 const PATIENCE: usize = 20_000;
+
+/// Blocks that go back to the zone in one section.
+const GIVEN_AT_ONCE: usize = 32;
 
 /// What came of a request.
 enum Taken {
@@ -53,10 +59,16 @@ impl<C: LocalCpu> MemoryManager<C> {
         let request = || self.pinned(|runner| self.request(began, runner, owner, order, of));
         let mut taken = request();
         for _ in 0..RETRIES {
-            match taken {
-                Taken::Block(_) => break,
+            let is_worth_it = match taken {
+                Taken::Block(_) => false,
                 Taken::Nothing => self.make_room(order),
-                Taken::BeyondQuota => self.flush_all(),
+                Taken::BeyondQuota => {
+                    self.flush_all();
+                    true
+                }
+            };
+            if !is_worth_it {
+                break;
             }
             taken = request();
         }
@@ -108,27 +120,31 @@ impl<C: LocalCpu> MemoryManager<C> {
             return Taken::Nothing;
         }
         // SAFETY: this is the cache's CPU, in the section that alone uses it.
-        let batch = unsafe { cache.batch(class) } as u64;
-        let most = if is_miss {
-            batch
+        let batch = unsafe { cache.batch(class) };
+        let batch = if is_miss {
+            // SAFETY: as above.
+            unsafe { cache.batch_to_fetch(class, &self.owners) }
         } else if cache.spare(class) == 0 {
             cache.keep_charged(class, stack.len() / 2, &self.accounts);
-            batch.min(cache.spare(class))
+            batch.min(cache.spare(class) as usize)
         } else {
             // Less than a batch: what is not asked for in this period is to be known.
-            batch.div_ceil(RESTOCK_DIVISOR).min(cache.spare(class))
+            let part = batch.div_ceil(RESTOCK_DIVISOR);
+            part.min(cache.spare(class) as usize)
         };
-        let mut charged = self.accounts.charge(owner, order.frames(), most);
+        let mut charged = self.accounts.charge(owner, order.frames(), batch as u64);
         if charged == 0 {
             return Taken::BeyondQuota;
         }
         if is_miss {
             // SAFETY: as above.
-            let fetch = |zone: &mut _| unsafe { cache.refill(class, zone, &self.owners) };
+            let fetch = |zone: &mut _| unsafe { cache.refill(class, batch, zone, &self.owners) };
             let fetched = charged.min(self.visit(runner, fetch) as u64);
-            self.accounts
-                .discharge(owner, (charged - fetched) * order.frames());
-            charged = fetched;
+            if fetched < charged {
+                let excess = (charged - fetched) * order.frames();
+                self.accounts.discharge(owner, excess);
+                charged = fetched;
+            }
         }
         stack.add_stock(owner, charged);
         // SAFETY: as above.
@@ -191,7 +207,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 if cache.stack(class).is_full() && !unsafe { cache.wake(class, now) } {
                     // SAFETY: as above.
                     let overflow =
-                        |zone: &mut _| unsafe { cache.overflow(class, zone, self.shared()) };
+                        |zone: &mut _| unsafe { cache.overflow(class, zone, &self.accounts) };
                     self.visit(runner, overflow);
                 }
                 // SAFETY: as above.
@@ -213,11 +229,61 @@ impl<C: LocalCpu> MemoryManager<C> {
     pub fn drain_all(&self) {
         let drain = |runner| {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
-            let drain = |zone: &mut _| unsafe { self.cache().drain_some(zone, self.shared()) };
+            let drain = |zone: &mut _| unsafe { self.cache().drain_some(zone, &self.accounts) };
             self.visit(runner, drain)
         };
         while self.pinned(drain) {}
         self.ask_others(ASK_BLOCKS | ASK_STOCKS);
+    }
+
+    /// Gives what lies in this CPU's cache back to the zone, as far as a block of `order` could come of it; false if that
+    /// is nothing. The rest goes back by and by, as memory is short.
+    pub(super) fn give_back_for(&self, order: Order) -> bool {
+        // What is large enough serves as it is.
+        let mut serving = Class::all().filter(|class| class.order() >= order);
+        let drain = |class| {
+            self.pinned(|runner| {
+                let cache = self.cache();
+                // SAFETY: this is the cache's CPU, in the section that alone uses it.
+                let drain =
+                    |zone: &mut _| unsafe { cache.drain(class, 1, true, zone, &self.accounts) };
+                cache.is_open() && self.visit(runner, drain) > 0
+            })
+        };
+        if serving.any(drain) {
+            return true;
+        }
+        self.pinned(|_| {
+            let cache = self.cache();
+            if cache.is_open() {
+                // SAFETY: as above.
+                unsafe { cache.press() };
+            }
+        });
+        let mut has_given = false;
+        for class in Class::all().filter(|class| class.order() < order) {
+            while self.pinned(|runner| self.give_back_some_for(runner, class, order)) {
+                has_given = true;
+            }
+        }
+        has_given
+    }
+
+    /// Gives back some blocks of a class that could become part of one of `order`; false if there is none.
+    fn give_back_some_for(&self, runner: Owner, class: Class, order: Order) -> bool {
+        let cache = self.cache();
+        let mut places = [Pfn(0); GIVEN_AT_ONCE];
+        let could_merge = |first| self.owners.is_free_but_for_caches(first, order);
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        let taken = cache
+            .is_open()
+            .then(|| unsafe { cache.take_out(class, &mut places, could_merge, &self.accounts) });
+        let mut rest = &places[..taken.unwrap_or(0)];
+        while !rest.is_empty() {
+            let given = self.visit(runner, |zone| zone.give_back_some(rest, class.order()));
+            rest = &rest[..rest.len() - given];
+        }
+        taken > Some(0)
     }
 
     /// Gives back what owners are charged for in advance, as far as the other CPUs come to look.
@@ -226,12 +292,14 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.ask_others(ASK_STOCKS);
     }
 
-    /// Asks the other CPUs that hold something for `what`, and waits a little for the answers.
-    fn ask_others(&self, what: u32) {
+    /// Asks the other CPUs that hold something for `what`, and waits a little for the answers; false if none does.
+    pub(super) fn ask_others(&self, what: u32) -> bool {
+        let mut has_asked = false;
         for (cpu, cache) in self.caches.iter().enumerate() {
             if cpu == self.cpu.current() || cache.is_empty() {
                 continue;
             }
+            has_asked = true;
             cache.ask(what);
             self.cpu.ask(cpu, &|| {
                 self.obey();
@@ -245,6 +313,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 spin_once();
             }
         }
+        has_asked
     }
 
     /// Does what other CPUs ask of this one, as far as it need not wait for that, and what the time has come for; answers
@@ -281,7 +350,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
         while asked & ASK_BLOCKS != 0 && cache.is_open() {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
-            let drain = |zone: &mut _| unsafe { cache.drain_some(zone, self.shared()) };
+            let drain = |zone: &mut _| unsafe { cache.drain_some(zone, &self.accounts) };
             match self.zone.try_with(Owner::KERNEL, drain) {
                 Some(true) => {}
                 Some(false) => break,

@@ -10,8 +10,8 @@
 
 use super::super::accounts::Accounts;
 use super::super::zone::Zone;
-use super::stack::Stack;
-use super::{BATCH_MAX, Class, CpuCache, NEVER, OVERFLOW_DIVISOR, Shared};
+use super::stack::{Stack, Visit};
+use super::{BATCH_MAX, Class, CpuCache, NEVER, OVERFLOW_DIVISOR, twice, whole};
 use crate::cache::sizing::Sizing;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -70,7 +70,9 @@ impl CpuCache {
         true
     }
 
-    /// Gives a batch back, or half of what may be here, since the stack of `class` is full.
+    /// Gives a batch back, or half of what may be here, since the stack of `class` is full; twice as much if nothing was
+    /// fetched since the last. Where no pageblock is free the limit falls to the floor: large blocks form only of what
+    /// caches give back then, and a request for one that is refused looks at each block here.
     ///
     /// # Safety
     /// As [`CpuCache::note_miss`].
@@ -78,14 +80,25 @@ impl CpuCache {
         &self,
         class: Class,
         zone: &mut Zone,
-        shared: Shared<'_>,
+        accounts: &Accounts,
     ) {
         let stack = self.stack(class);
         let half = stack.limit().div_ceil(OVERFLOW_DIVISOR);
         // SAFETY: by this function's contract.
         unsafe {
-            let given = self.drain(class, self.batch(class).min(half), zone, shared);
-            stack.resize(|sizing| sizing.overflowed(given as u32));
+            let batch = self.batch(class).min(half);
+            let count = if stack.is_again(Visit::Drain) {
+                whole(twice(batch))
+            } else {
+                batch
+            };
+            let given = self.drain(class, count, false, zone, accounts);
+            if zone.has_free_pageblock() {
+                stack.resize(|sizing| sizing.overflowed(given as u32));
+            } else {
+                stack.resize(Sizing::pressed);
+                stack.settle(false);
+            }
         }
     }
 
@@ -156,12 +169,12 @@ impl CpuCache {
         &self,
         class: Class,
         zone: &mut Zone,
-        shared: Shared<'_>,
+        accounts: &Accounts,
     ) {
         let stack = self.stack(class);
         let surplus = stack.surplus();
         // SAFETY: by this function's contract.
-        let given = unsafe { self.drain(class, surplus.min(BATCH_MAX), zone, shared) };
+        let given = unsafe { self.drain(class, surplus.min(BATCH_MAX), true, zone, accounts) };
         stack.set_surplus(surplus - given);
     }
 

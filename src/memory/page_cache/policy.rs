@@ -65,7 +65,9 @@ impl PageCachePolicy {
     pub(in crate::memory) fn bounds(&self, total_frames: u64, cpus: usize) -> Bounds {
         let fair = total_frames / self.memory_divisor / cpus as u64;
         let ceiling_pages = fair.min(self.ceiling_pages.into()) as u32;
-        let most = (ceiling_pages / self.floor_divisor).max(self.floor_blocks_min);
+        // Rounded, as batches of whole blocks are the cheapest.
+        let most = (ceiling_pages / self.floor_divisor).next_multiple_of(8);
+        let most = most.max(self.floor_blocks_min);
         let class = |class: Class| {
             let floor = self.floor_blocks[class.index()]
                 .min(most)

@@ -1,7 +1,7 @@
 //! A stack of free blocks of one kind, and how many of them each owner is charged for already.
 //!
 //! Always true, between two operations of its CPU: the blocks are those from `top` to before `end`, and all stocks
-//! together are at most as many. So who finds a stock that is not empty finds a block, and need not ask.
+//! together are as many but for `spare`. So who finds a stock that is not empty finds a block, and need not ask.
 //!
 //! The blocks lie anywhere in the stack's places: those that leave from below make `end` fall, and when there is no room
 //! above for as many as the limit allows, all are moved together to the bottom ([`Stack::settle`]).
@@ -17,7 +17,7 @@ use super::super::accounts::Owner;
 use super::super::frames::Pfn;
 use crate::cache::sizing::{Sizing, SizingPolicy};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Most blocks that a stack may hold: a stock counts in twelve bits.
 pub(super) const STACK_BLOCKS_MAX: u32 = STOCK_MASK as u32;
@@ -26,6 +26,16 @@ pub(super) const STACK_BLOCKS_MAX: u32 = STOCK_MASK as u32;
 const STOCK_MASK: u64 = 0xfff;
 /// One block less in stock, and one hit more: one addition.
 const HIT: u64 = STOCK_MASK;
+
+/// A visit to the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Visit {
+    /// There was no block.
+    Refill,
+    /// There was no room for one more.
+    Drain,
+}
 
 /// The stack. No two CPUs share a line of it (two lines: they are fetched in pairs).
 #[repr(C, align(128))]
@@ -37,9 +47,14 @@ pub(in crate::memory) struct Stack {
     /// As far down as `top` may go.
     floor: AtomicPtr<Pfn>,
     end: AtomicPtr<Pfn>,
+    /// Blocks that nobody is charged for. It changes only when the accounts or the zone are visited, as a hit takes
+    /// a block and one of a stock.
+    spare: AtomicU64,
     /// The first of all places, and how many there are.
     start: *mut Pfn,
     places: usize,
+    /// The last [`Visit`].
+    last_visit: AtomicU8,
     /// Requests that found no block here.
     pub(super) misses: AtomicU64,
     /// Batches given back to the zone.
@@ -71,8 +86,10 @@ impl Stack {
             top: AtomicPtr::new(end),
             floor: AtomicPtr::new(end),
             end: AtomicPtr::new(end),
+            spare: AtomicU64::new(0),
             start,
             places,
+            last_visit: AtomicU8::new(Visit::Drain as u8),
             misses: AtomicU64::new(0),
             drains: AtomicU64::new(0),
             sizing: UnsafeCell::new(Sizing::new(policy)),
@@ -139,20 +156,61 @@ impl Stack {
         places.copy_within(..got, count - got);
         // SAFETY: as above, and there are `got` blocks at the end of the places.
         self.top.store(unsafe { top.sub(got) }, Relaxed);
+        self.add_spare(got as u64);
         got
     }
 
-    /// Takes the `count` blocks out that have been here longest. They are charged to nobody, and to be read before the stack
-    /// is used again; then it is to be settled.
+    /// The blocks that have been here longest, `count` of them, the oldest last.
     ///
     /// # Safety
-    /// As [`Stack::pop`]; there are as many, and all stocks together are at most what remains.
-    pub(super) unsafe fn take_oldest(&self, count: usize) -> &[Pfn] {
-        // SAFETY: as many lie before `end`.
+    /// As [`Stack::pop`], and none is taken or put while they are looked at; there are as many.
+    pub(super) unsafe fn oldest(&self, count: usize) -> &[Pfn] {
+        // SAFETY: the blocks from `top` to `end` are the stack's and valid, and there are `count` by this function's
+        // contract.
+        unsafe { core::slice::from_raw_parts(self.end.load(Relaxed).sub(count), count) }
+    }
+
+    /// Notes that so many of those have left; then it is to be settled.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`]; there are as many. If less are left than are charged for, the caller cuts a stock at once.
+    pub(super) unsafe fn drop_oldest(&self, count: usize) {
+        self.add_spare(0_u64.wrapping_sub(count as u64));
+        // SAFETY: by this function's contract as many lie before `end`.
         let end = unsafe { self.end.load(Relaxed).sub(count) };
         self.end.store(end, Relaxed);
-        // SAFETY: they are valid, and nobody writes there until the stack is used again.
-        unsafe { core::slice::from_raw_parts(end, count) }
+    }
+
+    /// Takes those out of which `leaves` says so, the oldest first, as long as there are places. They are charged to
+    /// nobody; the others stay in their order. Answers how many.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`]; if less are left than are charged for, the caller cuts a stock at once.
+    pub(super) unsafe fn take_some(
+        &self,
+        places: &mut [Pfn],
+        leaves: impl Fn(Pfn) -> bool,
+    ) -> usize {
+        let len = self.len();
+        let top = self.top.load(Relaxed);
+        // SAFETY: the blocks from `top` to `end` are the stack's and valid, and nobody else looks at them.
+        let blocks = unsafe { core::slice::from_raw_parts_mut(top, len) };
+        let mut taken = 0;
+        let mut kept_from = len;
+        for at in (0..len).rev() {
+            let block = blocks[at];
+            if taken < places.len() && leaves(block) {
+                places[taken] = block;
+                taken += 1;
+            } else {
+                kept_from -= 1;
+                blocks[kept_from] = block;
+            }
+        }
+        self.add_spare(0_u64.wrapping_sub(taken as u64));
+        // SAFETY: so many less are left, at the end.
+        self.top.store(unsafe { top.add(taken) }, Relaxed);
+        taken
     }
 
     /// Makes room for as many blocks as the limit says, or for those that are here if there are more; for none if
@@ -232,6 +290,11 @@ impl Stack {
         self.surplus.store(blocks as u32, Relaxed);
     }
 
+    /// Most blocks that there are places for.
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
     /// Blocks held.
     pub(in crate::memory) fn len(&self) -> usize {
         let (top, end) = (self.top.load(Relaxed), self.end.load(Relaxed));
@@ -256,9 +319,27 @@ impl Stack {
         self.stocks[owner.index()].load(Relaxed) & STOCK_MASK
     }
 
+    /// Blocks here that nobody is charged for.
+    #[inline]
+    pub(in crate::memory) fn spare(&self) -> u64 {
+        self.spare.load(Relaxed)
+    }
+
     /// Blocks here that somebody is charged for.
     pub(in crate::memory) fn stocked(&self) -> u64 {
-        self.words().map(|word| word & STOCK_MASK).sum()
+        (self.len() as u64).wrapping_sub(self.spare())
+    }
+
+    /// Notes a visit; true if the last one was of the same kind.
+    pub(super) fn is_again(&self, visit: Visit) -> bool {
+        let last = self.last_visit.load(Relaxed);
+        self.last_visit.store(visit as u8, Relaxed);
+        last == visit as u8
+    }
+
+    fn add_spare(&self, blocks: u64) {
+        let spare = self.spare.load(Relaxed).wrapping_add(blocks);
+        self.spare.store(spare, Relaxed);
     }
 
     /// Requests met from here since boot.
@@ -280,12 +361,14 @@ impl Stack {
     pub(in crate::memory) fn add_stock(&self, owner: Owner, blocks: u64) {
         let stock = &self.stocks[owner.index()];
         stock.store(stock.load(Relaxed) + blocks, Relaxed);
+        self.add_spare(0_u64.wrapping_sub(blocks));
     }
 
     /// Notes that `owner` is charged for `blocks` less.
     pub(super) fn cut_stock(&self, owner: Owner, blocks: u64) {
         let stock = &self.stocks[owner.index()];
         stock.store(stock.load(Relaxed) - blocks, Relaxed);
+        self.add_spare(blocks);
     }
 
     /// Says that there is a block for nobody and room for none, whatever was under way. Answers the blocks it held.
@@ -301,6 +384,7 @@ impl Stack {
     /// As [`Stack::pop`].
     pub(super) unsafe fn reopen(&self) {
         self.top.store(self.end.load(Relaxed), Relaxed);
+        self.spare.store(0, Relaxed);
         self.set_surplus(0);
         // SAFETY: by this function's contract.
         unsafe {
@@ -357,7 +441,8 @@ mod tests {
                         while stack.is_full() {
                             let leaving = 1 + random.below(model.len());
                             stack.cut_stock(Owner::KERNEL, leaving as u64);
-                            let gone = stack.take_oldest(leaving).to_vec();
+                            let gone = stack.oldest(leaving).to_vec();
+                            stack.drop_oldest(leaving);
                             assert!(gone.into_iter().rev().eq(model.drain(..leaving)));
                             stack.resize(|sizing| sizing.overflowed(leaving as u32));
                             stack.settle(false);
@@ -388,11 +473,23 @@ mod tests {
                         stack.settle(true);
                         assert_eq!(stack.is_asleep(), model.is_empty());
                     }
+                    37 => {
+                        let mut places = [Pfn(0); 5];
+                        let leaves = |block: Pfn| block.0 % 3 == 0;
+                        let taken = stack.take_some(&mut places, leaves);
+                        stack.cut_stock(Owner::KERNEL, taken as u64);
+                        stack.settle(false);
+                        let gone = model.iter().copied().filter(|&block| leaves(block));
+                        let gone: VecDeque<_> = gone.take(5).collect();
+                        assert!(gone.iter().eq(&places[..taken]));
+                        model.retain(|block| !gone.contains(block));
+                    }
                     _ if random.below(50) == 0 => stack.resize(Sizing::pressed),
                     _ => {}
                 }
             }
-            assert_eq!(stack.len(), model.len());
+            assert!(stack.blocks().iter().rev().eq(&model));
+            assert_eq!((stack.spare(), stack.stocked()), (0, model.len() as u64));
             longest = longest.max(model.len());
         }
         assert_eq!(longest, 40, "it grew to its ceiling");

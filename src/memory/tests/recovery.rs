@@ -1,13 +1,13 @@
 //! Somebody who dies inside the zone or a page cache: the zone is taken from it, the cache emptied, and all is put right.
 #![allow(unsafe_code, reason = "says that owners of the tests are dead")]
 
-use super::super::accounts::Owner;
+use super::super::accounts::{Accounts, Owner};
 use super::super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
 use super::super::manager::MemoryManager;
-use super::super::page_cache::{Class, CpuCache, PageCachePolicy, Shared};
+use super::super::page_cache::{Class, CpuCache, PageCachePolicy};
 use super::super::test_support::{HostCpu, Random, manager, order, owner, size};
 use super::super::zone::Zone;
-use super::super::zone::owners::Use;
+use super::super::zone::owners::{OwnerMap, Use};
 use super::MIB;
 use crate::memory::Verdict;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -16,7 +16,11 @@ use std::vec::Vec;
 type Frames = &'static MemoryManager<HostCpu>;
 
 /// Runs `section` with the zone and the cache of CPU 0 as an owner that dies at its end.
-fn die_inside(frames: Frames, dead: Owner, section: impl FnOnce(&CpuCache, &mut Zone, Shared<'_>)) {
+fn die_inside(
+    frames: Frames,
+    dead: Owner,
+    section: impl FnOnce(&CpuCache, &mut Zone, (&OwnerMap, &Accounts)),
+) {
     let hook = take_hook();
     set_hook(std::boxed::Box::new(|_| {}));
     let died = catch_unwind(AssertUnwindSafe(|| {
@@ -91,17 +95,17 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
         frames.free(page, Order::ZERO).expect("a frame in hand");
         let free = frames.free_frames();
         let class = Class::of(order(random.below(3) as u8), Use::Block).expect("it is cached");
-        die_inside(frames, dead, |cache, zone, shared| {
+        die_inside(frames, dead, |cache, zone, (owners, accounts)| {
             let stack = cache.stack(class);
             // SAFETY: this thread is every CPU by turns.
             match random.below(7) {
                 // Taken, and not yet marked as anybody's.
                 0 => drop(zone.take(wanted, Mobility::Immovable)),
                 1 => drop(unsafe { stack.pop(Owner::KERNEL) }),
-                2 => drop(unsafe { cache.refill(class, zone, shared.owners) }),
+                2 if stack.len() == 0 => drop(unsafe { cache.refill(class, 1, zone, owners) }),
                 // On its way into the cache, and marked.
-                3 => cache.note_all(zone.take(class.order(), Mobility::Immovable), class, shared),
-                4 => drop(unsafe { cache.drain(class, 5, zone, shared) }),
+                3 => cache.note_all(zone.take(class.order(), Mobility::Immovable), class, owners),
+                4 => drop(unsafe { cache.drain(class, 5, true, zone, accounts) }),
                 // In the middle of a batch: some given back, all still listed.
                 5 => stack
                     .blocks()
@@ -112,7 +116,7 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
                 _ if !stack.is_full() => {
                     if let Some(first) = zone.take(class.order(), Mobility::Immovable) {
                         zone.give_back(first, class.order());
-                        cache.note_all(Some(first), class, shared);
+                        cache.note_all(Some(first), class, owners);
                         unsafe { stack.push(first, Owner::KERNEL) };
                     }
                 }

@@ -141,6 +141,26 @@ impl Geometry {
         self.index_beyond(frame)
     }
 
+    /// As [`Geometry::index`], of a frame that is managed.
+    ///
+    /// # Panics
+    /// If it is outside all banks.
+    #[inline(always)]
+    pub(in crate::memory) fn index_of_managed(&self, frame: Pfn) -> usize {
+        let offset = frame.0.wrapping_sub(self.first_start);
+        if offset < self.first_frames {
+            return offset as usize;
+        }
+        self.index_of_managed_beyond(frame)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn index_of_managed_beyond(&self, frame: Pfn) -> usize {
+        let index = self.index_beyond(frame);
+        index.expect("a block that was handed out is managed")
+    }
+
     #[cold]
     #[inline(never)]
     fn index_beyond(&self, frame: Pfn) -> Option<usize> {

@@ -59,8 +59,9 @@ const _: () = assert!(PAIR_ORDER == Order::MAX.get() as usize);
 /// that large blocks leave are not filled with small ones. Found by trying with the churn tests' load.
 const LARGE_ORDER: usize = 6;
 
-/// A pageblock that becomes free leaves and enters sets for as many instructions as so many merges.
-const STEPS_WHEN_FREE: usize = 6;
+/// Steps, of about 20 instructions, that a pageblock takes to leave and enter sets; and if it becomes free.
+const STEPS_ELSEWHERE: usize = 4;
+const STEPS_WHEN_FREE: usize = 16;
 
 /// The zone.
 pub(super) struct Zone {
@@ -127,6 +128,11 @@ impl Zone {
     #[inline(always)]
     pub(super) fn free_frames(&self) -> u64 {
         self.counts.free_frames
+    }
+
+    /// True if all of some pageblock is free.
+    pub(super) fn has_free_pageblock(&self) -> bool {
+        self.sets.filled() & (1 << PAIR_SET | 1 << (PAIR_SET - 1)) != 0
     }
 
     /// Counters and free blocks.
@@ -197,8 +203,8 @@ impl Zone {
         self.insert(pageblock, node_for(offset, order), order)
     }
 
-    /// Frees a block: merges it with its buddy as long as that is free too. Answers the steps that it took:
-    /// one a merge, more if the pageblock became free.
+    /// Frees a block: merges it with its buddy as long as that is free too. Answers the steps that it took beside those
+    /// of any block: one a merge, more if the pageblock changed its sets or became free.
     #[inline(always)]
     fn insert(&mut self, pageblock: usize, mut node: usize, order: usize) -> usize {
         let mut tree = Tree::of(&mut self.trees[pageblock]);
@@ -216,25 +222,26 @@ impl Zone {
         }
         tree.insert(node);
         tree.state.sub_used(1 << order);
-        let after = tree.state;
-        if merged < before.above_largest() {
-            self.settle(pageblock, before, after);
-        } else if merged < ROOT_ORDER {
-            self.settle(pageblock, before, after.with_largest(merged));
-        } else {
-            self.became_free(pageblock, before);
-            merged += STEPS_WHEN_FREE;
+        let mut after = tree.state;
+        if merged >= before.above_largest() {
+            if merged == ROOT_ORDER {
+                self.became_free(pageblock, before);
+                return ROOT_ORDER - order + STEPS_WHEN_FREE;
+            }
+            after = after.with_largest(merged);
         }
-        merged - order
+        merged - order + self.settle(pageblock, before, after)
     }
 
-    /// Writes the state of a pageblock and moves it into the sets where it now belongs.
+    /// Writes the state of a pageblock and moves it into the sets where it now belongs. Answers the steps of that.
     #[inline(always)]
-    fn settle(&mut self, pageblock: usize, before: State, after: State) {
+    fn settle(&mut self, pageblock: usize, before: State, after: State) -> usize {
         self.trees[pageblock][STATE] = after.0;
         if after.is_elsewhere(before) {
             self.move_to_other_sets(pageblock, before, after);
+            return STEPS_ELSEWHERE;
         }
+        0
     }
 
     #[inline(never)]
@@ -253,8 +260,7 @@ impl Zone {
     /// The pageblock of a frame, and how far into it the frame is.
     #[inline(always)]
     fn locate(&self, frame: Pfn) -> (usize, usize) {
-        let index = self.geometry.index(frame);
-        let index = index.expect("a block that was handed out is managed");
+        let index = self.geometry.index_of_managed(frame);
         (index / PAGEBLOCK_FRAMES, index % PAGEBLOCK_FRAMES)
     }
 

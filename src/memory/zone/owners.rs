@@ -33,19 +33,21 @@ pub(in crate::memory) use code::{
 };
 
 use super::geometry::{Geometry, Place};
-use super::tree::{node_at, offset_of};
+use super::tree::{PAGEBLOCK_FRAMES, node_at, offset_of};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, Pfn};
-use code::{HOLE, LARGE_MIN, decode, is_told_order, names};
+use code::{HOLE, LARGE_MIN, are_free_or_cached, decode, is_told_order, names};
 use core::slice;
 use core::sync::atomic::{
-    AtomicU8, AtomicU32,
+    AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 /// Frames in a chunk.
 const CHUNK_FRAMES: usize = Order::MAX.frames() as usize;
+/// Frames whose bytes are one word.
+const WORD_FRAMES: usize = size_of::<u64>();
 /// Set in a chunk's mark when the zone has opened it.
 const OPEN: u32 = 1;
 
@@ -78,19 +80,32 @@ pub(in crate::memory) struct Holding {
 pub(in crate::memory) struct OwnerStorage {
     /// One for each chunk.
     pub(in crate::memory) marks: &'static [AtomicU32],
-    /// One for each frame of each chunk.
+    /// One for each frame of each chunk, aligned to words.
     pub(in crate::memory) frames: &'static [AtomicU8],
 }
+
+/// Where frame 0 would have its byte, if the largest bank began there: the byte of a frame of that is as many further as its
+/// number says.
+#[derive(Clone, Copy, Debug)]
+struct ByNumber(*const AtomicU8);
+
+// SAFETY: it leads to atomics that are there for ever.
+unsafe impl Send for ByNumber {}
+// SAFETY: as above.
+unsafe impl Sync for ByNumber {}
 
 /// The map. What every free looks at comes first.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(in crate::memory) struct OwnerMap {
+    by_number: ByNumber,
     /// The bytes of the largest bank, and its first frame.
     largest: &'static [AtomicU8],
     largest_first: u64,
     geometry: Geometry,
     storage: OwnerStorage,
+    /// The bytes of all frames, eight at a time.
+    words: &'static [AtomicU64],
 }
 
 impl OwnerMap {
@@ -105,12 +120,21 @@ impl OwnerMap {
             mark.store(0, Relaxed);
         }
         fill(storage.frames, NOT_IN_HAND);
+        // SAFETY: eight atomic bytes are as good as an atomic word, and nobody waits for an order between them.
+        let (before, words, after) = unsafe { storage.frames.align_to() };
+        assert!(
+            before.is_empty() && after.is_empty(),
+            "it is aligned to words"
+        );
         let (first, chunks) = geometry.largest_bank();
+        let largest = &storage.frames[chunks.start * CHUNK_FRAMES..chunks.end * CHUNK_FRAMES];
         Self {
-            largest: &storage.frames[chunks.start * CHUNK_FRAMES..chunks.end * CHUNK_FRAMES],
+            by_number: ByNumber(largest.as_ptr().wrapping_sub(first.0 as usize)),
+            largest,
             largest_first: first.0,
             geometry,
             storage,
+            words,
         }
     }
 
@@ -142,21 +166,55 @@ impl OwnerMap {
     /// The block came from there, or is in a page cache.
     #[inline(always)]
     pub(in crate::memory) unsafe fn cached(&self, first: Pfn, order: Order) -> &[AtomicU8] {
-        let at = first.0.wrapping_sub(self.largest_first) as usize;
-        // SAFETY: by this function's contract `cacheable` has found it in bounds.
-        unsafe { self.largest.get_unchecked(at..at + order.frames() as usize) }
+        let byte = self.by_number.0.wrapping_add(first.0 as usize);
+        // SAFETY: by this function's contract `cacheable` has found these in the largest bank, whose byte of frame 0 that
+        // would be.
+        unsafe { slice::from_raw_parts(byte, order.frames() as usize) }
     }
 
-    /// Says `code` of each of these single frames; false, of some of them only, if no page cache may hold one.
-    pub(in crate::memory) fn say_of_pages(&self, pages: &[Pfn], code: u8) -> bool {
+    /// Says `code` of each of these frames, which lie in that pageblock.
+    #[inline(always)]
+    pub(super) fn say_of_pages(&self, pageblock: usize, pages: &[Pfn], code: u8) {
+        let bytes = &self.storage.frames[pageblock * PAGEBLOCK_FRAMES..][..PAGEBLOCK_FRAMES];
         for page in pages {
-            let at = page.0.wrapping_sub(self.largest_first) as usize;
-            let Some(byte) = self.largest.get(at) else {
-                return false;
-            };
-            byte.store(code, Relaxed);
+            bytes[page.0 as usize % PAGEBLOCK_FRAMES].store(code, Relaxed);
         }
-        true
+    }
+
+    /// Says `code` of all frames of a block whose first frame has that [`OwnerMap::index`].
+    #[inline(always)]
+    pub(super) fn say_of_run(&self, index: usize, order: usize, code: u8) {
+        if order == 0 {
+            return self.storage.frames[index].store(code, Relaxed);
+        }
+        let frames = 1 << order;
+        if frames < WORD_FRAMES {
+            let bytes = &self.storage.frames[index..][..frames];
+            return bytes.iter().for_each(|byte| byte.store(code, Relaxed));
+        }
+        let word = u64::from_ne_bytes([code; WORD_FRAMES]);
+        let places = &self.words[index / WORD_FRAMES..][..frames / WORD_FRAMES];
+        places.iter().for_each(|place| place.store(word, Relaxed));
+    }
+
+    /// True if the aligned block of `order` around `page`, which is in a page cache, is free once the caches have given
+    /// back what they hold of it.
+    pub(in crate::memory) fn is_free_but_for_caches(&self, page: Pfn, order: Order) -> bool {
+        let index = self.geometry.index_of_managed(page);
+        // Most often one of the nearest frames is in use.
+        let near = (order.frames() as usize).min(WORD_FRAMES);
+        let first = index % WORD_FRAMES / near * near;
+        let word = self.words[index / WORD_FRAMES].load(Relaxed);
+        let bytes = word.to_le() >> (8 * first) & (u64::MAX >> (64 - 8 * near));
+        are_free_or_cached(bytes) && self.are_free_but_for_caches(index, order)
+    }
+
+    /// As [`OwnerMap::is_free_but_for_caches`], of all words of the block around the frame of that index.
+    fn are_free_but_for_caches(&self, index: usize, order: Order) -> bool {
+        let words = order.frames() as usize / WORD_FRAMES;
+        let start = index / WORD_FRAMES / words.max(1) * words;
+        let mut words = self.words[start..start + words].iter();
+        words.all(|word| are_free_or_cached(word.load(Relaxed)))
     }
 
     /// Notes that a block has been handed out by the zone, at the expense of `owner`.

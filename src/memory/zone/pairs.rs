@@ -43,7 +43,8 @@ impl Zone {
     #[inline(never)]
     pub(super) fn became_free(&mut self, pageblock: usize, before: State) {
         if before.is_isolated() {
-            return self.settle(pageblock, before, State::FREE.isolated(true));
+            self.settle(pageblock, before, State::FREE.isolated(true));
+            return;
         }
         self.join_free(pageblock, before);
     }
@@ -52,7 +53,8 @@ impl Zone {
     pub(super) fn join_free(&mut self, pageblock: usize, before: State) {
         let buddy = self.state(pageblock ^ 1);
         if buddy != State::FREE {
-            return self.settle(pageblock, before, State::FREE);
+            self.settle(pageblock, before, State::FREE);
+            return;
         }
         self.settle(pageblock, before, State::FREE_PAIR);
         self.settle(pageblock ^ 1, buddy, State::FREE_PAIR);

@@ -109,10 +109,15 @@ impl State {
         Self(self.0 & !ISOLATED | if isolated { ISOLATED } else { 0 })
     }
 
-    /// True if it may belong into other sets than `other`.
+    /// True if it may belong into other sets than `other`: what is in use matters of movable pageblocks alone.
     #[inline(always)]
     pub(super) fn is_elsewhere(self, other: Self) -> bool {
-        (self.0 ^ other.0) >> (USED_SHIFT + USE_STEP_SHIFT) != 0
+        let same = if self.is_immovable() {
+            SET_SHIFT
+        } else {
+            USED_SHIFT + USE_STEP_SHIFT
+        };
+        (self.0 ^ other.0) >> same != 0
     }
 
     /// The sets that the pageblock belongs into, a bit each.

@@ -32,20 +32,22 @@ impl Counts {
         *place = place.wrapping_add(count);
     }
 
-    /// Counts the splits of a block down to single frames, or the merges from those.
-    #[inline(always)]
-    pub(super) fn add_all_below(&mut self, order: usize) {
-        for below in 0..order {
-            self.add(order - below, 1 << below);
-        }
-    }
-
     pub(super) fn get(&self, order: usize) -> u64 {
         self.0[order % 16]
     }
 
     fn per_order(&self) -> PerOrder {
         core::array::from_fn(|order| self.0[order])
+    }
+
+    /// Of blocks taken to pieces of one frame, or made of such: how many of an order were split, or formed.
+    fn down_to_frames(&self, order: usize) -> u64 {
+        let from = (order..Order::COUNT).map(|above| self.get(above) << (above - order));
+        if order == 0 {
+            0
+        } else {
+            from.fold(0, u64::wrapping_add)
+        }
     }
 }
 
@@ -56,6 +58,9 @@ pub(super) struct ZoneCounts {
     pub(super) frees: Counts,
     pub(super) splits: Counts,
     pub(super) merges: Counts,
+    /// Blocks that left as single frames, and that came back so: the splits and merges of that are not counted above.
+    pub(super) left_as_frames: Counts,
+    pub(super) came_as_frames: Counts,
     /// Free blocks that came from nowhere, modulo 2^64: at boot, or found by a verification.
     pub(super) found: Counts,
     /// Frames in the free blocks, which follow from the others too: the watermarks look at it in each visit.
@@ -86,12 +91,22 @@ impl ZoneCounts {
     /// Free blocks of an order now.
     pub(super) fn free_blocks(&self, order: usize) -> u64 {
         // A split takes one block and gives two of the order below; a merge is its opposite.
-        let balance = |order| self.splits.get(order).wrapping_sub(self.merges.get(order));
+        let balance = |order| self.splits(order).wrapping_sub(self.merges(order));
         let came = self.found.get(order).wrapping_add(self.frees.get(order));
         let made = balance(order + 1).wrapping_mul(2);
         came.wrapping_sub(self.allocations.get(order))
             .wrapping_add(made)
             .wrapping_sub(balance(order))
+    }
+
+    fn splits(&self, order: usize) -> u64 {
+        let splits = self.splits.get(order);
+        splits.wrapping_add(self.left_as_frames.down_to_frames(order))
+    }
+
+    fn merges(&self, order: usize) -> u64 {
+        let merges = self.merges.get(order);
+        merges.wrapping_add(self.came_as_frames.down_to_frames(order))
     }
 
     /// All words, to damage.
@@ -102,6 +117,8 @@ impl ZoneCounts {
             &mut self.frees,
             &mut self.splits,
             &mut self.merges,
+            &mut self.left_as_frames,
+            &mut self.came_as_frames,
         ]
         .into_iter()
         .flat_map(|counts| &mut counts.0)
@@ -112,8 +129,8 @@ impl ZoneCounts {
         ZoneStats {
             allocations: self.allocations.per_order(),
             frees: self.frees.per_order(),
-            splits: self.splits.per_order(),
-            merges: self.merges.per_order(),
+            splits: core::array::from_fn(|order| self.splits(order)),
+            merges: core::array::from_fn(|order| self.merges(order)),
             free_blocks: core::array::from_fn(|order| self.free_blocks(order)),
         }
     }

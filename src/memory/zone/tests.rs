@@ -12,10 +12,10 @@ mod cuts;
 use super::*;
 use crate::memory::accounts::Owner;
 use crate::memory::lock::Verdict;
-use crate::memory::test_support::{Random, model_steps, order, size};
+use crate::memory::test_support::{Random, atomic_bytes, model_steps, order, size};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32};
-use owners::{OwnerStorage, Use};
+use core::sync::atomic::AtomicU32;
+use owners::{NOT_IN_HAND, OwnerStorage, Use};
 use std::vec;
 use std::vec::Vec;
 
@@ -39,10 +39,9 @@ impl Bare {
         let geometry = Geometry::covering(spans.iter().cloned()).expect("few banks");
         let (marks, frames) = OwnerMap::storage_counts(&geometry);
         let marks = (0..marks).map(|_| AtomicU32::new(u32::MAX));
-        let frames = (0..frames).map(|_| AtomicU8::new(0x5a));
         let owner_storage = OwnerStorage {
             marks: marks.collect::<Vec<_>>().leak(),
-            frames: frames.collect::<Vec<_>>().leak(),
+            frames: atomic_bytes(frames, 0x5a),
         };
         let owners = OwnerMap::new(geometry.clone(), owner_storage);
         let storage = vec![u64::MAX; Zone::storage_words(&geometry)].leak();
@@ -66,7 +65,15 @@ impl Bare {
 
     fn allocate_pages(&mut self, mobility: Mobility, wanted: usize) -> Vec<Pfn> {
         let mut pages = vec![Pfn(0); wanted];
-        let taken = self.zone.take_pages(mobility, &mut pages);
+        let mut taken = self.zone.take_pages(mobility, &mut pages, NOT_IN_HAND);
+        // More than a batch are several.
+        while wanted > 64 && taken < wanted {
+            let more = &mut pages[taken..];
+            match self.zone.take_pages(mobility, more, NOT_IN_HAND) {
+                0 => break,
+                more => taken += more,
+            }
+        }
         pages.truncate(taken);
         for &page in &pages {
             self.owners
@@ -81,7 +88,7 @@ impl Bare {
                 .release(page, Order::ZERO, Use::Block)
                 .expect("a frame in hand");
         }
-        self.zone.give_back_pages(pages);
+        self.zone.give_back_all(pages);
     }
 
     fn free(&mut self, first: Pfn, order: Order) -> crate::error::Result<()> {
@@ -433,8 +440,8 @@ fn the_kinds_are_kept_apart_until_no_other_memory_is_left() {
     let state = bare.zone.state(3);
     assert!(state.is_immovable() && state.used() == 89);
     // What is movable is met there as well in the end.
-    let rest = bare.allocate_pages(Mobility::Movable, 64);
-    assert_eq!((pageblock(&bare, rest[0]), rest.len()), (3, 64));
+    let rest = bare.allocate_pages(Mobility::Movable, 39);
+    assert_eq!((pageblock(&bare, rest[0]), rest.len()), (3, 39));
     bare.check();
 }
 
@@ -464,11 +471,73 @@ fn a_batch_is_the_lowest_frames_of_the_smallest_blocks_and_its_blocks_come_back_
 }
 
 #[test]
+fn a_batch_ends_before_a_block_is_split_for_the_last_few() {
+    let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
+    let taken = |bare: &mut Bare| bare.allocate_pages(Mobility::Immovable, 32).len();
+    let odd = bare.allocate(Order::ZERO).expect("memory");
+    // Blocks of 1, 2, 4, 8 and 16 are left of the first 32: no other is split for the last frame.
+    assert_eq!(taken(&mut bare), 31);
+    assert_eq!(taken(&mut bare), 32);
+    assert_eq!(
+        bare.zone.stats().splits[6],
+        1,
+        "the next block of 32 is there, and taken whole"
+    );
+    bare.free(odd, Order::ZERO).expect("a frame in hand");
+    bare.check();
+}
+
+#[test]
+fn frames_of_one_word_come_back_merged_in_whatever_order_and_the_rest_of_a_word_waits() {
+    let mut random = Random::new(7);
+    let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
+    let mut pages = bare.allocate_pages(Mobility::Immovable, 64);
+    for last in (1..pages.len()).rev() {
+        pages.swap(last, random.below(last + 1));
+    }
+    for &page in &pages {
+        bare.owners
+            .release(page, Order::ZERO, Use::Block)
+            .expect("a frame in hand");
+    }
+    // The batch's last are taken first, and not all of what may go on in the next.
+    let before = bare.zone.stats().merges;
+    assert_eq!(bare.zone.give_back_some(&pages[14..], Order::ZERO), 48);
+    bare.check_sets();
+    assert_eq!(bare.zone.give_back_some(&pages[..16], Order::ZERO), 16);
+    assert_eq!(bare.check(), CHUNK);
+    let after = bare.zone.stats().merges;
+    let merges: Vec<_> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+    assert_eq!(merges[1..7], [32, 16, 8, 4, 2, 1]);
+}
+
+#[test]
+fn a_visit_ends_when_it_has_taken_its_time() {
+    let mut bare = Bare::new(&[CHUNK..9 * CHUNK]);
+    let all = bare.allocate_all(Order::ZERO);
+    // One frame of each pageblock is left: each that comes back makes its pageblock free.
+    let (last, others): (Vec<_>, Vec<_>) = all.iter().partition(|page| page.0 % 512 == 77);
+    for page in others {
+        bare.free(page, Order::ZERO).expect("a frame in hand");
+    }
+    for &page in &last {
+        bare.owners
+            .release(page, Order::ZERO, Use::Block)
+            .expect("a frame in hand");
+    }
+    assert_eq!(last.len(), 16);
+    let taken = bare.zone.give_back_some(&last, Order::ZERO);
+    assert!((2..12).contains(&taken), "{taken} at once");
+    bare.zone.give_back_all(&last[..16 - taken]);
+    assert_eq!(bare.check(), 8 * CHUNK);
+}
+
+#[test]
 #[should_panic(expected = "is marked free")]
 fn a_frame_twice_in_a_batch_is_refused() {
     let mut bare = Bare::new(&[CHUNK..2 * CHUNK]);
     let pages = bare.allocate_pages(Mobility::Immovable, 3);
-    bare.zone.give_back_pages(&[pages[0], pages[2], pages[0]]);
+    bare.zone.give_back_all(&[pages[0], pages[2], pages[0]]);
 }
 
 #[test]

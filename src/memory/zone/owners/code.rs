@@ -87,6 +87,14 @@ pub(super) fn names(bytes: &[AtomicU8], owner: Owner) -> bool {
         || words.iter().any(|word| names_in(word.load(Relaxed), owner))
 }
 
+/// True if each of eight bytes says that the frame is free or cached.
+#[inline]
+pub(super) fn are_free_or_cached(word: u64) -> bool {
+    // In bit 4 of each byte whose high four bits are all set.
+    let cached = word & word >> 1 & word >> 2 & word >> 3 & SIXTEENS;
+    word & !(cached * 0xf + cached / 0x10 * 0xf) == 0
+}
+
 const LOW_BITS: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 const SIXTEENS: u64 = 0x1010_1010_1010_1010;
 
@@ -139,6 +147,21 @@ mod tests {
         }
         let others = (0..16).map(cached_by).chain([NOT_IN_HAND, HOLE, 7, 10]);
         assert!(others.into_iter().all(|code| decode(code, None).is_none()));
+    }
+
+    #[test]
+    fn what_is_free_or_cached_is_told_from_everything_else_at_any_place() {
+        for code in 0..=u8::MAX {
+            let expected = code == NOT_IN_HAND || code & 0xf0 == CACHED;
+            for at in 0..8 {
+                for other in [NOT_IN_HAND, cached_by(0), cached_by(15)] {
+                    let mut bytes = [other; 8];
+                    bytes[at] = code;
+                    let word = u64::from_ne_bytes(bytes);
+                    assert_eq!(are_free_or_cached(word), expected, "{code:#x} {at}");
+                }
+            }
+        }
     }
 
     #[test]

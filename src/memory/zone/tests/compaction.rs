@@ -128,7 +128,7 @@ fn sparse() -> Owners {
         offset % 5 == 0 && offset < 500 || pageblock == 1 && offset % 50 == 1 && offset < 500
     };
     let (kept, freed): (Vec<_>, Vec<_>) = pages.iter().partition(is_kept);
-    bare.zone.give_back_pages(&freed);
+    bare.zone.give_back_all(&freed);
     let held = kept
         .iter()
         .map(|&page| (page, Order::ZERO, Mobility::Movable))

@@ -46,7 +46,9 @@ fn an_operation_cut_at_any_of_its_writes_is_undone_or_done() {
             if random.below(2) == 0 {
                 let _on_the_way = bare.zone.take(wanted, mobility);
             } else {
-                let _on_the_way = bare.zone.take_pages(mobility, &mut [Pfn(0); 20]);
+                let _on_the_way = bare
+                    .zone
+                    .take_pages(mobility, &mut [Pfn(0); 20], NOT_IN_HAND);
             }
             // A chunk is opened before the first of its trees' words is written.
             let opens = (0..5).any(|chunk| bare.owners.is_open(chunk) != was_open[chunk]);
