@@ -29,6 +29,7 @@ test-host test-harness test-guest test-image: setup-test
 nightly: setup-test ## make test, with the long runs: every machine, more random input
 	@NOS_NIGHTLY=1 scripts/features.sh
 	@NOS_NIGHTLY=1 scripts/test.sh
+	@scripts/trace-alloc.sh 2
 	@NOS_NIGHTLY=1 scripts/miri.sh
 
 .PHONY: bench
@@ -43,7 +44,7 @@ bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
 	@scripts/bench-alloc.sh $(patsubst bench-alloc-%,%,$(filter-out bench-alloc,$@))
 
 .PHONY: trace-alloc
-trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with two sizes of page caches
+trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with fixed page caches and the image's
 	@scripts/trace-alloc.sh
 
 .PHONY: ci fmt lint features loom miri fuzz floors

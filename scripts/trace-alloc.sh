@@ -1,6 +1,7 @@
 #!/bin/sh
 # Records which blocks of frames the image is asked for under a load that changes, and plays them again on the host:
-# how often the page caches miss and how many pages they hold, with a fixed size and with the size that they choose.
+# how often the page caches miss and how many pages they hold, with fixed sizes and with those that they choose. Ends with 1
+# if theirs miss more than four fifths as often or hold more, or hold a twentieth a second after pressure.
 #   trace-alloc.sh [SEED]      1 by default; the load is scripts/trace_alloc.py
 # The image has the feature alloc-trace and runs under -icount with two CPUs. Leaves target/alloc-trace-SEED.bin and
 # .phases for another replay: NOS_ALLOC_TRACE=FILE cargo test --profile functional --lib replay -- --ignored --nocapture

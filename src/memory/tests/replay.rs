@@ -6,11 +6,14 @@
 //! would be woken for that. Pages held are a mean over instructions, of both CPUs together. The CPUs count for
 //! themselves: a CPU's first record is taken to happen when the record before it does.
 
+mod load;
+
 use super::super::frames::{FrameSource, Order, Pfn};
 use super::super::local_cpu::LocalCpu;
 use super::super::manager::MemoryManager;
 use super::super::page_cache::PageCachePolicy;
 use super::super::test_support::{HostCpu, manager, order, owner};
+use load::Load;
 use std::collections::HashMap;
 use std::string::String;
 use std::vec::Vec;
@@ -237,15 +240,15 @@ const FIXED: PageCachePolicy = PageCachePolicy {
 
 /// The image's caches, but they stay at their floors: 64 pages and a few, that the classes in use share.
 const FLOORS: PageCachePolicy = PageCachePolicy {
-    memory_divisor: u64::MAX,
+    memory_divisor: 1,
+    ceiling_pages: 32,
     floor_divisor: 1,
-    floor_blocks_min: 32,
     period_ms: 0,
     ..PageCachePolicy::DEFAULT
 };
 
-/// Plays it with the policy of the image and with others, tells what came of it, and holds the image's to what the others
-/// do: four fifths of their misses, and no more pages.
+/// Plays it with the policy of the image and with others, tells what came of it, and holds the image's to the first of the
+/// others: four fifths of its misses, and no more pages.
 fn compare<const N: usize>(recorded: &Recorded, others: [(&str, PageCachePolicy); N]) {
     let mut runs = Vec::from(others);
     runs.push(("image", PageCachePolicy::DEFAULT));
@@ -270,15 +273,17 @@ fn compare<const N: usize>(recorded: &Recorded, others: [(&str, PageCachePolicy)
     }
     let image = outcomes.pop().and_then(|(_, mut phases)| phases.pop());
     let image = image.expect("all of it").1;
-    for (name, mut phases) in outcomes {
+    for (place, (name, mut phases)) in outcomes.into_iter().enumerate() {
         let other = phases.pop().expect("all of it").1;
         println!(
             "misses {:.1} %, pages {:.1} % of those of {name}",
             100.0 * image.misses as f64 / other.misses as f64,
             100.0 * image.pages() / other.pages()
         );
-        assert!(image.misses * 5 <= other.misses * 4, "{image:?} {other:?}");
-        assert!(image.pages() <= other.pages(), "{image:?} {other:?}");
+        if place == 0 {
+            assert!(image.misses * 5 <= other.misses * 4, "{image:?} {other:?}");
+            assert!(image.pages() <= other.pages(), "{image:?} {other:?}");
+        }
     }
 }
 
@@ -308,6 +313,20 @@ fn a_trace_misses_a_fifth_less_in_the_images_page_caches_than_in_fixed_ones() {
     let recorded = Recorded::read(&path);
     compare(&recorded, [("fixed", FIXED), ("floors", FLOORS)]);
     press(&recorded);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes, and what it calls has its tests")]
+fn a_load_made_from_a_seed_misses_a_fifth_less_in_the_images_page_caches_than_in_fixed_ones() {
+    let (seeds, allocations) = match env::var_os("NOS_NIGHTLY") {
+        Some(_) => (1..=3, 100_000),
+        None => (1..=1, 30_000),
+    };
+    for seed in seeds {
+        let recorded = Load::phases(seed, allocations);
+        compare(&recorded, [("fixed", FIXED)]);
+        press(&recorded);
+    }
 }
 
 /// A record, as `trace.rs` makes it.
