@@ -158,30 +158,29 @@ impl PressureGauge {
     }
 
     /// Takes note of how many frames are free, and tells the listener if that changes the level. Of several callers
-    /// at once one tells it. A few instructions while there is enough.
+    /// at once one tells it; true for that one if memory is shorter now. A few instructions while there is enough.
     #[inline(always)]
-    pub(super) fn look(&self, free: u64) {
+    pub(super) fn look(&self, free: u64) -> bool {
         let is_usual = free >= self.marks.low && self.level.load(Relaxed) == Pressure::None as u8;
-        if !is_usual {
-            self.look_closely(free);
-        }
+        !is_usual && self.look_closely(free)
     }
 
     #[cold]
     #[inline(never)]
-    fn look_closely(&self, free: u64) {
+    fn look_closely(&self, free: u64) -> bool {
         let before = self.level();
         let now = self.marks.pressure(free, before);
         let change = || {
             let (from, to) = (before as u8, now as u8);
             self.level.compare_exchange(from, to, Relaxed, Relaxed)
         };
-        if now != before
-            && change().is_ok()
-            && let Some(listener) = self.listener.get()
-        {
+        if now == before || change().is_err() {
+            return false;
+        }
+        if let Some(listener) = self.listener.get() {
             listener.pressure_changed(now);
         }
+        now > before
     }
 }
 

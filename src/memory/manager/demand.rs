@@ -5,6 +5,8 @@
 use super::super::accounts::Owner;
 use super::super::local_cpu::LocalCpu;
 use super::super::page_cache::{ASK_FLOOR, ASK_MORE, CpuCache};
+use super::super::pressure::Pressure;
+use super::super::zone::Zone;
 use super::MemoryManager;
 use crate::platform::spin_once;
 
@@ -15,15 +17,8 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Brings the page caches of all CPUs to their floors, and gives back what they hold: that of this CPU before it
     /// returns, those of the others when they next look, which they are woken for. Not to be called in a section.
     pub fn press(&self) {
+        self.ask_for_floors();
         let this = self.cpu.current();
-        for (cpu, cache) in self.caches.iter().enumerate() {
-            cache.ask(ASK_FLOOR);
-            if cpu != this {
-                self.cpu.ask(cpu, &|| {
-                    self.obey();
-                });
-            }
-        }
         for _ in 0..LOOKS_MAX {
             self.obey();
             if self.caches[this].asked() == 0 {
@@ -34,22 +29,43 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
+    /// Asks all CPUs to bring their page caches to the floors when they next look, which the others are woken for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ask_for_floors(&self) {
+        let this = self.cpu.current();
+        for (cpu, cache) in self.caches.iter().enumerate() {
+            cache.ask(ASK_FLOOR);
+            if cpu != this {
+                self.cpu.ask(cpu, &|| {
+                    self.obey();
+                });
+            }
+        }
+    }
+
     /// Does what the control law says of `cache`, at tick `now`, as far as it need not wait for the zone; what remains is
     /// asked for again. In a section of its CPU.
     pub(super) fn follow_demand(&self, cache: &CpuCache, asked: u32, now: u64) {
         if !cache.is_open() {
             return cache.rest();
         }
-        if asked & ASK_FLOOR != 0 {
-            // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        let is_due = cache.is_due(now);
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        unsafe { cache.end_periods(now, &self.accounts) };
+        if asked & ASK_FLOOR != 0 || is_due && self.pressure() != Pressure::None {
+            // SAFETY: as above.
             unsafe { cache.press() };
         }
-        // SAFETY: as above.
-        unsafe { cache.end_periods(now, &self.accounts) };
         for class in cache.surplus() {
-            // SAFETY: as above.
-            let give = |zone: &mut _| unsafe { cache.give_surplus(class, zone, &self.accounts) };
-            self.zone.try_with(Owner::KERNEL, give);
+            let give = |zone: &mut Zone| {
+                // SAFETY: as above.
+                unsafe { cache.give_surplus(class, zone, &self.accounts) };
+                zone.free_frames()
+            };
+            if let Some(free) = self.zone.try_with(Owner::KERNEL, give) {
+                self.look(free);
+            }
         }
         if cache.surplus().next().is_some() {
             cache.ask(ASK_MORE);

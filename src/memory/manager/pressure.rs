@@ -50,12 +50,21 @@ impl<C: LocalCpu> MemoryManager<C> {
         beyond_high.saturating_sub(free) * PAGE_SIZE as u64
     }
 
-    /// Runs `section` with the zone, as `runner`, and looks at what it left free.
+    /// Runs `section` with the zone, as `runner`, and looks at what it left free: if that is too little, the page caches
+    /// are the first to give back.
     #[inline(always)]
     pub(super) fn visit<R>(&self, runner: Owner, section: impl FnOnce(&mut Zone) -> R) -> R {
         let visited = |zone: &mut Zone| (section(zone), zone.free_frames());
         let (result, free) = self.zone.with(runner, visited);
-        self.pressure.look(free);
+        self.look(free);
         result
+    }
+
+    /// Looks at what a visit to the zone has left free.
+    #[inline(always)]
+    pub(super) fn look(&self, free: u64) {
+        if self.pressure.look(free) {
+            self.ask_for_floors();
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::frames::{FrameSource, Order, Pfn};
 use super::super::manager::MemoryManager;
 use super::super::page_cache::PageCachePolicy;
+use super::super::pressure::Pressure;
 use super::super::test_support::{HostCpu, manager, order, owner};
 use super::{MIB, changes, expected, samples};
 use std::collections::BTreeMap;
@@ -229,6 +230,45 @@ fn what_nobody_takes_leaves_by_halves_while_what_is_used_stays() {
     let used = take(frames, 4);
     give_back(frames, used);
     assert!(frames.cache_stats().map(|stats| stats.misses).eq(before));
+}
+
+#[test]
+fn caches_are_at_their_floors_while_memory_is_short_and_grow_again_after_it() {
+    let frames = small_caches();
+    fill(frames);
+    let mut large = Vec::new();
+    while frames.pressure() == Pressure::None {
+        large.push(frames.allocate(order(4)).expect("memory"));
+    }
+    HostCpu::run_as(0);
+    assert!(frames.obey() > 1, "it holds nothing");
+    HostCpu::run_as(1);
+    while frames.obey() == 1 {}
+    assert_eq!(
+        (pages(frames), capacities(frames)),
+        ([0, 0].into(), [64, 64].into())
+    );
+    assert_eq!(frames.pressure(), Pressure::Low);
+    // What comes back before the period ends is not kept beyond it.
+    for _ in 0..5 {
+        let blocks = take(frames, 24);
+        give_back(frames, blocks);
+    }
+    assert!(pages(frames)[1] > 0);
+    HostCpu::run_clock(1 + 2 * PERIOD, 0);
+    while frames.obey() == 1 + 2 * PERIOD {}
+    assert_eq!(
+        (pages(frames), capacities(frames)),
+        ([0, 0].into(), [64, 64].into())
+    );
+    for first in large {
+        frames.free(first, order(4)).expect("a block in hand");
+    }
+    assert_eq!(frames.pressure(), Pressure::None);
+    fill(frames);
+    HostCpu::run_clock(1 + 4 * PERIOD, 0);
+    while frames.obey() == 1 + 4 * PERIOD {}
+    assert!(pages(frames)[1] > 32);
 }
 
 #[test]
