@@ -38,7 +38,7 @@ use crate::bus::registry::{Registry, SharedSource};
 use crate::bus::subsystem::Controls;
 use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port, Queue, Topic, TopicId};
 use crate::diagnosis::{DetectionPolicy, FaultDetection};
-use crate::error::{Error, Kind, Result, Subsystem, arc_at_boot, try_collect};
+use crate::error::{Error, Grow, Kind, Result, Subsystem, arc_at_boot, try_collect};
 use crate::memory::frames::{FrameSource, Order, PAGE_SIZE};
 use crate::memory::{MemoryManager, Pressure, Verdict};
 use crate::net::counters::NetworkCounters;
@@ -275,11 +275,8 @@ fn compose(
     bus_metrics.add(work_done.clone())?;
     bus_metrics.add(pressure.clone())?;
     let source: SharedSource = network.clone();
-    let queues = listed([
-        wires.to_network().clone(),
-        news.clone(),
-        data_plane_controls.clone(),
-    ])?;
+    let mut queues = two(wires.to_network().clone(), data_plane_controls.clone())?;
+    queues.push_reserved(news.clone());
     subsystem(
         &mut registry,
         data_plane::PROFILE,
@@ -288,7 +285,7 @@ fn compose(
         queues,
     )?;
     let source: SharedSource = http_counters.clone();
-    let queues = listed([wires.to_http().clone(), http_controls.clone()])?;
+    let queues = two(wires.to_http().clone(), http_controls.clone())?;
     subsystem(
         &mut registry,
         http::PROFILE,
@@ -296,7 +293,7 @@ fn compose(
         Some(source),
         queues,
     )?;
-    let queues = listed([work_done.clone(), diagnosis_controls.clone()])?;
+    let queues = two(work_done.clone(), diagnosis_controls.clone())?;
     subsystem(
         &mut registry,
         diagnosis::PROFILE,
@@ -427,9 +424,13 @@ fn leak<T>(part: T) -> &'static T {
     Box::leak(Box::new(part))
 }
 
-/// A subsystem's queues, as the registry takes them.
-fn listed<const N: usize>(all: [Arc<dyn Queue>; N]) -> Result<Vec<Arc<dyn Queue>>> {
-    try_collect(all)
+/// A subsystem's messages and what the supervisor asks it, as the registry takes them; with room for one more.
+fn two(messages: Arc<dyn Queue>, controls: Arc<Controls>) -> Result<Vec<Arc<dyn Queue>>> {
+    let mut queues: Vec<Arc<dyn Queue>> = Vec::new();
+    queues.try_reserve_exact(3)?;
+    queues.push_reserved(messages);
+    queues.push_reserved(controls);
+    Ok(queues)
 }
 
 /// Where that subsystem's long messages come from.

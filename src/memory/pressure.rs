@@ -13,20 +13,19 @@
 
 use super::accounts::Owner;
 use super::frames::Order;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use spin::Once;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Pressure {
     /// There is enough.
     #[default]
-    None = 0,
+    None,
     /// What can be spared should be given back.
-    Low = 1,
+    Low,
     /// Requests are about to be refused.
-    Min = 2,
+    Min,
 }
 
 impl Pressure {
@@ -36,14 +35,6 @@ impl Pressure {
             Self::None => "none",
             Self::Low => "low",
             Self::Min => "min",
-        }
-    }
-
-    const fn from_number(number: u8) -> Self {
-        match number {
-            0 => Self::None,
-            1 => Self::Low,
-            _ => Self::Min,
         }
     }
 }
@@ -102,11 +93,17 @@ pub trait PressureListener: Sync {
 /// The level, and who listens.
 pub(super) struct PressureGauge {
     marks: Watermarks,
-    level: AtomicU8,
+    /// The level, as what free frames are compared with: fewer need a closer look. It is `low` while there is enough,
+    /// and more than there are frames under pressure.
+    closer_below: AtomicU64,
     /// From which order each owner is kept off the reserve.
     kept_from: [AtomicU8; Owner::COUNT],
     listener: Once<&'static dyn PressureListener>,
 }
+
+/// What free frames are compared with while they are low, and below `min`.
+const IS_LOW: u64 = u64::MAX;
+const IS_MIN: u64 = u64::MAX - 1;
 
 /// Of an owner that has all of the reserve: no order.
 const NOT_KEPT: u8 = Order::COUNT as u8;
@@ -115,7 +112,7 @@ impl PressureGauge {
     pub(super) const fn new(marks: Watermarks) -> Self {
         Self {
             marks,
-            level: AtomicU8::new(Pressure::None as u8),
+            closer_below: AtomicU64::new(marks.low),
             kept_from: [const { AtomicU8::new(NOT_KEPT) }; Owner::COUNT],
             listener: Once::new(),
         }
@@ -134,7 +131,19 @@ impl PressureGauge {
     /// The level now.
     #[inline]
     pub(super) fn level(&self) -> Pressure {
-        Pressure::from_number(self.level.load(Relaxed))
+        match self.closer_below.load(Relaxed) {
+            IS_LOW => Pressure::Low,
+            IS_MIN => Pressure::Min,
+            _ => Pressure::None,
+        }
+    }
+
+    const fn closer_below(&self, level: Pressure) -> u64 {
+        match level {
+            Pressure::None => self.marks.low,
+            Pressure::Low => IS_LOW,
+            Pressure::Min => IS_MIN,
+        }
     }
 
     /// Keeps `owner` off the reserve with blocks from that order up.
@@ -157,12 +166,17 @@ impl PressureGauge {
         order.get() >= from || from != NOT_KEPT && is_used_up
     }
 
+    /// True if `owner` is kept off the reserve with some blocks, and memory is as short as that.
+    #[inline]
+    pub(super) fn may_keep_off(&self, owner: Owner) -> bool {
+        self.level() == Pressure::Min && self.kept_from[owner.index()].load(Relaxed) != NOT_KEPT
+    }
+
     /// Takes note of how many frames are free, and tells the listener if that changes the level. Of several callers
     /// at once one tells it; true for that one if memory is shorter now. A few instructions while there is enough.
     #[inline(always)]
     pub(super) fn look(&self, free: u64) -> bool {
-        let is_usual = free >= self.marks.low && self.level.load(Relaxed) == Pressure::None as u8;
-        !is_usual && self.look_closely(free)
+        free < self.closer_below.load(Relaxed) && self.look_closely(free)
     }
 
     #[cold]
@@ -171,8 +185,9 @@ impl PressureGauge {
         let before = self.level();
         let now = self.marks.pressure(free, before);
         let change = || {
-            let (from, to) = (before as u8, now as u8);
-            self.level.compare_exchange(from, to, Relaxed, Relaxed)
+            let (from, to) = (self.closer_below(before), self.closer_below(now));
+            self.closer_below
+                .compare_exchange(from, to, Relaxed, Relaxed)
         };
         if now == before || change().is_err() {
             return false;

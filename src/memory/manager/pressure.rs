@@ -33,7 +33,7 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// True if a page cache is not to be filled again for a request of `owner`.
     #[inline]
     pub(super) fn is_kept_off(&self, owner: Owner, order: Order) -> bool {
-        self.pressure() == Pressure::Min && {
+        self.pressure.may_keep_off(owner) && {
             let free = self.in_zone(|zone| zone.free_frames());
             self.pressure.keeps_off(owner, order, free)
         }
