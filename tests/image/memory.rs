@@ -189,7 +189,7 @@ fn pressure_messages(guest: &Guest) -> (u64, u64) {
 }
 
 /// Waits until `GET /memory` shows no pressure.
-fn wait_for_ease(guest: &Guest) {
+pub(crate) fn wait_for_ease(guest: &Guest) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while shown(guest, "level") != "none" {
         assert!(
