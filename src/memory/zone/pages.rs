@@ -180,9 +180,15 @@ impl Zone {
             if frames.count_ones() as usize != rest.len() - left {
                 in_two_places(pageblock, node_for(offset, 0));
             }
-            let may_go_on = left == 0 && rest.len() >= ALIGNMENT;
+            let may_go_on = left == 0 && rest.len() > ALIGNMENT;
             if may_go_on {
-                left = rest.len() % ALIGNMENT;
+                // Where they end that came last, whether the numbers rise or fall.
+                let [end, from] = [rest[0].0 as usize, last.0 as usize];
+                left = if end > from {
+                    end + 1
+                } else {
+                    end.wrapping_neg()
+                } % ALIGNMENT;
                 for page in &rest[..left] {
                     frames &= !(1 << (page.0 % WORD_FRAMES));
                 }

