@@ -31,6 +31,7 @@ use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
 use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
+use crate::cache::sizing::Sizing;
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -213,7 +214,13 @@ impl CpuCache {
         let stack = self.stack(class);
         count(&stack.misses);
         // SAFETY: by this function's contract.
-        unsafe { self.note_miss(class) };
+        unsafe {
+            if !zone.has_free_pageblock() {
+                // As in `overflow`.
+                stack.resize(Sizing::pressed);
+            }
+            self.note_miss(class);
+        }
         let take = |places: &mut [Pfn]| match class.order() {
             Order::ZERO => {
                 let taken = zone.take_pages(class.mobility(), places, self.mark);
