@@ -14,7 +14,7 @@ use super::{Zone, in_two_places};
 use crate::memory::frames::{Mobility, Order, Pfn};
 
 /// A visit ends after so many steps: what it then has under way ends before 5,000 instructions.
-const STEPS_MAX: usize = 132;
+const STEPS_MAX: usize = 120;
 /// Steps to find a pageblock and to leave it, and for each block taken out of it.
 const STEPS_A_PAGEBLOCK: usize = 8;
 const STEPS_A_TAKEN_BLOCK: usize = 3;
