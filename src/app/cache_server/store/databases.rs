@@ -37,6 +37,7 @@ impl Store {
         if others.all(|other| !self.tables[other].is_open()) {
             return self.flush_all();
         }
+        self.changes.note_flush();
         if !self.tables[index].is_open() {
             return;
         }
@@ -57,6 +58,7 @@ impl Store {
 
     /// Removes all keys of all databases: gives blocks back, and looks at no key.
     pub fn flush_all(&mut self) {
+        self.changes.note_flush();
         self.record.flush(None);
         for table in &mut self.tables {
             table.close(&mut self.budget);

@@ -27,6 +27,7 @@ impl Store {
     pub fn set_policy(&mut self, policy: EvictionPolicy) {
         self.policy = policy;
         self.candidates = CandidatePool::new();
+        self.choose_road();
     }
 
     /// Changes the memory limit; what is held beyond it leaves by [`Store::make_room`].

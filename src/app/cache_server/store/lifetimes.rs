@@ -1,6 +1,7 @@
 //! When keys end: lazily, when a look finds them expired, and actively, when their time has come.
 
 use super::arena::Handle;
+use super::changes::Cause;
 use super::entry::{Entry, EntryMut};
 use super::expiries::Node;
 use super::write::redo_of;
@@ -34,6 +35,9 @@ impl Store {
         self.record.change(None);
         self.apply_expiry(found.handle, expiry);
         self.record.end();
+        if found.has_expiry || expiry != Expiry::Never {
+            self.changes.note(key, Cause::Command);
+        }
         Ok(true)
     }
 
@@ -81,7 +85,7 @@ impl Store {
     fn remove_if_past(&mut self, index: usize, found: Found) -> bool {
         let is_expired = self.is_expired(found.handle);
         if is_expired {
-            self.remove_found(index, found);
+            self.remove_found(index, found, Cause::End);
             self.events.expired_lazily += 1;
         }
         is_expired

@@ -8,7 +8,8 @@
 //! Always true: each live slot is an entry named by exactly one link of exactly one table; an entry with
 //! an expiry is in the index once. An expired key is never seen: looking at it removes it.
 //!
-//! The keyspace outlives whoever works on it: nothing of it is on the heap ([`blocks`]), each mutation
+//! The keyspace outlives whoever works on it: nothing of it is on the heap ([`blocks`]) but the log of
+//! [`changes`], which ends with who asked for it. Each mutation
 //! says what it is about ([`intent`]), and one cut off at any machine step is completed or undone by
 //! [`Store::recover`] before the keyspace is worked on again. Writing is in [`write`].
 //!
@@ -19,6 +20,7 @@ mod arena;
 mod blocks;
 mod buckets;
 mod budget;
+mod changes;
 mod check;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod cut_tests;
@@ -46,6 +48,7 @@ use crate::cache::random::Random;
 use crate::memory::frames::FrameSource;
 use arena::{Arena, Handle};
 use budget::Budget;
+use changes::Changes;
 use core::hash::Hasher;
 use entry::Entry;
 use expiries::{Expiries, Node};
@@ -54,6 +57,7 @@ use foldhash::fast::FoldHasher;
 use intent::Record;
 use table::{Link, Place, Table};
 
+pub use changes::{Cause, Change, ChangeLog};
 pub use entry::{Encoding, EntryMut};
 pub use recovery::{Outcome, Recovery};
 
@@ -166,9 +170,12 @@ pub struct Store {
     now_ms: u64,
     lru_now: u32,
     policy: EvictionPolicy,
+    /// [`Store::look`] and [`Store::overwrite`] leave all to the others ([`changes`]).
+    is_usual_road_closed: bool,
     candidates: CandidatePool<Handle>,
     events: Events,
     record: Record,
+    changes: Changes,
 }
 
 impl Store {
@@ -181,7 +188,7 @@ impl Store {
         seed: u64,
     ) -> Self {
         let mut random = Random::new(seed);
-        Self {
+        let mut store = Self {
             budget: Budget::new(source, limit_bytes),
             arena: Arena::new(),
             tables: [const { Table::new() }; DATABASES],
@@ -196,10 +203,14 @@ impl Store {
             now_ms: 0,
             lru_now: 0,
             policy,
+            is_usual_road_closed: false,
             candidates: CandidatePool::new(),
             events: Events::default(),
             record: Record::new(),
-        }
+            changes: Changes::default(),
+        };
+        store.choose_road();
+        store
     }
 
     /// Tells the time, in milliseconds since the Unix epoch.
@@ -273,7 +284,7 @@ impl Store {
             return LookAt::Missing;
         };
         let entry = EntryMut::at(&mut self.arena, handle);
-        if !entry.entry().has_key(key) || self.policy.ranking == Ranking::LeastFrequent {
+        if !entry.entry().has_key(key) || self.is_usual_road_closed {
             return LookAt::Unsure;
         }
         if let Some(position) = entry.entry().expiry_position()
@@ -307,7 +318,7 @@ impl Store {
         let Some(found) = self.find(database, key) else {
             return false;
         };
-        self.remove_found(usize::from(self.table_of[database]), found);
+        self.remove_found(usize::from(self.table_of[database]), found, Cause::Command);
         true
     }
 
@@ -337,6 +348,12 @@ impl Store {
 
     fn table(&self, database: usize) -> &Table {
         &self.tables[usize::from(self.table_of[database])]
+    }
+
+    /// The hash of a key, for a table of the same keys: secret, so that peers cannot choose keys by it.
+    #[inline(never)]
+    pub fn hash_of(&self, key: &[u8]) -> u32 {
+        self.hash(key)
     }
 
     #[inline]
@@ -411,7 +428,9 @@ impl Store {
     }
 
     /// Removes the entry that `found` names.
-    fn remove_found(&mut self, index: usize, found: Found) {
+    fn remove_found(&mut self, index: usize, found: Found, cause: Cause) {
+        let key = Entry::at(&self.arena, found.handle).key();
+        self.changes.note(key, cause);
         self.record.prepare(None, None);
         self.record.change(Some(found.handle));
         self.take_out_found(index, found);
@@ -454,9 +473,9 @@ impl Store {
         )
     }
 
-    /// Removes an entry.
+    /// Removes an entry whose time has come, or that is evicted.
     fn remove_handle(&mut self, handle: Handle) {
         let (index, found) = self.locate(handle);
-        self.remove_found(index, found);
+        self.remove_found(index, found, Cause::End);
     }
 }

@@ -4,6 +4,7 @@
 //! replaces the old one's, or in the record from which it is rewritten in place ([`super::intent`]).
 
 use super::arena::Handle;
+use super::changes::Cause;
 use super::entry::{Encoding, Entry, EntryMut, HEADER_BYTES, entry_bytes};
 use super::intent::REDO_BYTES;
 use super::size_classes::slot_bytes_for;
@@ -75,6 +76,7 @@ impl Store {
         if let Some(handle) = old
             && self.patch_in_place(handle, (old_len, len), offset, bytes)
         {
+            self.changes.note(key, Cause::Command);
             return Ok(());
         }
         let write = Write {
@@ -155,12 +157,21 @@ impl Store {
             self.take_out(target);
         }
         self.record.end();
+        self.changes.note(from.1, Cause::Command);
+        self.changes.note(to.1, Cause::Command);
         Ok(true)
     }
 
     /// Sets a key to a value, wherever the value comes from.
     #[inline]
     fn put(&mut self, database: usize, key: &[u8], write: Write<'_>) -> Result<()> {
+        self.write(database, key, write)?;
+        self.changes.note(key, Cause::Command);
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&mut self, database: usize, key: &[u8], write: Write<'_>) -> Result<()> {
         let bytes = checked_entry_bytes(key.len(), write.len)?;
         let index = usize::from(self.table_of[database]);
         let hash = self.hash(key);
