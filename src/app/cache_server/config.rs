@@ -17,6 +17,8 @@ const DEFAULT_CLIENTS_MAX: u64 = 10_000;
 const DEFAULT_SLOWER_THAN_US: i64 = 10_000;
 /// Entries of the slow log (Redis' default).
 const DEFAULT_SLOWLOG_LEN: u64 = 128;
+/// Keys that are remembered for clients that track (Redis' default).
+const DEFAULT_TRACKING_KEYS_MAX: u64 = 1_000_000;
 /// Unconsumed bytes of one client, at most: Redis allows 1 GiB, an image of a few megabytes cannot.
 const DEFAULT_QUERY_BYTES_MAX: u64 = 64 << 20;
 
@@ -50,6 +52,8 @@ pub struct CacheConfig {
     pub slower_than_us: i64,
     /// Entries of the slow log.
     pub slowlog_len: u64,
+    /// Keys that are remembered for clients that track, at most; 0 for no bound but memory's.
+    pub tracking_keys_max: u64,
 }
 
 /// How much output a client may have under way (`client-output-buffer-limit normal`).
@@ -92,6 +96,7 @@ impl Default for CacheConfig {
             output_limit: OutputLimit::default(),
             slower_than_us: DEFAULT_SLOWER_THAN_US,
             slowlog_len: DEFAULT_SLOWLOG_LEN,
+            tracking_keys_max: DEFAULT_TRACKING_KEYS_MAX,
         }
     }
 }

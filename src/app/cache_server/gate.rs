@@ -4,13 +4,18 @@
 //! wait is over, the stack is told to call the service again for the connections it concerns
 //! ([`CacheServer::next_released`]).
 //!
-//! Always true: while the gate is open and nobody waits, requests run without a look at this module but
-//! for one test a turn.
+//! Where clients track keys, each request is looked at as well: what it changed is told behind it ([`tracking`]).
+//!
+//! Always true: while the gate is open, nobody waits and nobody tracks, requests run without a look at this
+//! module but for one test a turn.
+//!
+//! [`tracking`]: super::tracking
 
 use super::commands::{find, is_write};
 use super::reply::Reply;
 use super::resp::{Limits, Parsed, Parser};
 use super::session::{Fate, Session};
+use super::tracking::hand_over;
 use super::{CacheServer, Step};
 use crate::net::service::{ConnectionId, Next, Output, Progress, Turn};
 use crate::platform::time::Instant;
@@ -54,13 +59,28 @@ pub(super) struct Gate {
     pause: Option<(Paused, Instant)>,
     /// Clients that wait, or are released and have no reply yet.
     waiting: usize,
+    /// Reasons to look at each request though it is not held: clients that track, and clients with messages queued.
+    watchers: usize,
     /// The slot at which to go on looking for clients that are free again.
     wake_from: Option<usize>,
+    /// What the two asked for most come to: [`Gate::settle`].
+    is_attentive: bool,
+    has_news: bool,
 }
 
 impl Gate {
-    /// True if requests have to pass [`CacheServer::receive_held`].
+    /// True if requests have to pass [`CacheServer::receive_closely`].
     #[inline]
+    pub(super) fn is_attentive(&self) -> bool {
+        self.is_attentive
+    }
+
+    #[inline(never)]
+    fn settle(&mut self) {
+        self.is_attentive = self.is_shut() || self.watchers > 0;
+    }
+
+    /// True if requests may be held.
     pub(super) fn is_shut(&self) -> bool {
         self.pause.is_some() || self.waiting > 0
     }
@@ -72,55 +92,94 @@ impl Gate {
             Some((Paused::Writes, end)) => (paused, end.max(until)),
             None => (paused, until),
         });
+        self.settle();
     }
 
     /// Ends a pause.
     pub(super) fn unpause(&mut self) {
         self.pause = None;
+        self.settle();
         self.wake();
     }
 
     /// Has the clients looked at that may be free again.
     pub(super) fn wake(&mut self) {
         self.wake_from = Some(0);
+        self.has_news = true;
     }
 
     /// Counts a client that begins to wait.
     pub(super) fn note_waiting(&mut self) {
         self.waiting += 1;
+        self.settle();
     }
 
-    /// True once a release has to be told.
+    /// Has each request looked at, for one more reason.
+    pub(super) fn attend(&mut self) {
+        self.watchers += 1;
+        self.settle();
+    }
+
+    /// Takes back one [`Gate::attend`].
+    pub(super) fn end_attention(&mut self) {
+        self.watchers -= 1;
+        self.settle();
+    }
+
+    /// Has the stack ask which client is ready.
+    pub(super) fn note_news(&mut self) {
+        self.has_news = true;
+    }
+
+    /// True once a client that is ready has to be told.
     #[inline]
     pub(super) fn has_news(&self) -> bool {
-        self.wake_from.is_some()
+        self.has_news
     }
 
     /// Forgets a client that is gone.
     pub(super) fn forget(&mut self, held: Held) {
         self.waiting -= usize::from(matches!(held, Held::Waiting(_) | Held::Released { .. }));
+        self.settle();
     }
 }
 
 impl CacheServer {
-    /// A turn while the gate is shut.
+    /// A turn while the gate is shut, or clients track keys.
     #[cold]
-    pub(super) fn receive_held(
+    pub(super) fn receive_closely(
         &mut self,
         session: &mut Session,
-        own_parser: &mut Parser,
+        parser: &mut Parser,
+        turn: &mut Turn<'_>,
+    ) -> Progress {
+        hand_over(&mut self.server.gate, session, turn.output);
+        let mut progress = self.serve_closely(session, parser, turn);
+        self.tell_all(Some(session));
+        if !hand_over(&mut self.server.gate, session, turn.output) {
+            progress.next = Next::Abort;
+        }
+        parser.trim();
+        progress
+    }
+
+    fn serve_closely(
+        &mut self,
+        session: &mut Session,
+        parser: &mut Parser,
         turn: &mut Turn<'_>,
     ) -> Progress {
         let mut consumed = 0;
-        // Requests are read afresh here: what the client's own parser knows of them would be wrong later.
-        *own_parser = Parser::default();
+        if self.server.gate.is_shut() {
+            // A request that was begun may be held when it is whole: it is read afresh then.
+            *parser = Parser::default();
+        }
         self.end_waits(turn.now);
         if let Held::Released { is_error } = session.held {
             self.server.gate.forget(session.held);
             session.held = Held::Free;
             reply_to_wait(session, turn.output, is_error);
         }
-        let mut parser = Parser::default();
         let next = loop {
             let input = &turn.input[consumed..];
             if turn.output.is_full() {
@@ -133,8 +192,11 @@ impl CacheServer {
                 let until_bytes = input.len() + 1;
                 break Next::Wait { until_bytes };
             }
-            match self.serve_one(session, &mut parser, input, turn.output) {
-                Step::Done(bytes) | Step::Yields(bytes) => consumed += bytes,
+            match self.serve_one(session, parser, input, turn.output) {
+                Step::Done(bytes) | Step::Yields(bytes) => {
+                    self.after_request(session, parser.args(input), turn.output);
+                    consumed += bytes;
+                }
                 Step::Waits(next) => break next,
                 Step::Ends(bytes) => {
                     consumed += bytes;
@@ -217,19 +279,23 @@ impl CacheServer {
     #[cold]
     pub(super) fn next_released(&mut self) -> Option<ConnectionId> {
         let server = &mut self.server;
-        let from = server.gate.wake_from?;
+        let Some(from) = server.gate.wake_from else {
+            server.gate.has_news = false;
+            return None;
+        };
         let is_paused = server.gate.pause.is_some();
         let sessions = server.sessions.iter_mut();
         let mut later = sessions.filter(|session| session.connection.slot as usize >= from);
         let found = later.find(|session| match session.held {
             Held::Paused => !is_paused,
             Held::Released { .. } => true,
-            Held::Free | Held::Waiting(_) => false,
+            Held::Free | Held::Waiting(_) => session.mail.is_any(),
         });
         if let Some(session) = &found {
             server.gate.wake_from = Some(session.connection.slot as usize + 1);
         } else {
             server.gate.wake_from = None;
+            server.gate.has_news = false;
         }
         found.map(|session| {
             if session.held == Held::Paused {

@@ -110,3 +110,29 @@ fn keys_settings_and_counts_survive_and_clients_do_not() {
     };
     assert_eq!(id_of(&world.ask("INFO server")), id_of(&run_id));
 }
+
+#[test]
+fn what_clients_tracked_ends_with_them() {
+    let mut world = World::new();
+    for line in ["HELLO 3", "CLIENT TRACKING ON", "GET key"] {
+        assert!(!world.ask(line).starts_with('-'), "{line}");
+    }
+    assert!(world.ask("INFO").contains("tracking_clients:1 "));
+    world.begin();
+    let info = world.ask("INFO");
+    for field in ["tracking_clients:0 ", "tracking_total_keys:0 "] {
+        assert!(info.contains(field), "{field}");
+    }
+    assert_eq!(
+        world
+            .ask("HELLO 3\r\nSET key 1\r\nSET key 2")
+            .matches("+OK")
+            .count(),
+        2
+    );
+    let told = "+OK _ +OK >2 $10 invalidate *1 $5 other";
+    assert_eq!(
+        world.ask("CLIENT TRACKING ON\r\nGET other\r\nSET other 1"),
+        told
+    );
+}

@@ -42,6 +42,7 @@ mod slowlog;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod word;
 
 use crate::error::Grow;
@@ -113,7 +114,7 @@ impl CacheServer {
                 }
                 Step::Yields(bytes) => {
                     turn.input = &turn.input[consumed + bytes..];
-                    let rest = self.receive_held(session, parser, turn);
+                    let rest = self.receive_closely(session, parser, turn);
                     consumed += bytes + rest.consumed;
                     break rest.next;
                 }
@@ -341,8 +342,8 @@ impl Service for CacheServer {
         let received = turn.input.len();
         let (session, parser) = seat.parts();
         session.last_active = turn.now;
-        let mut progress = if self.server.gate.is_shut() {
-            self.receive_held(session, parser, &mut turn)
+        let mut progress = if self.server.gate.is_attentive() {
+            self.receive_closely(session, parser, &mut turn)
         } else {
             self.serve(session, parser, &mut turn)
         };
@@ -366,8 +367,10 @@ impl Service for CacheServer {
     }
 
     fn close(&mut self, id: ConnectionId) {
-        if let Some(held) = self.server.sessions.close(id) {
-            self.server.gate.forget(held);
+        if let Some(mut seat) = self.server.sessions.close(id) {
+            let (session, _) = seat.parts();
+            self.server.gate.forget(session.held);
+            self.forget_tracker(session);
         }
         self.server
             .counters
@@ -391,6 +394,9 @@ impl Service for CacheServer {
         }
         if self.client_check.is_some_and(|check| check <= now) {
             self.check_clients(now);
+        }
+        if self.server.gate.is_attentive() {
+            self.tell_all(None);
         }
         self.server.publish(&before);
     }
@@ -435,6 +441,9 @@ impl Service for CacheServer {
         if !self.server.gate.has_news() {
             return None;
         }
-        self.next_released()
+        self.server
+            .tracking
+            .take_ready()
+            .or_else(|| self.next_released())
     }
 }

@@ -202,6 +202,12 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         |c| c.slowlog_len,
         |c, v| c.slowlog_len = v,
     ),
+    number(
+        "tracking-table-max-keys",
+        range!(0, 9223372036854775807),
+        |c| c.tracking_keys_max,
+        |c, v| c.tracking_keys_max = v,
+    ),
     Parameter {
         name: "port",
         access: Access::Port,

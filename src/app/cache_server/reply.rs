@@ -145,6 +145,11 @@ impl Reply<'_> {
         self.header(b'*', len as u64);
     }
 
+    /// The head of a message of `len` elements that is no reply: RESP3 alone has them.
+    pub(super) fn push(&mut self, len: usize) {
+        self.header(b'>', len as u64);
+    }
+
     /// The head of a map of `len` pairs.
     pub(super) fn map(&mut self, len: usize) {
         match self.protocol {

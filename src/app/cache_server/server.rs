@@ -1,8 +1,8 @@
 //! What commands act on: the keyspace, the settings, the clients, and what is counted of them.
 //!
 //! Keyspace, settings and counts outlive an incarnation of the data plane: nothing of them is on the heap,
-//! and a field is written by one store or put in order by [`Server::begin_incarnation`]. Clients, the slow
-//! log and the list of the doomed are the incarnation's.
+//! and a field is written by one store or put in order by [`Server::begin_incarnation`]. Clients, what they
+//! track, the slow log and the list of the doomed are the incarnation's.
 
 use super::commands::COMMAND_COUNT;
 use super::config::CacheConfig;
@@ -12,6 +12,7 @@ use super::recent::Recent;
 use super::session::{Session, Sessions};
 use super::slowlog::SlowLog;
 use super::store::{Events, Look, Outcome, Recovery, Store, Touch, Value};
+use super::tracking::Tracking;
 use crate::app::{Environment, Power};
 use crate::net::service::ConnectionId;
 use crate::platform::time::{Clock, Instant, NANOS_PER_MILLI};
@@ -189,6 +190,8 @@ pub(super) struct Server {
     pub sessions: Sessions,
     /// What holds clients up.
     pub gate: Gate,
+    /// What clients are told of keys.
+    pub tracking: Tracking,
     /// What was counted.
     pub totals: Totals,
     /// `totals` at the last CONFIG RESETSTAT.
@@ -267,6 +270,7 @@ impl Server {
             config,
             sessions: Sessions::default(),
             gate: Gate::default(),
+            tracking: Tracking::default(),
             totals: Totals::default(),
             totals_at_reset: Totals::default(),
             commands: [CommandTotals::default(); COMMAND_COUNT],
@@ -295,6 +299,8 @@ impl Server {
         self.sessions.abandon();
         self.slowlog.abandon();
         self.gate = Gate::default();
+        self.tracking.abandon();
+        self.store.abandon_changes();
         core::mem::forget(core::mem::take(&mut self.doomed));
         let Recovery { outcome, lost } = self.store.recover();
         if outcome != Outcome::Intact {

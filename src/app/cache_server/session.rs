@@ -3,6 +3,7 @@
 use super::gate::Held;
 use super::reply::Protocol;
 use super::resp::Parser;
+use super::tracking::{Mail, Tracker};
 use crate::error::{Grow, Result, try_box};
 use crate::net::service::ConnectionId;
 use crate::platform::time::Instant;
@@ -62,6 +63,10 @@ pub(super) struct Session {
     pub fate: Fate,
     /// Whether it is held up.
     pub held: Held,
+    /// How it tracks keys.
+    pub tracker: Tracker,
+    /// What it is to be told that is no reply.
+    pub mail: Mail,
     /// Its last command, by row of the command table.
     pub last_command: Option<u16>,
     /// CLIENT NO-EVICT was asked for; it changes nothing here but what CLIENT LIST shows.
@@ -73,9 +78,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Bytes it takes: itself, its name, and what it sent that is no whole request yet.
+    /// Bytes it takes: itself, its name, what it sent that is no whole request yet, and messages for it.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.name.capacity() + self.query_bytes
+        size_of::<Self>() + self.name.capacity() + self.query_bytes + self.mail.len()
     }
 }
 
@@ -157,6 +162,8 @@ impl Sessions {
             hearing: Hearing::All,
             fate: Fate::Open,
             held: Held::Free,
+            tracker: Tracker::default(),
+            mail: Mail::default(),
             last_command: None,
             is_no_evict: false,
             query_bytes: 0,
@@ -189,11 +196,27 @@ impl Sessions {
         self.slots[slot] = Some(seat);
     }
 
-    /// Removes a client, and tells what held it up if it was there.
-    pub(super) fn close(&mut self, connection: ConnectionId) -> Option<Held> {
-        let held = self.take(connection)?.held;
+    /// Removes a client.
+    pub(super) fn close(&mut self, connection: ConnectionId) -> Option<Seat> {
+        let seat = self.take(connection)?;
         self.count -= 1;
-        Some(held)
+        Some(seat)
+    }
+
+    /// A client, unless it is out for its turn.
+    pub(super) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut Session> {
+        let seat = self.slots.get_mut(connection.slot as usize)?.as_mut()?;
+        Some(seat.parts().0).filter(|session| session.connection == connection)
+    }
+
+    /// Slots there are, with a client or without.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The client in a slot, unless it is out for its turn.
+    pub(super) fn at(&self, slot: usize) -> Option<&Session> {
+        self.slots.get(slot)?.as_deref()
     }
 
     /// All clients but one that is out for its turn.

@@ -105,37 +105,36 @@ fn is_normal_type(context: &mut Context<'_>, word: &[u8]) -> Result<bool> {
     Ok(is(&"normal"))
 }
 
-/// The letters of CLIENT LIST: blocked, spared by eviction, or nothing special.
-fn flags(session: &Session) -> &'static str {
-    match (session.held != Held::Free, session.is_no_evict) {
-        (true, true) => "be",
-        (true, false) => "b",
-        (false, true) => "e",
-        (false, false) => "N",
-    }
-}
-
 /// Writes the line of one client.
 fn describe(reply: &mut Reply<'_>, session: &Session, port: u16, now: Instant) -> Result<()> {
     let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
+    let tracker = &session.tracker;
+    let flag = |is_set, letter| if is_set { letter } else { "" };
+    let (is_held, spares) = (session.held != Held::Free, session.is_no_evict);
     writeln!(
         reply,
-        "id={} addr={} laddr=0.0.0.0:{port} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 \
+        "id={} addr={} laddr=0.0.0.0:{port} fd={} name={} age={} idle={} flags={}{}{}{}{}{} db={} sub=0 psub=0 \
          ssub=0 multi=-1 qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
-         tot-mem={} events=r cmd={} user=default redir=-1 resp={}",
+         tot-mem={} events=r cmd={} user=default redir={} resp={}",
         session.id,
         session.peer,
         session.connection.slot,
         text(&session.name),
         now.since(session.opened).as_secs(),
         now.since(session.last_active).as_secs(),
-        flags(session),
+        flag(is_held, "b"),
+        flag(tracker.is_on, "t"),
+        flag(tracker.is_redirect_broken, "R"),
+        flag(tracker.is_broadcasting, "B"),
+        flag(spares, "e"),
+        flag(!is_held && !tracker.is_on && !spares, "N"),
         session.database,
         session.query_bytes,
         session.bytes(),
         session
             .last_command
             .map_or("NULL", |row| COMMANDS[usize::from(row)].name),
+        redirection(session),
         if session.protocol == Protocol::Resp3 {
             3
         } else {
@@ -143,6 +142,16 @@ fn describe(reply: &mut Reply<'_>, session: &Session, port: u16, now: Instant) -
         },
     )?;
     Ok(())
+}
+
+/// The number of the client that another redirects its messages to, as Redis tells it: 0 for itself, -1 for
+/// one that does not track.
+pub(super) fn redirection(session: &Session) -> i64 {
+    let redirect = session
+        .tracker
+        .redirect
+        .map_or(0, |redirect| redirect.id as i64);
+    if session.tracker.is_on { redirect } else { -1 }
 }
 
 /// Which clients CLIENT KILL ends.

@@ -111,11 +111,7 @@ fn given(args: Args<'_>) -> Result<&'static Command> {
 /// `COMMAND GETKEYS command [argument ...]`
 pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let keys = given(args)?.keys;
-    let count = args.len() - 2;
-    let last = match usize::try_from(keys.last) {
-        Ok(last) => last,
-        Err(_) => count - usize::from(keys.last.unsigned_abs()),
-    };
+    let last = keys.last_of(args.len() - 2);
     let numbers = (usize::from(keys.first)..=last).step_by(usize::from(keys.step));
     context.reply.array(numbers.clone().count());
     numbers.for_each(|number| context.reply.bulk(args.at(number + 2)));

@@ -37,6 +37,7 @@ pub(super) fn quit(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
 
 /// `RESET`
 pub(super) fn reset(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
+    context.server.end_tracking(context.session);
     let session = &mut context.session;
     session.database = 0;
     session.protocol = Protocol::Resp2;

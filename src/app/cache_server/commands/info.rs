@@ -133,7 +133,7 @@ fn clients(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
         "client_recent_max_input_buffer": peak.input_bytes,
         "client_recent_max_output_buffer": peak.output_bytes,
         "blocked_clients": held(|held| *held != Held::Free),
-        "tracking_clients": 0,
+        "tracking_clients": server.tracking.clients(),
         "clients_in_timeout_table": held(|held| matches!(held, Held::Waiting(Some(_)))),
     );
     Ok(())
@@ -303,9 +303,9 @@ fn stats(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
         "active_defrag_key_misses": 0,
         "total_active_defrag_time": 0,
         "current_active_defrag_time": 0,
-        "tracking_total_keys": 0,
-        "tracking_total_items": 0,
-        "tracking_total_prefixes": 0,
+        "tracking_total_keys": server.tracking.keys(),
+        "tracking_total_items": server.tracking.items(),
+        "tracking_total_prefixes": server.tracking.prefixes(),
         "unexpected_error_replies": 0,
         "total_error_replies": totals.errors,
         "dump_payload_sanitizations": 0,

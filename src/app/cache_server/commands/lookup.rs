@@ -69,8 +69,14 @@ const fn slot_of(word: u128) -> usize {
 }
 
 /// The row of the command with that name, in any case.
-#[inline]
+#[inline(never)]
 pub(crate) fn find(name: &[u8]) -> Option<u16> {
+    find_inline(name)
+}
+
+/// [`find`] for each request: it becomes part of its run.
+#[inline]
+pub(super) fn find_inline(name: &[u8]) -> Option<u16> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }

@@ -149,6 +149,16 @@ pub(super) struct KeyRange {
     pub step: u8,
 }
 
+impl KeyRange {
+    /// The last key's number among `count` arguments, the name among them.
+    pub(super) fn last_of(self, count: usize) -> usize {
+        match usize::try_from(self.last) {
+            Ok(last) => last,
+            Err(_) => count - usize::from(self.last.unsigned_abs()),
+        }
+    }
+}
+
 /// A row of the table.
 pub(super) struct Command {
     /// Its name, in lower case; of a subcommand, `parent|name`.
@@ -183,12 +193,44 @@ pub(super) fn is_write(row: u16) -> bool {
     COMMANDS[usize::from(row)].flags.has(Flags::WRITE)
 }
 
+/// The command that a request names, if its arguments fit.
+fn fitting(args: Args<'_>) -> Option<&'static Command> {
+    let row = args.get(0).and_then(find)?;
+    let command = COMMANDS.get(usize::from(row))?;
+    let named = match args.get(1) {
+        Some(name) if !command.subcommands.is_empty() => subcommand(command, name)?,
+        _ => command,
+    };
+    (command.fits(args.len()) && named.fits(args.len())).then_some(named)
+}
+
+/// Shows `see` the keys that a request reads, if its command changes none.
+pub(super) fn each_key_read(args: Args<'_>, see: &mut dyn FnMut(&[u8])) {
+    let command = fitting(args).filter(|command| command.flags.has(Flags::READONLY));
+    let Some(keys) = command
+        .map(|command| command.keys)
+        .filter(|keys| keys.first > 0)
+    else {
+        return;
+    };
+    let mut number = usize::from(keys.first);
+    while number <= keys.last_of(args.len()) {
+        see(args.at(number));
+        number += usize::from(keys.step);
+    }
+}
+
+/// True for a CLIENT command, whatever its words.
+pub(super) fn is_of_client(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| name.is_word(b"CLIENT"))
+}
+
 /// Runs one request and writes its reply. Returns the row it was counted under, if it ran.
 #[inline]
 pub(super) fn execute(context: &mut Context<'_>, args: Args<'_>) -> Option<u16> {
     let start = context.reply.output.len();
     let hearing = context.session.hearing;
-    let row = find(args.at(0));
+    let row = lookup::find_inline(args.at(0));
     let outcome = match row {
         Some(row) => check(context, args, row),
         None => reject(context, CommandFault::Unknown, None),
