@@ -235,6 +235,10 @@ impl<D: NetworkDevice> Stack<D> {
                 self.take_turns(at);
                 // A deadline that came into being in these turns and is past already has the next poll follow at once.
                 agenda = self.services[index].agenda();
+                if agenda.has_news {
+                    // So do news of these turns.
+                    agenda.deadline = at.now;
+                }
             }
             earliest = earliest.min(agenda.deadline);
         }

@@ -7,7 +7,7 @@ use super::client::redirection;
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
-use crate::app::cache_server::tracking::{Caching, Redirect, Tracker};
+use crate::app::cache_server::tracking::{Caching, PREFIXES_MAX, Redirect, Tracker, too_many};
 use crate::app::cache_server::word::Word;
 use crate::error::{CommandFault, Grow, Result};
 use alloc::vec::Vec;
@@ -40,6 +40,9 @@ impl<'a> Options<'a> {
                     number += 1;
                 }
                 Some(prefix) if is("PREFIX") => {
+                    if options.prefixes.len() == PREFIXES_MAX {
+                        return Err(too_many());
+                    }
                     options.prefixes.try_push(prefix)?;
                     number += 1;
                 }

@@ -12,7 +12,7 @@
 //! All of it is the incarnation's, and ends with it as the clients do.
 //!
 //! Limits: the table holds `tracking-table-max-keys` keys in a share of the memory; a key for which there is
-//! no room is told as changed at once. A client that does not read its messages is ended ([`delivery`]).
+//! no room is told as changed at once. There are [`PREFIXES_MAX`] prefixes: each change is held against all. A client that does not read its messages is ended ([`delivery`]).
 
 #[cfg(test)]
 mod coherence_tests;
@@ -30,6 +30,7 @@ use crate::net::service::ConnectionId;
 use alloc::vec::Vec;
 pub(super) use delivery::{Mail, hand_over};
 use prefixes::Prefixes;
+pub(super) use prefixes::{PREFIXES_MAX, too_many};
 use table::Table;
 
 /// When a client's reads are remembered.
@@ -128,7 +129,7 @@ impl Server {
     /// Has a client track keys as `tracker` says, and those with `prefixes` if it broadcasts.
     ///
     /// # Errors
-    /// `OutOfMemory`; then it does not track any more.
+    /// `OutOfMemory`, or what refuses more than [`PREFIXES_MAX`]; then it does not track any more.
     pub(super) fn track(
         &mut self,
         session: &mut Session,
@@ -138,6 +139,7 @@ impl Server {
         let client = session.connection;
         for prefix in prefixes {
             if let Err(error) = self.tracking.prefixes.add(prefix, client) {
+                self.tracking.prefixes.remove(client);
                 self.end_tracking(session);
                 return Err(error);
             }
@@ -155,9 +157,12 @@ impl Server {
 
     /// Ends a client's tracking, if it does. With the last one that does all is forgotten.
     pub(super) fn end_tracking(&mut self, session: &mut Session) {
-        self.tracking.prefixes.remove(session.connection);
-        if !core::mem::take(&mut session.tracker).is_on {
+        let tracker = core::mem::take(&mut session.tracker);
+        if !tracker.is_on {
             return;
+        }
+        if tracker.is_broadcasting {
+            self.tracking.prefixes.remove(session.connection);
         }
         self.tracking.clients -= 1;
         self.gate.end_attention();

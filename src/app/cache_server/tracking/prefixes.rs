@@ -3,12 +3,21 @@
 //! Keys are gathered over a turn and told together, each once, in their order: that is one message for a
 //! turn of a hundred requests.
 
-use crate::error::{Grow, Result, try_to_vec};
+use crate::app::cache_server::number::refused_text;
+use crate::error::{Error, Grow, Result, try_to_vec};
 use crate::net::service::ConnectionId;
 use alloc::vec::Vec;
 
 /// Keys that are gathered at most, before they are told: sorting them in stays cheap.
 const GATHERED_MAX: usize = 512;
+
+/// Prefixes of all clients together: Redis sets no bound, and is slow with more.
+pub(in crate::app::cache_server) const PREFIXES_MAX: usize = 1024;
+
+/// The refusal of one more.
+pub(in crate::app::cache_server) const fn too_many() -> Error {
+    refused_text("ERR clients may track 1024 prefixes together")
+}
 
 /// A key that changed.
 pub(super) struct Changed {
@@ -85,11 +94,14 @@ impl Prefixes {
     /// Has a client told of the keys with a prefix.
     ///
     /// # Errors
-    /// `OutOfMemory`: then [`Prefixes::remove`] is to be called.
+    /// `OutOfMemory`, or [`too_many`]: then [`Prefixes::remove`] is to be called.
     pub(super) fn add(&mut self, bytes: &[u8], client: ConnectionId) -> Result<()> {
         let found = self.0.binary_search_by(|one| (*one.bytes).cmp(bytes));
         let at = found.unwrap_or_else(|at| at);
         if found.is_err() {
+            if self.0.len() >= PREFIXES_MAX {
+                return Err(too_many());
+            }
             self.0.try_reserve(1)?;
             let prefix = Prefix {
                 bytes: try_to_vec(bytes)?,

@@ -333,6 +333,28 @@ fn what_does_not_go_together_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn prefixes_are_bounded_and_who_wants_too_many_does_not_track() {
+    let mut fixture = fixture(2);
+    let with = |numbers: core::ops::Range<u32>| {
+        let words: String = numbers.map(|n| format!(" PREFIX p{n:04}:")).collect();
+        format!("CLIENT TRACKING ON BCAST{words}")
+    };
+    let refusal = "-ERR clients may track 1024 prefixes together";
+    assert_eq!(fixture.ask(&with(0..1025)), refusal);
+    assert_eq!(fixture.ask(&with(0..1024)), "+OK");
+    assert_eq!(fixture.ask_as(1, &with(0..9)), "+OK", "the same ones");
+    assert_eq!(fixture.ask_as(1, &with(1024..1025)), refusal);
+    assert!(
+        fixture
+            .ask_as(1, "CLIENT TRACKINGINFO")
+            .contains(" $3 off ")
+    );
+    fixture.ask("CLIENT TRACKING OFF");
+    assert!(!is_watching(&fixture));
+    assert_eq!(fixture.ask_as(1, &with(1024..1025)), "+OK");
+}
+
+#[test]
 fn a_full_table_gives_a_key_up_as_if_it_had_changed() {
     let mut fixture = fixture(2);
     assert_eq!(fixture.ask("CONFIG SET tracking-table-max-keys 2"), "+OK");
