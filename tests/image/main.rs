@@ -52,6 +52,7 @@ fn main() {
                 clients::values_of_every_size_and_byte_come_back,
                 differential::a_hundred_thousand_random_commands_are_answered_as_redis_answers_them,
                 tracking::clients_that_track_get_the_messages_that_redis_sends,
+                tracking::messages_come_to_clients_that_ask_nothing,
                 exporter::the_redis_exporter_finds_every_family_of_a_redis,
                 clients::ioredis_works_as_it_comes,
                 prometheus::prometheus_scrapes_each_second_for_a_minute_under_load,

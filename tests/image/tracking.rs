@@ -220,3 +220,45 @@ pub(crate) fn clients_that_track_get_the_messages_that_redis_sends(guest: &Guest
     println!("  {COMMANDS} commands, {messages} messages");
     servers[0].keeper.command(&["FLUSHALL"]);
 }
+
+/// A client of RESP3, and its number.
+fn numbered(guest: &Guest) -> (Client, String) {
+    let mut client = guest.redis();
+    client.command(&["HELLO", "3"]);
+    let id = client.command(&["CLIENT", "ID"]).integer().to_string();
+    (client, id)
+}
+
+fn message(kind: &str, about: Reply) -> Reply {
+    Reply::Many('>', vec![Reply::bulk(kind), about])
+}
+
+pub(crate) fn messages_come_to_clients_that_ask_nothing(guest: &Guest) {
+    let invalid = || message("invalidate", Reply::Array(vec![Reply::bulk("k")]));
+    let (mut reader, _) = numbered(guest);
+    let (mut listener, id) = numbered(guest);
+    let mut writer = guest.redis();
+    reader.command(&["CLIENT", "TRACKING", "ON"]);
+    for words in [&["SET", "k", "1"][..], &["PEXPIRE", "k", "30"]] {
+        reader.command(&["GET", "k"]);
+        writer.command(words);
+        assert_eq!(reader.reply(), invalid(), "{words:?}");
+    }
+    reader.command(&["GET", "k"]);
+    assert_eq!(reader.reply(), invalid(), "it expires");
+    writer.command(&["FLUSHDB"]);
+    let all = message("invalidate", Reply::Line("_".into()));
+    assert_eq!(reader.reply(), all);
+
+    reader.command(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id]);
+    reader.command(&["GET", "k"]);
+    writer.command(&["SET", "k", "2"]);
+    assert_eq!(listener.reply(), invalid());
+    drop(listener);
+    let list = |client: &mut Client| client.command(&["CLIENT", "LIST"]).text();
+    while list(&mut writer).contains(&format!("id={id} ")) {}
+    reader.command(&["GET", "k"]);
+    writer.command(&["DEL", "k"]);
+    let number = Reply::Integer(id.parse().expect("a number"));
+    assert_eq!(reader.reply(), message("tracking-redir-broken", number));
+}

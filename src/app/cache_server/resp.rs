@@ -93,8 +93,8 @@ impl<'a> Args<'a> {
         find().unwrap_or_else(|| no_argument(number))
     }
 
-    /// Argument `number`, if there are so many.
-    #[inline]
+    /// Argument `number`, if there are so many. A call of its own, from dozens of places.
+    #[inline(never)]
     pub(super) fn get(&self, number: usize) -> Option<&'a [u8]> {
         (number < self.len()).then(|| self.at(number))
     }

@@ -58,20 +58,21 @@ impl<'a> Options<'a> {
     }
 
     /// Refuses what does not go together, or not with how the client tracks already.
-    fn check(&self, present: &Tracker) -> Result<()> {
+    fn check(&self, context: &mut Context<'_>) -> Result<()> {
+        let present = context.session.tracker;
         let was = |caching| present.caching == caching;
+        let is_switched =
+            self.opts_in && was(Caching::OptOut) || self.opts_out && was(Caching::OptIn);
         let text = if !self.broadcasts && !self.prefixes.is_empty() {
             "ERR PREFIX option requires BCAST mode to be enabled"
         } else if present.is_on && present.is_broadcasting != self.broadcasts {
-            "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then \
-             re-enabling it with a different mode."
+            return refuse_switch(context, b"BCAST mode on/off");
         } else if self.broadcasts && (self.opts_in || self.opts_out) {
             "ERR OPTIN and OPTOUT are not compatible with BCAST"
         } else if self.opts_in && self.opts_out {
             "ERR You can't specify both OPTIN mode and OPTOUT mode"
-        } else if self.opts_in && was(Caching::OptOut) || self.opts_out && was(Caching::OptIn) {
-            "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then \
-             re-enabling it with a different mode."
+        } else if is_switched {
+            return refuse_switch(context, b"OPTIN/OPTOUT mode");
         } else {
             return Ok(());
         };
@@ -101,6 +102,11 @@ impl<'a> Options<'a> {
         }
         Ok(())
     }
+}
+
+fn refuse_switch(context: &mut Context<'_>, mode: &[u8]) -> Result<()> {
+    let end = " before disabling tracking for this client, and then re-enabling it with a different mode.";
+    context.refuse("ERR You can't switch ", mode, end)
 }
 
 /// The first of `others` that is the beginning of `prefix`, or the other way round.
@@ -133,7 +139,7 @@ pub(super) fn tracking(context: &mut Context<'_>, args: Args<'_>) -> Result<()> 
         context.server.end_tracking(context.session);
     } else if word.is_word(b"ON") {
         let present = context.session.tracker;
-        options.check(&present)?;
+        options.check(context)?;
         options.check_prefixes(context)?;
         if options.broadcasts && options.prefixes.is_empty() {
             options.prefixes.try_push(b"")?;
