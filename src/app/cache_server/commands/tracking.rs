@@ -80,6 +80,7 @@ impl<'a> Options<'a> {
     }
 
     /// Refuses prefixes that are one the beginning of the other: keys with the longer would be told twice.
+    /// Redis 7.0 answers those behind the first with the error and then with OK, which no client can follow.
     fn check_prefixes(&self, context: &mut Context<'_>) -> Result<()> {
         for (number, &prefix) in self.prefixes.iter().enumerate() {
             let tracking = &context.server.tracking;
