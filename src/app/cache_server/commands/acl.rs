@@ -1,7 +1,7 @@
 //! ACL: the one user there is, `default`, who may do everything once authenticated.
 
 use super::describe::{CATEGORIES, categories};
-use super::document::Document;
+use super::document::{Document, Documents};
 use super::{COMMANDS, Context, find};
 use crate::app::cache_server::number::{integer, refused, refused_text};
 use crate::app::cache_server::resp::Args;
@@ -96,9 +96,11 @@ pub(super) fn cat(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let Some(category) = asked else {
         return context.refuse("ERR Unknown category '", word, "'");
     };
-    let in_it = |document: &Document| categories(*document).any(|one| one == category);
-    reply.array(Document::all().filter(in_it).count());
-    Document::all()
+    let documents = Documents::read()?;
+    let in_it = |document: &Document<'_>| categories(*document).any(|one| one == category);
+    reply.array(documents.all().filter(in_it).count());
+    documents
+        .all()
         .filter(in_it)
         .for_each(|document| reply.bulk(document.name().as_bytes()));
     Ok(())

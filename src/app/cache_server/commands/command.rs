@@ -1,7 +1,7 @@
 //! COMMAND: the command table, told to clients.
 
 use super::describe::{categories, describe_all, describe_one, document_all, document_one};
-use super::document::{Document, KeySpec};
+use super::document::{Document, Documents, KeySpec};
 use super::{COMMANDS, Command, Context, find, subcommand};
 use crate::app::cache_server::glob;
 use crate::app::cache_server::number::{refused, refused_text};
@@ -21,7 +21,7 @@ fn named(name: &[u8]) -> Option<&'static Command> {
 
 /// `COMMAND`
 pub(super) fn all(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    describe_all(&mut context.reply);
+    describe_all(&mut context.reply, &Documents::read()?);
     Ok(())
 }
 
@@ -36,10 +36,11 @@ pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     if args.len() == 2 {
         return all(context, args);
     }
+    let documents = Documents::read()?;
     context.reply.array(args.len() - 2);
     for name in args.from(2) {
         match named(name) {
-            Some(command) => describe_one(&mut context.reply, command),
+            Some(command) => describe_one(&mut context.reply, &documents, command),
             None => context.reply.null_array(),
         }
     }
@@ -52,7 +53,7 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         args.get(at)
             .is_some_and(|word| word.is_word(name.as_bytes()))
     };
-    let shows: &dyn Fn(&Document) -> bool = match args.len() {
+    let shows: &dyn Fn(&Document<'_>) -> bool = match args.len() {
         2 => &|_| true,
         5 if is(2, "FILTERBY") && is(3, "MODULE") => &|_| false,
         5 if is(2, "FILTERBY") && is(3, "ACLCAT") => &|document| {
@@ -64,8 +65,9 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
         _ => return Err(refused(CommandFault::Syntax)),
     };
     let reply = &mut context.reply;
-    reply.array(Document::all().filter(|document| shows(document)).count());
-    for document in Document::all().filter(|document| shows(document)) {
+    let documents = Documents::read()?;
+    reply.array(documents.all().filter(|document| shows(document)).count());
+    for document in documents.all().filter(|document| shows(document)) {
         reply.bulk(document.name().as_bytes());
     }
     Ok(())
@@ -73,15 +75,16 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 
 /// `COMMAND DOCS [name ...]`
 pub(super) fn docs(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
+    let documents = Documents::read()?;
     let reply = &mut context.reply;
     if args.len() == 2 {
-        document_all(reply);
+        document_all(reply, &documents);
         return Ok(());
     }
     reply.map(args.from(2).filter(|name| named(name).is_some()).count());
     args.from(2)
         .filter_map(named)
-        .for_each(|command| document_one(reply, command));
+        .for_each(|command| document_one(reply, &documents, command));
     Ok(())
 }
 
@@ -121,9 +124,10 @@ pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 /// `COMMAND GETKEYSANDFLAGS command [argument ...]`
 pub(super) fn getkeysandflags(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let command = given(args)?;
-    let specs = Document::named(command.name).into_iter();
-    let specs = specs.flat_map(Document::key_specs);
-    let numbers = |spec: &KeySpec| {
+    let documents = Documents::read()?;
+    let document = documents.from(command.name).next();
+    let specs = document.into_iter().flat_map(Document::key_specs);
+    let numbers = |spec: &KeySpec<'_>| {
         let [first, last, step, _] = spec
             .numbers
             .map(|number| usize::from(number.unsigned_abs()));

@@ -1,6 +1,6 @@
 //! Writes what COMMAND INFO and COMMAND DOCS tell of a command, in Redis' shapes.
 
-use super::document::{Argument, Document, KeySpec, arguments};
+use super::document::{Argument, Document, Documents, KeySpec, arguments};
 use super::{COMMANDS, Command};
 use crate::app::cache_server::reply::Reply;
 
@@ -30,7 +30,7 @@ pub(super) const CATEGORIES: [&str; 21] = [
 ];
 
 /// The categories of a command: those named, and those that its flags bring.
-pub(super) fn categories(document: Document) -> impl Iterator<Item = &'static str> + Clone {
+pub(super) fn categories(document: Document<'_>) -> impl Iterator<Item = &'static str> + Clone {
     let is = move |flag: &str| document.words("!").any(|word| word == flag);
     CATEGORIES.into_iter().filter(move |&category| {
         let by_flags = match category {
@@ -45,25 +45,24 @@ pub(super) fn categories(document: Document) -> impl Iterator<Item = &'static st
 }
 
 /// Writes all commands but subcommands.
-pub(super) fn describe_all(reply: &mut Reply<'_>) {
+pub(super) fn describe_all(reply: &mut Reply<'_>, documents: &Documents) {
     reply.array(COMMANDS.len());
-    let mut documents = Document::all();
+    let mut documents = documents.all();
     COMMANDS
         .iter()
         .for_each(|command| describe(reply, command, &mut documents));
 }
 
 /// Writes one command or subcommand.
-pub(super) fn describe_one(reply: &mut Reply<'_>, command: &Command) {
-    let after = Document::all().skip_while(|document| document.name() != command.name);
-    describe(reply, command, &mut { after });
+pub(super) fn describe_one(reply: &mut Reply<'_>, documents: &Documents, command: &Command) {
+    describe(reply, command, &mut documents.from(command.name));
 }
 
 /// Writes the ten facts of a command; its document and those of its subcommands are next.
-fn describe(
+fn describe<'a>(
     reply: &mut Reply<'_>,
     command: &Command,
-    documents: &mut dyn Iterator<Item = Document>,
+    documents: &mut dyn Iterator<Item = Document<'a>>,
 ) {
     let Some(document) = documents.next() else {
         return reply.null_array();
@@ -95,16 +94,12 @@ fn describe(
 }
 
 /// Writes a set of statuses.
-fn statuses(
-    reply: &mut Reply<'_>,
-    prefix: &str,
-    words: impl Iterator<Item = &'static str> + Clone,
-) {
+fn statuses<'a>(reply: &mut Reply<'_>, prefix: &str, words: impl Iterator<Item = &'a str> + Clone) {
     reply.set(words.clone().count());
     words.for_each(|word| reply.raw(&[b"+", prefix.as_bytes(), word.as_bytes(), b"\r\n"]));
 }
 
-fn describe_keys(reply: &mut Reply<'_>, spec: &KeySpec) {
+fn describe_keys(reply: &mut Reply<'_>, spec: &KeySpec<'_>) {
     reply.map(3 + usize::from(spec.notes.is_some()));
     if let Some(notes) = spec.notes {
         pair(reply, "notes", notes);
@@ -136,24 +131,23 @@ fn pair(reply: &mut Reply<'_>, key: &str, value: &str) {
 }
 
 /// Writes the documentation of all commands.
-pub(super) fn document_all(reply: &mut Reply<'_>) {
+pub(super) fn document_all(reply: &mut Reply<'_>, documents: &Documents) {
     reply.map(COMMANDS.len());
-    let mut documents = Document::all();
+    let mut documents = documents.all();
     COMMANDS
         .iter()
         .for_each(|command| document(reply, command, &mut documents));
 }
 
 /// Writes the documentation of one command or subcommand, its name first.
-pub(super) fn document_one(reply: &mut Reply<'_>, command: &Command) {
-    let after = Document::all().skip_while(|document| document.name() != command.name);
-    document(reply, command, &mut { after });
+pub(super) fn document_one(reply: &mut Reply<'_>, documents: &Documents, command: &Command) {
+    document(reply, command, &mut documents.from(command.name));
 }
 
-fn document(
+fn document<'a>(
     reply: &mut Reply<'_>,
     command: &Command,
-    documents: &mut dyn Iterator<Item = Document>,
+    documents: &mut dyn Iterator<Item = Document<'a>>,
 ) {
     reply.bulk(command.name.as_bytes());
     let Some(document) = documents.next() else {
@@ -206,7 +200,7 @@ fn document(
     }
 }
 
-fn document_arguments(reply: &mut Reply<'_>, words: &'static str) {
+fn document_arguments(reply: &mut Reply<'_>, words: &str) {
     reply.bulk(b"arguments");
     reply.array(arguments(words).count());
     for (argument, parts) in arguments(words) {
@@ -214,7 +208,7 @@ fn document_arguments(reply: &mut Reply<'_>, words: &'static str) {
     }
 }
 
-fn document_argument(reply: &mut Reply<'_>, argument: &Argument, parts: &'static str) {
+fn document_argument(reply: &mut Reply<'_>, argument: &Argument<'_>, parts: &str) {
     let texts = [
         ("token", argument.token),
         ("since", argument.since),

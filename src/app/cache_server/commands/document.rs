@@ -1,4 +1,4 @@
-//! What COMMAND says of commands beyond the table: `documents.txt`, read where it stands.
+//! What COMMAND says of commands beyond the table: `documents.txt`, which lies packed in the image.
 //!
 //! The text has a paragraph for each command and subcommand, lines that each begin with a mark:
 //!
@@ -18,66 +18,113 @@
 //! | `*` | a change: version, text |
 //! | `%` | arguments, see [`Argument`] |
 //!
-//! Text rather than tables of Rust: it is a third of the size, and read only when somebody asks.
+//! Text rather than tables of Rust: it is a third of the size, and read only when somebody asks. Packed it is half as
+//! much again: `build.rs` writes a byte from 128 on for a pair of bytes that is frequent, which may be such bytes
+//! themselves (byte pair encoding: Gage, "A New Algorithm for Data Compression", 1994).
 
-const DOCUMENTS: &str = include_str!("documents.txt");
+use crate::error::{Grow, Result};
+use alloc::vec::Vec;
+
+/// The number of pairs, the pairs, and the text in bytes that are either its own or stand for pairs.
+static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/documents.packed"));
+/// What bytes of the text itself are below.
+const PAIRS_FROM: u8 = 128;
+
+/// All documents.
+pub(super) struct Documents(Vec<u8>);
+
+impl Documents {
+    /// Unpacks them.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn read() -> Result<Self> {
+        let mut text = Vec::new();
+        if let Some((&count, rest)) = PACKED.split_first()
+            && let Some((pairs, packed)) = rest.split_at_checked(2 * usize::from(count))
+        {
+            for &byte in packed {
+                unpack(byte, pairs, &mut text)?;
+            }
+        }
+        Ok(Self(text))
+    }
+
+    /// All, each container before its subcommands.
+    pub(super) fn all(&self) -> impl Iterator<Item = Document<'_>> {
+        let text = core::str::from_utf8(&self.0).unwrap_or_default();
+        text.split("\n:").map(Document)
+    }
+
+    /// That of a command, or of a subcommand as `parent|name`, and those that follow.
+    pub(super) fn from(&self, name: &str) -> impl Iterator<Item = Document<'_>> {
+        self.all()
+            .skip_while(move |document| document.name() != name)
+    }
+}
+
+/// Writes what `byte` stands for. It calls itself as often as pairs stand within pairs: `build.rs` bounds that.
+fn unpack(byte: u8, pairs: &[u8], text: &mut Vec<u8>) -> Result<()> {
+    match byte.checked_sub(PAIRS_FROM) {
+        None => {
+            text.try_reserve(1)?;
+            text.push_reserved(byte);
+            Ok(())
+        }
+        Some(pair) => pairs
+            .iter()
+            .skip(2 * usize::from(pair))
+            .take(2)
+            .try_for_each(|&byte| unpack(byte, pairs, text)),
+    }
+}
 
 /// What is said of one command.
 #[derive(Clone, Copy)]
-pub(super) struct Document(&'static str);
+pub(super) struct Document<'a>(&'a str);
 
-impl Document {
-    /// All, each container before its subcommands.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        DOCUMENTS.split("\n:").map(Self)
-    }
-
-    /// That of a command, or of a subcommand as `parent|name`.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::all().find(|document| document.name() == name)
-    }
-
-    fn word(&self, number: usize) -> &'static str {
+impl<'a> Document<'a> {
+    fn word(&self, number: usize) -> &'a str {
         let head = self.0.lines().next().unwrap_or_default();
         let mut words = head.trim_start_matches(':').split_ascii_whitespace();
         words.nth(number).unwrap_or_default()
     }
 
     /// The command's name.
-    pub(super) fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'a str {
         self.word(0)
     }
 
     /// The version of Redis that had it first.
-    pub(super) fn since(&self) -> &'static str {
+    pub(super) fn since(&self) -> &'a str {
         self.word(1)
     }
 
     /// The group it is documented in.
-    pub(super) fn group(&self) -> &'static str {
+    pub(super) fn group(&self) -> &'a str {
         self.word(2)
     }
 
     /// The lines with that mark, without it.
-    pub(super) fn lines(self, mark: &'static str) -> impl Iterator<Item = &'static str> + Clone {
+    pub(super) fn lines(self, mark: &'static str) -> impl Iterator<Item = &'a str> + Clone {
         let lines = self.0.lines().skip(1);
         lines.filter_map(move |line| line.strip_prefix(mark).map(str::trim_ascii_start))
     }
 
     /// The words of the line with that mark.
-    pub(super) fn words(self, mark: &'static str) -> impl Iterator<Item = &'static str> + Clone {
+    pub(super) fn words(self, mark: &'static str) -> impl Iterator<Item = &'a str> + Clone {
         let line = self.lines(mark).next().unwrap_or_default();
         line.split_ascii_whitespace()
     }
 
     /// How long it takes.
-    pub(super) fn complexity(&self) -> Option<&'static str> {
+    pub(super) fn complexity(&self) -> Option<&'a str> {
         let told = self.lines("~").next().unwrap_or("O(1)");
         (!told.is_empty()).then_some(told)
     }
 
     /// Where its keys stand.
-    pub(super) fn key_specs(self) -> impl Iterator<Item = KeySpec> + Clone {
+    pub(super) fn key_specs(self) -> impl Iterator<Item = KeySpec<'a>> + Clone {
         let lines = self.0.lines().skip(1);
         let next = lines.clone().skip(1).chain([""]);
         lines
@@ -88,18 +135,18 @@ impl Document {
 
 /// A key specification.
 #[derive(Clone, Copy)]
-pub(super) struct KeySpec {
+pub(super) struct KeySpec<'a> {
     /// The first key, as the number of an argument; then the last one counted from there (below 0: from
     /// the end), the step from key to key, and the limit.
     pub(super) numbers: [i8; 4],
     /// What is done with the keys.
-    pub(super) flags: &'static str,
+    pub(super) flags: &'a str,
     /// Remarks.
-    pub(super) notes: Option<&'static str>,
+    pub(super) notes: Option<&'a str>,
 }
 
-impl KeySpec {
-    fn parse(line: &'static str, next: &'static str) -> Option<Self> {
+impl<'a> KeySpec<'a> {
+    fn parse(line: &'a str, next: &'a str) -> Option<Self> {
         let mut rest = line;
         let mut numbers = [0; 4];
         for number in &mut numbers {
@@ -118,20 +165,20 @@ impl KeySpec {
 /// An argument: `name|` and a letter for its type, then what applies of: a number, its key specification;
 /// `?` optional, `*` multiple, `+` multiple with the token; `<` since; `>` deprecated since; `=` token. The
 /// parts of a composite one follow between `(` and `)`.
-pub(super) struct Argument {
+pub(super) struct Argument<'a> {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(super) name: &'a str,
     /// Its type.
     pub(super) kind: &'static str,
     /// Which key specification it belongs to.
     pub(super) key_spec: Option<i64>,
     /// The word that goes before it.
-    pub(super) token: Option<&'static str>,
+    pub(super) token: Option<&'a str>,
     /// The version that had it first, if the command is older.
-    pub(super) since: Option<&'static str>,
+    pub(super) since: Option<&'a str>,
     /// The version that deprecated it.
-    pub(super) deprecated_since: Option<&'static str>,
-    letters: &'static str,
+    pub(super) deprecated_since: Option<&'a str>,
+    letters: &'a str,
 }
 
 /// Types by their letter.
@@ -154,9 +201,9 @@ const FLAGS: [(&str, char); 3] = [
     ("multiple_token", '+'),
 ];
 
-impl Argument {
+impl<'a> Argument<'a> {
     /// Reads a word of a `%` line that is no bracket.
-    pub(super) fn parse(word: &'static str) -> Option<Self> {
+    pub(super) fn parse(word: &'a str) -> Option<Self> {
         let (name, rest) = word.split_once('|')?;
         let (rest, token) = match rest.split_once('=') {
             Some((rest, token)) => (rest, Some(token)),
@@ -184,7 +231,7 @@ impl Argument {
     }
 
     /// Its flags.
-    pub(super) fn flags(&self) -> impl Iterator<Item = &'static str> + Clone {
+    pub(super) fn flags(&self) -> impl Iterator<Item = &'static str> + Clone + use<'a> {
         let letters = self.letters;
         let has = move |letter: char| letters.contains(letter);
         FLAGS
@@ -195,9 +242,7 @@ impl Argument {
 
 /// Splits the words of a `%` line, or of what stands between brackets, into the arguments of this level:
 /// each with the words between its own brackets.
-pub(super) fn arguments(
-    words: &'static str,
-) -> impl Iterator<Item = (Argument, &'static str)> + Clone {
+pub(super) fn arguments(words: &str) -> impl Iterator<Item = (Argument<'_>, &str)> + Clone {
     let mut rest = words.trim_ascii();
     core::iter::from_fn(move || {
         let end = rest.find(' ').unwrap_or(rest.len());
@@ -243,10 +288,22 @@ mod tests {
         COMMANDS.iter().flat_map(own_and_subcommands)
     }
 
+    fn documents() -> Documents {
+        Documents::read().expect("the host has memory")
+    }
+
+    #[test]
+    fn what_is_packed_is_the_text_and_much_smaller() {
+        let text = include_str!("documents.txt");
+        assert!(documents().0 == text.as_bytes());
+        assert!(PACKED.len() * 8 < text.len() * 5, "{}", PACKED.len());
+    }
+
     #[test]
     fn every_command_has_its_document_and_every_document_its_command() {
-        assert_eq!(Document::all().count(), rows().count());
-        for (row, document) in rows().zip(Document::all()) {
+        let documents = documents();
+        assert_eq!(documents.all().count(), rows().count());
+        for (row, document) in rows().zip(documents.all()) {
             assert_eq!(row.name, document.name(), "the same order");
             assert!(document.lines("=").next().is_some(), "{}", row.name);
         }
@@ -254,7 +311,8 @@ mod tests {
 
     #[test]
     fn the_flags_that_dispatch_obeys_are_the_flags_that_clients_are_told() {
-        for (row, document) in rows().zip(Document::all()) {
+        let documents = documents();
+        for (row, document) in rows().zip(documents.all()) {
             for (flag, word) in [
                 (Flags::WRITE, "write"),
                 (Flags::READONLY, "readonly"),
@@ -276,10 +334,11 @@ mod tests {
 
     #[test]
     fn every_word_of_the_arguments_is_read() {
-        fn count(words: &'static str) -> usize {
+        fn count(words: &str) -> usize {
             arguments(words).map(|(_, parts)| 1 + count(parts)).sum()
         }
-        for document in Document::all() {
+        let documents = documents();
+        for document in documents.all() {
             let line = document.lines("%").next().unwrap_or_default();
             let words = line.split_ascii_whitespace();
             let named = words.filter(|word| !["(", ")"].contains(word)).count();
