@@ -30,7 +30,11 @@ fi
 
 say "cargo build --profile $profile --target $guest $*"
 # Panics name source files: as they are called in their packages, not where this machine keeps those.
-sources="'--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/=',"
+# Cargo's directory of the index has a name that tells nothing: what is left is crate and file.
+sources=
+for index in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    sources="$sources '--remap-path-prefix=$index=',"
+done
 sources="$sources '--remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust/='"
 cargo build --quiet --profile "$profile" --target "$guest" --config "target.$guest.rustflags=[$sources]" "$@"
 mkdir -p "$images"
