@@ -44,17 +44,32 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
+    /// Ends the periods of `cache` that are over at tick `now`, in a section of its CPU: what is surplus then is given back
+    /// when that next looks. False if there are none.
+    #[inline]
+    pub(super) fn end_periods(&self, cache: &CpuCache, now: u64) -> bool {
+        if !cache.is_due(now) || !cache.is_open() {
+            return false;
+        }
+        // SAFETY: this is the cache's CPU, in the section that alone uses it.
+        unsafe {
+            cache.end_periods(now, &self.accounts);
+            if self.pressure() != Pressure::None {
+                cache.press();
+            }
+        }
+        true
+    }
+
     /// Does what the control law says of `cache`, at tick `now`, as far as it need not wait for the zone; what remains is
     /// asked for again. In a section of its CPU.
     pub(super) fn follow_demand(&self, cache: &CpuCache, asked: u32, now: u64) {
         if !cache.is_open() {
             return cache.rest();
         }
-        let is_due = cache.is_due(now);
-        // SAFETY: this is the cache's CPU, in the section that alone uses it.
-        unsafe { cache.end_periods(now, &self.accounts) };
-        if asked & ASK_FLOOR != 0 || is_due && self.pressure() != Pressure::None {
-            // SAFETY: as above.
+        self.end_periods(cache, now);
+        if asked & ASK_FLOOR != 0 {
+            // SAFETY: this is the cache's CPU, in the section that alone uses it.
             unsafe { cache.press() };
         }
         for class in cache.surplus() {

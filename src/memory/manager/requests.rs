@@ -14,7 +14,7 @@
 use super::super::accounts::Owner;
 use super::super::frames::{Mobility, Order, Pfn};
 use super::super::local_cpu::{LocalCpu, PreemptionState};
-use super::super::page_cache::{ASK_BLOCKS, ASK_STOCKS, Class, CpuCache};
+use super::super::page_cache::{ASK_BLOCKS, ASK_MORE, ASK_STOCKS, Class, CpuCache};
 #[cfg(feature = "alloc-trace")]
 use super::super::trace;
 use super::super::zone::owners::{Use, holder_of};
@@ -95,7 +95,7 @@ impl<C: LocalCpu> MemoryManager<C> {
 
     fn request(&self, now: u64, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
         let cache = self.cache();
-        self.answer(cache, now);
+        self.answer(cache);
         match Class::of(order, of) {
             Some(class) if cache.is_open() && cache.stack(class).limit() > 0 => {
                 cache.begin_period(now);
@@ -197,7 +197,10 @@ impl<C: LocalCpu> MemoryManager<C> {
         self.pinned(|runner| {
             let cache = self.cache();
             let now = self.cpu.ticks();
-            self.answer(cache, now);
+            self.answer(cache);
+            if self.end_periods(cache, now) {
+                cache.ask(ASK_MORE);
+            }
             if let Some(class) = Class::of(order, of)
                 && let Some(bytes) = self.owners.cacheable(first, order)
                 && let Some(owner) = holder_of(bytes, order, of)
@@ -333,21 +336,32 @@ impl<C: LocalCpu> MemoryManager<C> {
         cache.wakes_at()
     }
 
-    /// As [`MemoryManager::obey`] at tick `now`, in a section.
+    /// Does what other CPUs wait for, in a section. The rest of what [`MemoryManager::obey`] does would make this request
+    /// dear.
     #[inline]
-    fn answer(&self, cache: &CpuCache, now: u64) {
-        if cache.asked() != 0 || cache.is_due(now) {
-            self.give_what_is_asked(cache, now);
+    fn answer(&self, cache: &CpuCache) {
+        let asked = cache.asked() & (ASK_STOCKS | ASK_BLOCKS);
+        if asked != 0 {
+            self.give_blocks(cache, asked);
         }
     }
 
     #[cold]
     #[inline(never)]
     fn give_what_is_asked(&self, cache: &CpuCache, now: u64) {
-        let mut asked = cache.asked();
+        let asked = cache.asked();
         if asked & (ASK_STOCKS | ASK_BLOCKS) != 0 {
-            cache.flush(&self.accounts);
+            self.give_blocks(cache, asked & (ASK_STOCKS | ASK_BLOCKS));
         }
+        let asked = asked & !(ASK_STOCKS | ASK_BLOCKS);
+        cache.answer(asked);
+        self.follow_demand(cache, asked, now);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_blocks(&self, cache: &CpuCache, mut asked: u32) {
+        cache.flush(&self.accounts);
         while asked & ASK_BLOCKS != 0 && cache.is_open() {
             // SAFETY: this is the cache's CPU, in the section that alone uses it.
             let drain = |zone: &mut _| unsafe { cache.drain_some(zone, &self.accounts) };
@@ -359,6 +373,5 @@ impl<C: LocalCpu> MemoryManager<C> {
             }
         }
         cache.answer(asked);
-        self.follow_demand(cache, asked, now);
     }
 }
