@@ -260,7 +260,8 @@ fuzz_target!(|input: &[u8]| {
         manager.free(Pfn(first), order).expect("a block in hand");
         held.frames -= order.frames();
     }
-    for tag in 0..PAGES.0.lock().expect("one thread").len() {
+    let tags = PAGES.0.lock().expect("one thread").len();
+    for tag in 0..tags {
         free_movable(manager, &mut held, tag);
     }
     assert_eq!((held.frames, held.movable), (0, 0));
