@@ -11,12 +11,10 @@ use super::super::compaction::{Compacted, Compactible, CompactionPolicy, Move, c
 use super::super::frames::{Mobility, Order, Pfn};
 use super::super::local_cpu::LocalCpu;
 use super::super::page_cache::{ASK_BLOCKS, ASK_STOCKS};
+use super::super::zone::PAGEBLOCK_ORDER;
 use super::MemoryManager;
 use crate::metrics::Counter;
 use core::ops::Range;
-
-/// The order of a pageblock.
-const PAGEBLOCK_ORDER: u8 = 9;
 
 /// What compaction has done since boot.
 #[derive(Default)]
@@ -39,35 +37,10 @@ impl<C: LocalCpu> MemoryManager<C> {
         wanted: usize,
         is_busy: &dyn Fn() -> bool,
     ) -> Compacted {
-        self.drain_all();
-        self.compact_drained(policy, wanted, is_busy)
-    }
-
-    /// Does what there is to do for a request of that order that was refused: gives cached blocks back that could become
-    /// one, or all before it compacts. False if nothing has changed by that.
-    pub(super) fn make_room(&self, order: Order) -> bool {
-        if order.get() < PAGEBLOCK_ORDER || !self.has_movers() {
-            return self.give_back_for(order) || self.ask_others(ASK_BLOCKS | ASK_STOCKS);
-        }
-        self.drain_all();
-        let wanted = 1 << (order.get() - PAGEBLOCK_ORDER);
-        self.compact_drained(CompactionPolicy::DEFAULT, wanted, &|| false);
-        true
-    }
-
-    fn has_movers(&self) -> bool {
-        self.movers.iter().any(|mover| mover.get().is_some())
-    }
-
-    fn compact_drained(
-        &self,
-        policy: CompactionPolicy,
-        wanted: usize,
-        is_busy: &dyn Fn() -> bool,
-    ) -> Compacted {
         if !self.has_movers() {
             return Compacted::default();
         }
+        self.drain_all();
         let done = compact(&mut Drained(self), policy, wanted, is_busy);
         self.compaction.runs.increment();
         for (counter, count) in [
@@ -78,6 +51,22 @@ impl<C: LocalCpu> MemoryManager<C> {
             counter.add(count as u64);
         }
         done
+    }
+
+    /// Does what there is to do for a request of that order that was refused: gives cached blocks back that could become
+    /// one, or all before it compacts. False if nothing has changed by that.
+    pub(super) fn make_room(&self, order: Order) -> bool {
+        match order.get().checked_sub(PAGEBLOCK_ORDER) {
+            Some(beyond) if self.has_movers() => {
+                self.compact(CompactionPolicy::DEFAULT, 1 << beyond, &|| false);
+                true
+            }
+            _ => self.give_back_for(order) || self.ask_others(ASK_BLOCKS | ASK_STOCKS),
+        }
+    }
+
+    fn has_movers(&self) -> bool {
+        self.movers.iter().any(|mover| mover.get().is_some())
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a CPU's cache follows demand: what happens is told to the control law of each stack, and what that says is done.
 //!
 //! A miss and an overflow are told when they happen. A period ends when its CPU next looks after it has: before it sleeps, after
-//! it was interrupted, or in a request that its stacks do not meet. What nobody took in a period is known without a
+//! it was interrupted, or in a free that its stacks do not meet. What nobody took in a period is known without a
 //! count at each request: all stocks are given back when it begins, so the blocks that nobody is charged for when it ends
 //! have lain below the lowest level of the stack.
 //!

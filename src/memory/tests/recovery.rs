@@ -117,6 +117,7 @@ fn blocks_that_were_on_the_way_when_their_holder_died_are_free_again() {
                     if let Some(first) = zone.take(class.order(), Mobility::Immovable) {
                         zone.give_back(first, class.order());
                         cache.note_all(Some(first), class, owners);
+                        // SAFETY: as above; there is room.
                         unsafe { stack.push(first, Owner::KERNEL) };
                     }
                 }

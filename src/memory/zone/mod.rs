@@ -51,6 +51,8 @@ use state::{PAIR_SET, SETS, State, set_of};
 use stats::ZoneCounts;
 use tree::{PAGEBLOCK_FRAMES, ROOT_ORDER, STATE, TREE_WORDS, Tree, node_for, order_of, start_of};
 
+/// The order of a pageblock.
+pub(super) const PAGEBLOCK_ORDER: u8 = ROOT_ORDER as u8;
 /// The number of the largest order.
 const PAIR_ORDER: usize = ROOT_ORDER + 1;
 const _: () = assert!(PAIR_ORDER == Order::MAX.get() as usize);

@@ -129,13 +129,9 @@ impl Prefixes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::cache_server::tests::connection as client;
     use std::format;
     use std::vec::Vec;
-
-    fn client(slot: u32) -> ConnectionId {
-        let generation = 1;
-        ConnectionId { slot, generation }
-    }
 
     #[test]
     fn prefixes_stand_in_order_as_long_as_somebody_has_them() {

@@ -183,12 +183,8 @@ fn take_first(chain: &mut Chain) -> Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::cache_server::tests::connection as client;
     use std::format;
-
-    fn client(slot: u32) -> ConnectionId {
-        let generation = 1;
-        ConnectionId { slot, generation }
-    }
 
     #[test]
     fn a_key_is_known_with_its_clients_until_it_is_taken_out() {
