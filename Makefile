@@ -49,9 +49,8 @@ trace-alloc: setup-test ## records allocations under a load of SEED=1 and replay
 
 .PHONY: ci fmt lint features loom miri fuzz floors
 ci: setup-test ## what CI runs: format, clippy, models, every test, each part left out
-	@# Two at a time: each of these has a directory of its own to build in, and mostly runs on one CPU.
-	@$(MAKE) -j2 fmt lint loom miri
-	@$(MAKE) features test
+	@# Two at a time: they build in directories of their own, or wait for each other's builds, and each is often on one CPU.
+	@$(MAKE) -j2 fmt lint loom miri features test
 fmt: setup-run
 	cargo fmt --check
 lint: setup-run

@@ -15,6 +15,10 @@ images=$target/$PROFILE
 parts=$(parts)
 [ -n "$parts" ] || die "no default features in Cargo.toml"
 
+# Most of the time of the host's tests goes into these, and no part has a say in what they test.
+skipped="--skip cut_tests --skip memory::"
+[ -z "${NOS_NIGHTLY:-}" ] || skipped=
+
 # bytes IMAGE: of its code and data; the image itself fills up pages with zeros.
 size=$(ls "$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-size)
 bytes() { "$size" "$images/$1.elf" | awk 'NR == 2 { print $1 + $2 }'; }
@@ -47,8 +51,8 @@ without() {
     left=$(bytes "nos-$left_out")
     [ "$left" -lt "$whole" ] || die "$left bytes without $1, $whole with all parts"
     if [ -z "$rest" ] || [ -n "${NOS_NIGHTLY:-}" ]; then
-        # Half the time goes into cutting the store off at every step, which no part has to do with.
-        cargo test --quiet --lib --no-default-features --features "$features" -- --skip cut_tests ||
+        # shellcheck disable=SC2086 # words, split on purpose
+        cargo test --quiet --lib --no-default-features --features "$features" -- $skipped ||
             die "the host's tests, without $1"
     fi
     [ -z "${NOS_NIGHTLY:-}" ] || guest_tests "$features" || die "the guest tests, without $1"

@@ -7,7 +7,9 @@ set -eu
 cd "$root"
 
 log=$(mktemp "${TMPDIR:-/tmp}/nos-test.XXXXXX")
-trap 'rm -f "$log" "$log.status"' EXIT
+# The process that builds images beside a stage, if there is one.
+building=
+trap '[ -z "$building" ] || kill "$building" 2>/dev/null || true; rm -f "$log" "$log.status" "$log.images"' EXIT
 
 # summary: adds up what cargo's harness, the guest binaries and the image tests report.
 summary() {
@@ -60,6 +62,26 @@ guest() {
             cargo test --quiet --release --target aarch64-unknown-none --test preemption_cost
 }
 
+# All images before any test: a test waits for a boot, not for a build. Those that are never shipped are built in less time.
+images() {
+    scripts/image.sh && PROFILE=functional FEATURES=kill-switch scripts/image.sh && PROFILE=functional APP=hello scripts/image.sh
+}
+
+# images_meanwhile: builds them beside what mostly waits for guests; images_built waits for that, and tells how it went.
+images_meanwhile() {
+    { images && echo 0 || echo 1; } >"$log.images" 2>&1 &
+    building=$!
+}
+images_built() {
+    if [ -z "$building" ]; then
+        images
+        return
+    fi
+    wait "$building" || true
+    building=
+    sed '$d' "$log.images"
+    [ "$(tail -n 1 "$log.images")" = 0 ] || die "the images were not built"
+}
 # A thousand connections at once are a thousand files, for a client and for QEMU.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
@@ -67,14 +89,15 @@ ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 for stage; do
     case $stage in
         host) stage host "plain Rust, the simulated spine, the house rules" host ;;
-        harness) stage harness "the runner of the guest tests" cargo test --quiet --test harness ;;
+        harness)
+            case " $* " in *" image "*) images_meanwhile ;; esac
+            stage harness "the runner of the guest tests" cargo test --quiet --test harness
+            ;;
         guest) stage guest "inside QEMU, one binary a topic" guest ;;
         image)
-            # All images before any test: a test waits for a boot, not for a build.
-            # Those that are never shipped are built in less time.
-            PROFILE=functional FEATURES=kill-switch scripts/image.sh &&
-                PROFILE=functional APP=hello scripts/image.sh && scripts/image.sh &&
-                stage image "the whole image, with real clients" cargo test --quiet --test image ;;
+            images_built
+            stage image "the whole image, with real clients" cargo test --quiet --test image
+            ;;
         *) die "no stage $stage: host, harness, guest, image" ;;
     esac
 done

@@ -162,7 +162,8 @@ fn a_service_is_ticked_when_its_deadline_comes_and_not_before() {
 
 #[test]
 fn a_peer_that_does_not_read_is_not_read_from_until_it_does() {
-    let (mut world, mut peer) = world(Behaviour::Amplify(1_000));
+    const AMPLIFIED: usize = 100;
+    let (mut world, mut peer) = world(Behaviour::Amplify(AMPLIFIED));
     let client = peer.connect(16 * 1024);
     peer.exchange(&mut world);
     let mut asked = 0;
@@ -181,12 +182,12 @@ fn a_peer_that_does_not_read_is_not_read_from_until_it_does() {
     let mut answer = 0;
     for _ in 0..20_000 {
         answer += peer.receive(client).len();
-        if answer == asked * 1_000 {
+        if answer == asked * AMPLIFIED {
             return;
         }
         peer.sleep(&mut world, Duration::from_millis(20));
     }
-    panic!("{answer} of {} bytes came", asked * 1_000);
+    panic!("{answer} of {} bytes came", asked * AMPLIFIED);
 }
 
 #[test]
