@@ -192,7 +192,12 @@ impl<C: LocalCpu> MemoryManager<C> {
 
     /// The counters and contents of each CPU's cache now, in the order of the CPUs.
     pub(super) fn cache_stats(&self) -> impl Iterator<Item = CacheStats> {
-        self.caches.iter().map(|cache| cache.stats())
+        self.cache_stats_from(0)
+    }
+
+    /// The same without the first `cpus`.
+    pub(super) fn cache_stats_from(&self, cpus: usize) -> impl Iterator<Item = CacheStats> {
+        self.caches.iter().skip(cpus).map(|cache| cache.stats())
     }
 
     /// The cache of the CPU this runs on, in a section.
@@ -292,8 +297,8 @@ unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
     }
 
     fn free_frames(&self) -> u64 {
-        let cached: u64 = self.cache_stats().map(|cache| cache.pages).sum();
-        self.zone_stats().free_frames() + cached
+        let cached: u64 = self.caches.iter().map(|cache| cache.pages()).sum();
+        self.in_zone(|zone| zone.free_frames()) + cached
     }
 
     fn total_frames(&self) -> u64 {

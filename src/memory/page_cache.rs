@@ -469,18 +469,27 @@ impl CpuCache {
         Class::all().map(of).sum()
     }
 
+    /// Pages held now.
+    pub(super) fn pages(&self) -> u64 {
+        if self.state.load(Relaxed) != OPEN {
+            return 0;
+        }
+        let pages = |class| (self.stack(class).len() as u64) << class.order().get();
+        Class::all().map(pages).sum()
+    }
+
     /// Counters and contents. From any CPU.
     pub(super) fn stats(&self) -> CacheStats {
-        let mut stats = CacheStats::default();
-        let serves = self.state.load(Relaxed) == OPEN;
+        let mut stats = CacheStats {
+            pages: self.pages(),
+            ..CacheStats::default()
+        };
         for class in Class::all() {
             let stack = self.stack(class);
             stats.hits += stack.hits();
             stats.misses += stack.misses.load(Relaxed);
             stats.drains += stack.drains.load(Relaxed);
-            let pages = |blocks: usize| (blocks as u64) << class.order().get();
-            stats.pages += if serves { pages(stack.len()) } else { 0 };
-            stats.capacity_pages += pages(stack.limit());
+            stats.capacity_pages += (stack.limit() as u64) << class.order().get();
             for (sum, resizes) in stats.resizes.iter_mut().zip(stack.resizes()) {
                 *sum += resizes;
             }

@@ -153,9 +153,18 @@ impl<C: LocalCpu> MemoryManager<C> {
     }
 
     fn collect_page_caches(&self, page: &mut Encoder<'_>) {
+        // What takes a walk over all owners is gone through once; where there are more CPUs, once a family.
+        let mut known = heapless::Vec::<_, 8>::new();
+        for stats in self.cache_stats().take(known.capacity()) {
+            let _ = known.push(stats);
+        }
+        let stats = || {
+            let further = self.cache_stats_from(known.len());
+            known.iter().copied().chain(further).enumerate()
+        };
         let mut family = |heading, value: fn(CacheStats) -> u64| {
             let mut family = page.family(heading);
-            for (cpu, stats) in self.cache_stats().enumerate() {
+            for (cpu, stats) in stats() {
                 let labels = [("cpu", Label::Number(cpu as u64))];
                 family.sample(&labels, Value::Whole(value(stats)));
             }
@@ -201,7 +210,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             "nos_page_cache_resizes_total",
             "Changes of the capacity."
         ));
-        for (cpu, stats) in self.cache_stats().enumerate() {
+        for (cpu, stats) in stats() {
             for (direction, resizes) in ["grow", "shrink"].into_iter().zip(stats.resizes) {
                 let cpu = Label::Number(cpu as u64);
                 let labels = [("cpu", cpu), ("direction", Label::Word(direction))];

@@ -63,7 +63,21 @@ impl Line {
 
     #[inline(never)]
     fn put_digits(&mut self, at: usize, value: Value) -> usize {
-        self.put(at, Digits::of(value).as_bytes())
+        self.put_text(at, &Digits::of(value))
+    }
+
+    /// Writes digits: as many bytes as there can be in one go, of which those behind them are written over by what follows.
+    #[inline(always)]
+    pub(super) fn put_text(&mut self, at: usize, digits: &Digits) -> usize {
+        let len = digits.as_bytes().len();
+        match digits
+            .bytes
+            .get(digits.start..)
+            .and_then(<[u8]>::first_chunk)
+        {
+            Some(window) if self.put_array::<DIGITS_MAX>(at, window) <= LINE_BYTES_MAX => at + len,
+            _ => self.put(at, digits.as_bytes()),
+        }
     }
 }
 
@@ -81,9 +95,10 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// A value as text: integer arithmetic alone, two digits at a time, from the last to the first.
+/// A value as text: integer arithmetic alone, two digits at a time, from the last to the first. Behind the text there is
+/// room for as much again.
 pub(in crate::metrics) struct Digits {
-    bytes: [u8; DIGITS_MAX],
+    bytes: [u8; 2 * DIGITS_MAX],
     start: usize,
 }
 
@@ -91,7 +106,7 @@ impl Digits {
     /// `value`, with as many decimals as it takes.
     #[inline]
     pub(in crate::metrics) fn of(value: Value) -> Self {
-        let mut bytes = [0; DIGITS_MAX];
+        let mut bytes = [0; 2 * DIGITS_MAX];
         let (whole, start) = match value {
             Value::Whole(number) => (number, DIGITS_MAX),
             Value::Nanos(nanos) => (
@@ -109,13 +124,13 @@ impl Digits {
 
     /// The text.
     pub(in crate::metrics) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..DIGITS_MAX]
     }
 }
 
 /// Writes `number` before `end`; returns where it starts.
 #[inline]
-fn put_whole(bytes: &mut [u8; DIGITS_MAX], end: usize, mut number: u64) -> usize {
+fn put_whole(bytes: &mut [u8; 2 * DIGITS_MAX], end: usize, mut number: u64) -> usize {
     let mut start = end;
     while number >= 10 {
         start -= 2;
@@ -131,7 +146,7 @@ fn put_whole(bytes: &mut [u8; DIGITS_MAX], end: usize, mut number: u64) -> usize
 }
 
 /// Writes the point and `places` digits behind it, without the zeros at their end, to the end; nothing if all are.
-fn put_decimals(bytes: &mut [u8; DIGITS_MAX], mut fraction: u64, mut places: usize) -> usize {
+fn put_decimals(bytes: &mut [u8; 2 * DIGITS_MAX], mut fraction: u64, mut places: usize) -> usize {
     if fraction == 0 {
         return DIGITS_MAX;
     }
@@ -140,7 +155,7 @@ fn put_decimals(bytes: &mut [u8; DIGITS_MAX], mut fraction: u64, mut places: usi
         places -= 1;
     }
     let point = DIGITS_MAX - places - 1;
-    bytes[point..].fill(b'0');
+    bytes[point..DIGITS_MAX].fill(b'0');
     put_whole(bytes, DIGITS_MAX, fraction);
     bytes[point] = b'.';
     point

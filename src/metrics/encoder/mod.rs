@@ -286,7 +286,7 @@ impl Family<'_, '_> {
                 at = line.put_array(at, b".0");
             }
             at = line.put_array(at, b"\"} ");
-            at = line.put(at, digits.as_bytes());
+            at = line.put_text(at, &digits);
             at = line.put_array(at, b"\n");
             self.encoder.put_line(at);
         }
