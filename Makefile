@@ -53,6 +53,7 @@ ci: setup-test ## what CI runs: format, clippy, models, every test, each part le
 	@$(MAKE) -j2 fmt lint loom miri features test
 fmt: setup-run
 	cargo fmt --check
+	rustfmt --check --edition 2024 scripts/symbol-table.rs
 lint: setup-run
 	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings

@@ -1,5 +1,5 @@
-//! Hands the linker script to the linker for the guest, with the size of the stack that it leaves room for, and links
-//! again when it changes. Packs what COMMAND tells of commands.
+//! Hands the linker script to the linker for the guest, with the sizes of the stack and of the symbol table that it
+//! leaves room for, and links again when it changes. Packs what COMMAND tells of commands.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,6 +7,8 @@ use std::{env, fs};
 
 /// What `COMMAND` tells, and how it is packed is told by `document.rs` beside it.
 const DOCUMENTS: &str = "src/app/cache_server/commands/documents.txt";
+/// Says how many bytes the linker leaves room for, for the names of functions.
+const SYMBOLS_BYTES: &str = "NOS_SYMBOLS_BYTES";
 /// Pairs that a byte can stand for, and how deep pairs may stand within pairs.
 const PAIRS: usize = 128;
 const DEPTH_MAX: usize = 12;
@@ -26,6 +28,10 @@ fn main() {
         let is_optimised = env::var("OPT_LEVEL").is_ok_and(|level| level != "0");
         let stack_bytes = if is_optimised { 128 << 10 } else { 512 << 10 };
         println!("cargo::rustc-link-arg=--defsym=STACK_BYTES={stack_bytes}");
+        // By whoever puts names there once all is linked.
+        println!("cargo::rerun-if-env-changed={SYMBOLS_BYTES}");
+        let symbols_bytes = env::var(SYMBOLS_BYTES).unwrap_or("0".into());
+        println!("cargo::rustc-link-arg=--defsym=SYMBOLS_BYTES={symbols_bytes}");
     }
 }
 

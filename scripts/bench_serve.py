@@ -359,7 +359,11 @@ def memory():
 
 
 def size():
-    note("image", Nos, "bytes", os.path.getsize(ENV("IMAGE")))
+    # Stripped, as images are compared: without the names of functions, which are told beside.
+    names = os.path.splitext(ENV("IMAGE"))[0] + ".symbols"
+    names = os.path.getsize(names) if os.path.exists(names) else 0
+    note("image", Nos, "bytes", os.path.getsize(ENV("IMAGE")) - names)
+    note("image", Nos, "symbol_bytes", names)
     if PEER:
         work = ENV("WORK") or "/tmp/peer-linux"
         note("image", Peer, "bytes", sum(os.path.getsize(os.path.join(work, f)) for f in ("Image", "initrd-redis")))

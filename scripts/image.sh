@@ -28,6 +28,11 @@ if [ -n "${WITHOUT:-}" ]; then
 fi
 [ -z "$features" ] || set -- "$@" --features "$features"
 
+# What ships is optimised as a whole, and has half as many functions.
+[ "$profile" = release ] && NOS_SYMBOLS_BYTES=28672 || NOS_SYMBOLS_BYTES=98304
+case ,${WITHOUT:-}, in *,symbols,*) NOS_SYMBOLS_BYTES=0 ;; esac
+export NOS_SYMBOLS_BYTES
+
 say "cargo build --profile $profile --target $guest $*"
 # Panics name source files: as they are called in their packages, not where this machine keeps those.
 # Cargo's directory of the index has a name that tells nothing: what is left is crate and file.
@@ -46,6 +51,15 @@ fi
 # The pinned toolchain's own objcopy (component llvm-tools), not whatever PATH holds.
 objcopy=$(ls "$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-objcopy)
 cp "$elf" "$images/$app.debug"
-"$objcopy" --strip-all "$elf" "$images/$app.elf"
-"$objcopy" -O binary --strip-all "$elf" "$images/$app.img"
+if [ "$NOS_SYMBOLS_BYTES" != 0 ]; then
+    # The linker has left room for it: an image knows its functions' names once it is linked.
+    maker=$target/symbol-table
+    if [ -z "$(find "$maker" -newer scripts/symbol-table.rs -newer src/diagnosis/symbols/pack.rs 2>/dev/null)" ]; then
+        rustc -O --edition 2024 -o "$maker" scripts/symbol-table.rs
+    fi
+    "${objcopy%objcopy}nm" -n --defined-only "$elf" | "$maker" >"$images/$app.symbols"
+    "$objcopy" --update-section ".symbols=$images/$app.symbols" "$images/$app.debug"
+fi
+"$objcopy" --strip-all "$images/$app.debug" "$images/$app.elf"
+"$objcopy" -O binary --strip-all "$images/$app.debug" "$images/$app.img"
 say "$images/$app.img, $(wc -c <"$images/$app.img" | tr -d ' ') bytes"

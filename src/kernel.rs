@@ -15,11 +15,13 @@ pub mod bell;
 pub mod crash;
 #[cfg_attr(not(feature = "crash-report"), path = "kernel/without/crash_area.rs")]
 pub mod crash_area;
+mod cut;
 mod devices;
 pub mod ground;
 #[cfg(feature = "kill-switch")]
 mod kill_switch;
 mod pages;
+mod place;
 pub mod scheduler;
 #[cfg_attr(not(feature = "smp"), path = "kernel/without/secondary_cpus.rs")]
 pub mod secondary_cpus;

@@ -6,12 +6,14 @@
 //! run can be diagnosed again anywhere.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
-//! Beside it stands `crash_record`: what a life of the image tells the next of how it ended.
+//! Beside it stand `crash_record`, what a life of the image tells the next of how it ended, and `symbols`, which names the
+//! functions that a report is about.
 
 #[cfg(feature = "crash-report")]
 pub mod crash_record;
 mod fault_detection;
 mod report;
+pub mod symbols;
 mod symptom;
 
 pub use fault_detection::{DetectionPolicy, FaultDetection, MemorySample};

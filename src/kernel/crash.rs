@@ -6,6 +6,7 @@
 //! ended. A second failure while the first is being reported prints one line and ends at once, so a crash
 //! can never turn into a silent hang.
 
+use super::place::Place;
 use super::scheduler::death::{bury_after_exception, die_after_panic};
 use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
 use crate::arch::aarch64::cpu_block::CpuBlock;
@@ -218,12 +219,12 @@ fn first_death() -> bool {
 fn tell_backtrace(first: Option<u64>, frames: Backtrace) {
     let layout = ImageLayout::current();
     let base = layout.start;
-    let show = |address: usize| {
-        // As the image's symbol table has it.
-        let linked = address.wrapping_sub(base).wrapping_add(layout.linked_at);
+    let show = |place: Place| {
         tell(format_args!(
-            "  {address:#018x}  image+{:#x}  linked {linked:#x}\n",
-            address - base
+            "  {:#018x}  image+{:#x}  linked {:#x}{place}\n",
+            base + place.offset,
+            place.offset,
+            layout.linked_at + place.offset,
         ));
     };
     tell(format_args!("backtrace, innermost first:\n"));
@@ -232,9 +233,10 @@ fn tell_backtrace(first: Option<u64>, frames: Backtrace) {
         .map(|address| address as usize)
         .filter(|address| text.contains(address))
     {
-        show(address);
+        show(Place::interrupted(address - base));
     }
-    frames.take(DEPTH_MAX).for_each(show);
+    let returns = frames.take(DEPTH_MAX);
+    returns.for_each(|address| show(Place::returned_to(address - base)));
 }
 
 fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {

@@ -401,4 +401,17 @@ pub(crate) fn the_report_of_a_death_is_shown() {
     assert_eq!(trace[0] & 0xfff, number(pc) & 0xfff);
     let spread = trace.iter().max().unwrap_or(&0) - trace.iter().min().unwrap_or(&0);
     assert!(spread < 4 << 20, "{trace:x?}");
+    let (_, functions) = fault.split_once("\"functions\":[").expect("a member");
+    let functions: Vec<&str> = functions
+        .split(']')
+        .next()
+        .expect("its end")
+        .split(',')
+        .collect();
+    assert_eq!(functions.len(), trace.len(), "{functions:?}");
+    let is_told = |part: &str| functions.iter().any(|function| function.contains(part));
+    // Where it died, how it got there, and how far into each of them.
+    for part in ["DiagnosisBody", "Ward::enter+0x", "\"fiber_begin+0x"] {
+        assert!(is_told(part), "no {part} in {functions:?}");
+    }
 }

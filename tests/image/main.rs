@@ -189,7 +189,7 @@ fn main() {
             crashes::shutdown_turns_the_machine_off,
             parts::the_parts_that_are_there_work_and_the_rest_serves_without_the_others,
             parts::a_network_device_on_pci_is_found_by_an_image_with_that_part_alone,
-            parts::an_image_with_that_part_alone_tells_how_its_last_life_ended,
+            parts::an_image_with_that_part_alone_tells_how_its_last_life_ended_and_where,
             last_life::the_life_after_a_crash_tells_why_the_last_one_ended_and_only_that_one,
             last_life::a_halted_machine_tells_why_once_it_is_reset,
             last_life::what_memory_lost_of_the_last_life_is_said_and_not_believed,

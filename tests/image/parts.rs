@@ -62,7 +62,7 @@ pub(crate) fn a_network_device_on_pci_is_found_by_an_image_with_that_part_alone(
     assert!(guest.serial().contains(why), "{}", guest.serial());
 }
 
-pub(crate) fn an_image_with_that_part_alone_tells_how_its_last_life_ended() {
+pub(crate) fn an_image_with_that_part_alone_tells_how_its_last_life_ended_and_where() {
     let port = free_port();
     let guest = Guest::boot(&[
         ("MEM", "64M".into()),
@@ -75,4 +75,9 @@ pub(crate) fn an_image_with_that_part_alone_tells_how_its_last_life_ended() {
     let told = guest.serial().matches(", the last one, ended: ").count();
     let expected = usize::from(has("crash-report"));
     assert_eq!(told, expected, "{}", guest.serial());
+    let serial = guest.serial();
+    let named = serial
+        .lines()
+        .filter(|line| line.contains("  image+0x") && line.contains("  nos::"));
+    assert_eq!(named.count() > 0, has("symbols"), "{serial}");
 }

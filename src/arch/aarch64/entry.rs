@@ -53,6 +53,8 @@ unsafe extern "C" {
     static link_base: usize;
     static __image_start: u8;
     static __text_end: u8;
+    static __symbols_start: u8;
+    static __symbols_end: u8;
     static __constants_end: u8;
     static __image_end: u8;
     static __stack_guard: u8;
@@ -73,6 +75,15 @@ impl ImageLayout {
             stack_guard: at(&raw const __stack_guard),
             fault_stack_guard: at(&raw const __fault_stack_guard),
         }
+    }
+
+    /// The room that the linker left for the names of functions.
+    #[cfg(feature = "symbols")]
+    pub fn symbols() -> &'static [u8] {
+        let (start, end) = (&raw const __symbols_start, &raw const __symbols_end);
+        // SAFETY: the linker script puts both around bytes of the image's constants, which are mapped, never
+        // written, and stay as long as the image.
+        unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::arch::aarch64::backtrace::{Backtrace, DEPTH_MAX};
 use crate::arch::aarch64::cpu_block::CpuBlock;
 use crate::arch::aarch64::exceptions::{Frame, Vector};
 use crate::arch::aarch64::{cpu, fiber, preemption, timer};
+use crate::kernel::cut::Cut;
 use crate::platform::console;
 use crate::platform::time::Instant;
 use core::fmt::Write;
@@ -313,18 +314,4 @@ pub(in crate::kernel) fn die_after_panic(info: &PanicInfo<'_>) {
             let _ = write!(Cut(&mut obituary.location), "{location}");
         }
     })
-}
-
-/// Takes as much of a text as fits.
-struct Cut<'a, const N: usize>(&'a mut String<N>);
-
-impl<const N: usize> Write for Cut<'_, N> {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        for character in text.chars() {
-            if self.0.push(character).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
 }

@@ -4,6 +4,8 @@ use crate::arch::aarch64::ImageLayout;
 use crate::arch::aarch64::backtrace::DEPTH_MAX;
 use crate::arch::aarch64::exceptions::class_of;
 use crate::bus::{MessageId, Queue, RECENT};
+use crate::kernel::cut::Cut;
+use crate::kernel::place::Place;
 use crate::kernel::scheduler::{Cause, Obituary, Registers};
 use crate::platform::console::print;
 use crate::platform::time::Instant;
@@ -27,8 +29,8 @@ pub(in crate::kernel) struct LastFault {
     pub(in crate::kernel) at: Instant,
     /// Its registers, where an exception or the watchdog saved them.
     pub(in crate::kernel) registers: Option<Registers>,
-    /// Where it was and who had called it, innermost first, as the image's symbol table has it.
-    pub(in crate::kernel) backtrace: Vec<usize, TRACE_MAX>,
+    /// Where it was and who had called it, innermost first.
+    pub(in crate::kernel) backtrace: Vec<Place, TRACE_MAX>,
     /// The messages that it received last, by topic.
     pub(in crate::kernel) messages: Vec<(&'static str, MessageId), MESSAGES_MAX>,
 }
@@ -49,21 +51,12 @@ impl LastFault {
         // What does not fit is cut.
         let _ = write!(Cut(&mut self.reason), "{}", Reason(obituary));
         self.registers.clone_from(&obituary.registers);
-        self.backtrace = Vec::from_iter(linked(obituary).map(|(_, linked)| linked));
+        self.backtrace = Vec::from_iter(places(obituary));
         let received = queues.iter().flat_map(|queue| {
             let recent = queue.recent().into_iter().flatten();
             recent.map(|id| (queue.topic(), id))
         });
         self.messages = Vec::from_iter(received.take(MESSAGES_MAX));
-    }
-}
-
-struct Cut<'a>(&'a mut String<REASON_BYTES>);
-
-impl Write for Cut<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars()
-            .try_for_each(|character| self.0.push(character).map_err(|_| fmt::Error))
     }
 }
 
@@ -109,19 +102,23 @@ pub(super) fn print_report(name: &str, obituary: &Obituary) {
         ));
     }
     print(format_args!("backtrace, innermost first:\n"));
-    for (address, linked) in linked(obituary) {
-        print(format_args!("  {address:#018x}  linked {linked:#x}\n"));
+    let ImageLayout {
+        start, linked_at, ..
+    } = ImageLayout::current();
+    for place in places(obituary) {
+        let (address, linked) = (start + place.offset, linked_at + place.offset);
+        print(format_args!(
+            "  {address:#018x}  linked {linked:#x}{place}\n"
+        ));
     }
 }
 
-/// Where it was and who had called it, as addresses and as the image's symbol table has them.
-fn linked(obituary: &Obituary) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let layout = ImageLayout::current();
-    let first = obituary.registers.as_ref().map(|registers| registers.pc);
-    let first = first.map(|pc| pc as usize).into_iter();
-    let linked = move |address: usize| {
-        let offset = address.wrapping_sub(layout.start);
-        (address, offset.wrapping_add(layout.linked_at))
-    };
-    first.chain(obituary.backtrace.iter().copied()).map(linked)
+/// Where it was and who had called it.
+fn places(obituary: &Obituary) -> impl Iterator<Item = Place> + '_ {
+    let start = ImageLayout::current().start;
+    let offset = move |address: usize| address.wrapping_sub(start);
+    let first = obituary.registers.iter();
+    let first = first.map(move |registers| Place::interrupted(offset(registers.pc as usize)));
+    let returns = obituary.backtrace.iter();
+    first.chain(returns.map(move |&address| Place::returned_to(offset(address))))
 }

@@ -9,14 +9,16 @@
 //!   "mailboxes":[{"topic":"http","depth":0,"delivered":12,"dropped":0}],
 //!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …",
 //!     "registers":{"x0":"0x1", …, "sp":"0x…","pc":"0x…","spsr":"0x…"},
-//!     "last_messages":[{"topic":"http.input","sender":"data-plane","number":17}],"backtrace":["0x40212340", …]}}]}
+//!     "last_messages":[{"topic":"http.input","sender":"data-plane","number":17}],"backtrace":["0x40212340", …],
+//!     "functions":["nos::net::flow::Flow::poll+0x1c", …]}}]}
 //! ```
-//! Addresses of the backtrace are those of the image's symbol table (`nos.debug`); a panic saves no registers.
+//! Addresses of the backtrace are those of `nos.debug`; a name is empty where none is known. A panic saves no registers.
 //!
 //! Names only get added. A subsystem that never died has no `last_fault`. There is no `last_life` if nothing is known of
 //! a life before this one; its state is `damaged`, and that is all, if what it left cannot be believed.
 
 use super::Ward;
+use crate::arch::aarch64::ImageLayout;
 use crate::bus::registry::{Registry, Row};
 use crate::bus::{MessageId, Port, Reason};
 use crate::kernel::crash::{self, LastLife};
@@ -144,8 +146,14 @@ fn write_one(
                 }
             });
             json.member("backtrace").array(|json| {
-                for &address in &fault.backtrace {
-                    hexadecimal(json, address as u64);
+                let linked_at = ImageLayout::current().linked_at;
+                for place in &fault.backtrace {
+                    hexadecimal(json, linked_at.wrapping_add(place.offset) as u64);
+                }
+            });
+            json.member("functions").array(|json| {
+                for place in &fault.backtrace {
+                    json.text(&place.function());
                 }
             });
         });
