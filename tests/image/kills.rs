@@ -256,12 +256,18 @@ fn the_keys_outlive_the_data_plane(cpus: u32, times: u64) {
         assert!(format!("{policy:?}").contains("allkeys-lfu"), "{policy:?}");
         drop(client);
         // Nothing of the dead is kept: each life takes what the first restarted one took, a page cache's worth aside.
-        let (_, bytes, _) = standing(&guest, "data-plane");
-        let first = *used.get_or_insert(bytes);
-        assert!(
-            bytes.abs_diff(first) < 256 << 10,
-            "{first} then {bytes} bytes"
-        );
+        // Page caches that grew with what it asked for are empty once their CPU has idled for a second.
+        let began = Instant::now();
+        loop {
+            let (_, bytes, _) = standing(&guest, "data-plane");
+            let first = *used.get_or_insert(bytes);
+            if bytes.abs_diff(first) < 256 << 10 {
+                break;
+            }
+            let is_late = began.elapsed() > LIMIT;
+            assert!(!is_late, "after {means}: {first} then {bytes} bytes");
+            thread::sleep(Duration::from_millis(1500));
+        }
     });
     drop(connect(guest.redis_port));
     guest.assert_serves();
