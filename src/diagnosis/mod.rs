@@ -6,11 +6,13 @@
 //! run can be diagnosed again anywhere.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
+//! [`detectors`] is the kit that detection is built from: what judges one series of values by its past.
 //! Beside it stand `crash_record`, what a life of the image tells the next of how it ended, and `symbols`, which names the
 //! functions that a report is about.
 
 #[cfg(feature = "crash-report")]
 pub mod crash_record;
+pub mod detectors;
 mod fault_detection;
 mod report;
 pub mod symbols;

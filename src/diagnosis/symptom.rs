@@ -37,11 +37,11 @@ impl Ratio {
 /// Where a symptom begins and where it ends. The gap between the two is what keeps a value that wavers
 /// about one of them from raising a symptom each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threshold {
+pub struct Threshold<T = Ratio> {
     /// A value below this raises the symptom.
-    pub raise_below: Ratio,
+    pub raise_below: T,
     /// A value above this clears it.
-    pub clear_above: Ratio,
+    pub clear_above: T,
 }
 
 /// What a threshold says to a value.
@@ -55,8 +55,8 @@ pub(super) enum Verdict {
     Good,
 }
 
-impl Threshold {
-    pub(super) fn judge(&self, value: Ratio) -> Verdict {
+impl<T: PartialOrd> Threshold<T> {
+    pub(super) fn judge(&self, value: T) -> Verdict {
         if value < self.raise_below {
             Verdict::Bad
         } else if value > self.clear_above {
