@@ -34,7 +34,7 @@ nightly: setup-test ## make test, with the long runs: every machine, more random
 
 .PHONY: bench
 bench: setup-test image ## every benchmark: a table, and target/bench/NAME.json (make bench-NAME for one)
-	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || $$bench || exit 1; done
+	@for bench in scripts/bench-*.sh; do [ ! -e $$bench ] || BENCH_ALL=1 $$bench || exit 1; done
 bench-%: setup-test image ## one: bench-serve, bench-bus, bench-alloc, bench-preemption (settings at the heads of scripts/bench-*.sh)
 	@scripts/bench-$*.sh
 
@@ -42,6 +42,10 @@ bench-%: setup-test image ## one: bench-serve, bench-bus, bench-alloc, bench-pre
 bench-alloc-baseline: ## counts the memory manager's instructions anew: benches/alloc-baseline.txt
 bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
 	@scripts/bench-alloc.sh $(patsubst bench-alloc-%,%,$(filter-out bench-alloc,$@))
+
+.PHONY: bench-anomaly
+bench-anomaly: setup-run ## DATA=DIR: scores the rows of recorded series (*.csv: timestamp,value) into target/bench/anomaly/
+	@DATA='$(DATA)' scripts/bench-anomaly.sh
 
 .PHONY: trace-alloc
 trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with fixed page caches and the image's
@@ -55,7 +59,7 @@ fmt: setup-run
 	cargo fmt --check
 	rustfmt --check --edition 2024 scripts/symbol-table.rs
 lint: setup-run
-	cargo clippy --quiet --lib --test house_rules --test simulation --test harness --test image -- -D warnings
+	cargo clippy --quiet --lib --bench anomaly --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
 features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
 	@scripts/features.sh

@@ -42,6 +42,7 @@ stage() {
 host() {
     cargo test --quiet --lib &&
         { [ -z "${NOS_NIGHTLY:-}" ] || cargo test --quiet --lib -- --ignored cut_tests; } &&
+        cargo test --quiet --test bench_anomaly &&
         # Thousands of seeds of the spine; what they did is shown.
         cargo test --quiet --test simulation -- --nocapture &&
         # Shown in full: file sizes and duplicated logic are there to be read.
