@@ -19,7 +19,7 @@ const DEPTH_MAX: usize = 15;
 
 /// A table of functions: where each starts, in bytes from the image's start, and its name; `end` is where the last ends.
 /// A start that has several names gets the shortest of them.
-pub fn pack(functions: &[(u32, String)], end: u32) -> Vec<u8> {
+pub(crate) fn pack(functions: &[(u32, String)], end: u32) -> Vec<u8> {
     let mut names = BTreeMap::<u32, &str>::new();
     for (start, name) in functions {
         let known = names.entry(*start).or_insert(name);
@@ -68,7 +68,7 @@ pub fn pack(functions: &[(u32, String)], end: u32) -> Vec<u8> {
 
 /// A mangled name as people write it, without the hash at its end. A name that is not one of Rust's ("legacy" mangling)
 /// stays as it is.
-pub fn demangled(mangled: &str) -> String {
+pub(crate) fn demangled(mangled: &str) -> String {
     let Some(mut rest) = mangled.strip_prefix("_ZN") else {
         return mangled.to_string();
     };
