@@ -47,6 +47,10 @@ bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
 bench-anomaly: setup-run ## DATA=DIR: scores the rows of recorded series (*.csv: timestamp,value) into target/bench/anomaly/
 	@DATA='$(DATA)' scripts/bench-anomaly.sh
 
+.PHONY: bench-rca
+bench-rca: setup-run ## DATA=DIR: ranks the components of recorded incidents (petshop/, nezha/) into target/bench/rca.csv
+	@DATA='$(DATA)' scripts/bench-rca.sh
+
 .PHONY: trace-alloc
 trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with fixed page caches and the image's
 	@scripts/trace-alloc.sh
@@ -59,7 +63,7 @@ fmt: setup-run
 	cargo fmt --check
 	rustfmt --check --edition 2024 scripts/symbol-table.rs
 lint: setup-run
-	cargo clippy --quiet --lib --bench anomaly --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
+	cargo clippy --quiet --lib --bench anomaly --bench rca --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
 	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
 features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
 	@scripts/features.sh

@@ -15,6 +15,7 @@ pub mod crash_record;
 pub mod detectors;
 mod fault_detection;
 mod report;
+pub mod root_cause_analysis;
 pub mod symbols;
 mod symptom;
 
