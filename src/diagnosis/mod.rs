@@ -1,9 +1,13 @@
-//! The diagnosis engine: detection, then root cause, then remedies; its first stone is detection.
+//! The diagnosis engine: detection, then root cause, then remedies.
 //!
 //! It is a pipeline of values. What parts show of themselves is sampled into plain values; detectors turn
 //! samples into [`Symptom`]s with the [`Evidence`] they were raised on; [`report`](FaultDetection::report)
 //! shows them. Each step depends on its input and the time it is given, and on nothing else, so a recorded
 //! run can be diagnosed again anywhere.
+//!
+//! What is seen within a window of time is an [`Incident`](root_cause_analysis::Incident); its
+//! [`Diagnosis`](root_cause_analysis::Diagnosis) ranks causes; [`recommend`](remediation_recommendations::recommend)
+//! says what is to be done. These two are not joined to the image yet.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
 //! [`detectors`] is the kit that detection is built from: what judges one series of values by its past.
@@ -14,6 +18,7 @@
 pub mod crash_record;
 pub mod detectors;
 mod fault_detection;
+pub mod remediation_recommendations;
 mod report;
 pub mod root_cause_analysis;
 pub mod symbols;

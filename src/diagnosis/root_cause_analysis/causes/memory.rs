@@ -1,0 +1,132 @@
+//! Faults of memory: of its allocators, of its contents, and of those who take it.
+
+use super::super::graph::{AT_TIMES, Cause, Delay, SELDOM, any_part, dependents, here};
+use super::super::symptoms::{Place, SymptomKind as S};
+use crate::diagnosis::remediation_recommendations::RemedyKind as R;
+
+pub(super) const ROWS: &[Cause] = &[
+    Cause {
+        name: "frame_allocation_failure",
+        about: "the frame allocator refuses requests though memory is free",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::FrameRequestsRefused, 0.95, Delay::AT_ONCE),
+            here(S::HeapRequestsRefused, 0.5, Delay::AT_ONCE),
+            here(S::OomReplies, 0.4, Delay::SOON),
+            here(S::FragmentationHigh, 0.1, Delay::SOON),
+        ],
+        remedies: &[
+            R::Compact,
+            R::DrainCaches,
+            R::RestoreCheckpoint,
+            R::WarmReboot,
+        ],
+    },
+    Cause {
+        name: "heap_allocation_failure",
+        about: "the heap refuses requests though it could take more frames",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::HeapRequestsRefused, 0.95, Delay::AT_ONCE),
+            here(S::OomReplies, 0.5, Delay::SOON),
+        ],
+        remedies: &[R::DrainCaches, R::ShedLoad, R::WarmReboot],
+    },
+    Cause {
+        name: "memory_fragmentation",
+        about: "free memory lies in blocks too small for large requests",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::FragmentationHigh, 0.95, Delay::SOON),
+            here(S::FrameRequestsRefused, 0.4, Delay::LATER),
+            here(S::HeapRequestsRefused, 0.1, Delay::LATER),
+        ],
+        remedies: &[R::Compact, R::DrainCaches],
+    },
+    Cause {
+        name: "page_cache_too_small",
+        about: "the page caches hold too few pages for what a CPU asks for at once",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::PageCacheMissesHigh, 0.95, Delay::SOON),
+            here(S::CommandLatencyHigh, 0.1, Delay::LATER),
+        ],
+        remedies: &[R::GrowCaches],
+    },
+    Cause {
+        name: "memory_leak",
+        about: "a part keeps memory that it needs no more",
+        place: Place::Part,
+        prior: AT_TIMES,
+        links: &[
+            here(S::PartMemoryGrows, 0.9, Delay::SLOWLY),
+            here(S::MemoryExhaustionForecast, 0.6, Delay::SLOWLY),
+            here(S::FreeMemoryLow, 0.3, Delay::SLOWLY),
+            here(S::EvictionsHigh, 0.1, Delay::SLOWLY),
+        ],
+        remedies: &[R::RestartPart],
+    },
+    Cause {
+        name: "value_bit_flip",
+        about: "a bit of a stored value has changed",
+        place: Place::Image,
+        prior: SELDOM,
+        links: &[
+            here(S::ValueChecksumMismatch, 0.97, Delay::LATER),
+            here(S::StoreInconsistent, 0.05, Delay::LATER),
+        ],
+        remedies: &[R::DropDamagedPage, R::QuarantineFrame, R::TellHost],
+    },
+    Cause {
+        name: "frame_metadata_bit_flip",
+        about: "a bit of the frame map has changed",
+        place: Place::Image,
+        prior: SELDOM,
+        links: &[
+            here(S::FrameMapInconsistent, 0.95, Delay::SOON),
+            here(S::FrameRequestsRefused, 0.05, Delay::SOON),
+            any_part(S::PartAborted, 0.05, Delay::LATER),
+        ],
+        remedies: &[R::QuarantineFrame, R::WarmReboot, R::TellHost],
+    },
+    Cause {
+        name: "text_bit_flip",
+        about: "a bit of the image's code has changed",
+        place: Place::Image,
+        prior: SELDOM,
+        links: &[
+            here(S::TextChecksumMismatch, 0.9, Delay::SOON),
+            any_part(S::PartRanUndefined, 0.5, Delay::LATER),
+            any_part(S::PartAborted, 0.2, Delay::LATER),
+            any_part(S::PartPanicked, 0.1, Delay::LATER),
+        ],
+        remedies: &[R::WarmReboot, R::TellHost],
+    },
+    Cause {
+        name: "compressed_block_corruption",
+        about: "a compressed page has changed",
+        place: Place::Image,
+        prior: SELDOM,
+        links: &[here(S::CompressedLoadCorrupt, 0.97, Delay::LATER)],
+        remedies: &[R::DropDamagedPage, R::QuarantineFrame, R::TellHost],
+    },
+    Cause {
+        name: "wild_write",
+        about: "a part writes where nothing is its to write",
+        place: Place::Part,
+        prior: SELDOM,
+        links: &[
+            here(S::PartAborted, 0.6, Delay::AT_ONCE),
+            here(S::HeapInconsistent, 0.5, Delay::SOON),
+            here(S::FrameMapInconsistent, 0.1, Delay::SOON),
+            here(S::ValueChecksumMismatch, 0.2, Delay::LATER),
+            here(S::StoreInconsistent, 0.3, Delay::LATER),
+            dependents(S::RequestTimeouts, 0.1, Delay::SOON),
+        ],
+        remedies: &[R::RestartPart, R::RestoreCheckpoint, R::WarmReboot],
+    },
+];

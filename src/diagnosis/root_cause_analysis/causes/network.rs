@@ -1,0 +1,93 @@
+//! Faults of the network, its device and its interrupts.
+
+use super::super::graph::{AT_TIMES, Cause, Delay, OFTEN, here};
+use super::super::symptoms::{Place, SymptomKind as S};
+use crate::diagnosis::remediation_recommendations::RemedyKind as R;
+
+pub(super) const ROWS: &[Cause] = &[
+    Cause {
+        name: "packet_loss",
+        about: "frames are lost on their way",
+        place: Place::Image,
+        prior: OFTEN,
+        links: &[
+            here(S::SegmentsMissing, 0.9, Delay::SOON),
+            here(S::RetransmitsHigh, 0.8, Delay::SOON),
+            here(S::CommandLatencyHigh, 0.3, Delay::LATER),
+            here(S::SegmentsOutOfOrder, 0.3, Delay::SOON),
+        ],
+        remedies: &[R::TellNetwork],
+    },
+    Cause {
+        name: "packet_corruption",
+        about: "frames are changed on their way",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::ChecksumDrops, 0.95, Delay::SOON),
+            here(S::SegmentsMissing, 0.5, Delay::SOON),
+            here(S::RetransmitsHigh, 0.6, Delay::SOON),
+        ],
+        remedies: &[R::ResetNetwork, R::TellNetwork],
+    },
+    Cause {
+        name: "packet_reordering",
+        about: "frames overtake each other",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::SegmentsOutOfOrder, 0.95, Delay::SOON),
+            here(S::RetransmitsHigh, 0.2, Delay::SOON),
+        ],
+        remedies: &[R::TellNetwork],
+    },
+    Cause {
+        name: "packet_duplication",
+        about: "frames arrive more than once",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::SegmentsRepeated, 0.95, Delay::SOON),
+            here(S::RetransmitsHigh, 0.05, Delay::SOON),
+        ],
+        remedies: &[R::TellNetwork],
+    },
+    Cause {
+        name: "network_stall",
+        about: "the network device takes and gives nothing for a while",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::TransmitStalled, 0.85, Delay::SOON),
+            here(S::ReceiveStopped, 0.8, Delay::SOON),
+            here(S::RetransmitsHigh, 0.4, Delay::LATER),
+            here(S::CommandLatencyHigh, 0.2, Delay::LATER),
+        ],
+        remedies: &[R::ResetNetwork, R::TellNetwork],
+    },
+    Cause {
+        name: "lost_interrupt",
+        about: "a device's interrupts do not arrive",
+        place: Place::Image,
+        prior: AT_TIMES,
+        links: &[
+            here(S::InterruptMissing, 0.95, Delay::SOON),
+            here(S::ReceiveStopped, 0.3, Delay::SOON),
+            here(S::CommandLatencyHigh, 0.4, Delay::LATER),
+            here(S::TimersLate, 0.1, Delay::SOON),
+        ],
+        remedies: &[R::ResetNetwork, R::WarmReboot],
+    },
+    Cause {
+        name: "link_down",
+        about: "the network device has lost its link",
+        place: Place::Image,
+        prior: OFTEN,
+        links: &[
+            here(S::LinkDown, 0.97, Delay::SOON),
+            here(S::ReceiveStopped, 0.8, Delay::SOON),
+            here(S::RetransmitsHigh, 0.2, Delay::LATER),
+        ],
+        remedies: &[R::TellNetwork, R::ResetNetwork],
+    },
+];
