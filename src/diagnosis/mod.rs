@@ -7,7 +7,8 @@
 //!
 //! What is seen within a window of time is an [`Incident`](root_cause_analysis::Incident); its
 //! [`Diagnosis`](root_cause_analysis::Diagnosis) ranks causes; [`recommend`](remediation_recommendations::recommend)
-//! says what is to be done. These two are not joined to the image yet.
+//! says what is to be done; [`Incidents`](incidents::Incidents) opens them, acts, and remembers. These are not joined to the
+//! image yet.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
 //! [`detectors`] is the kit that detection is built from: what judges one series of values by its past.
@@ -18,6 +19,7 @@
 pub mod crash_record;
 pub mod detectors;
 mod fault_detection;
+pub mod incidents;
 pub mod remediation_recommendations;
 mod report;
 pub mod root_cause_analysis;

@@ -22,7 +22,7 @@ mod symptoms;
 #[cfg(test)]
 mod tests;
 
-pub use causes::{cause, causes};
+pub use causes::{CAUSES, cause, causes};
 pub use graph::{Cause, Delay, Link, Scope};
 pub use incident::{
     Incident, PARTS_MAX, Part, PartId, SIGHTINGS_MAX, Sighting, WIRE_BYTES_MAX, parts,

@@ -38,6 +38,24 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them, each at its own place.
+    pub const ALL: [Self; 14] = [
+        Self::Tell,
+        Self::RestartSubsystem,
+        Self::DrainCaches,
+        Self::ResizeCaches,
+        Self::Compact,
+        Self::ShedLoad,
+        Self::QuarantineFrame,
+        Self::QuarantineBlock,
+        Self::SwitchPrefetchStrategy,
+        Self::SwitchEvictionStrategy,
+        Self::DisableModule,
+        Self::ResetDevice,
+        Self::RestoreCheckpoint,
+        Self::WarmReboot,
+    ];
+
     /// Its name in reports and metrics.
     pub const fn name(self) -> &'static str {
         match self {

@@ -95,6 +95,13 @@ fn every_row_of_the_table_makes_sense() {
 }
 
 #[test]
+fn every_action_is_listed_at_its_own_place() {
+    for (place, action) in Action::ALL.into_iter().enumerate() {
+        assert_eq!(action as usize, place, "{}", action.name());
+    }
+}
+
+#[test]
 fn remedies_of_a_cause_stand_from_mild_to_hard() {
     for cause in causes() {
         let hardness = |remedy: &RemedyKind| {

@@ -61,10 +61,10 @@ pub(super) const ROWS: &[Cause] = &[
         name: "crash_loop",
         about: "a part dies again each time it is started",
         place: Place::Part,
-        prior: AT_TIMES,
+        prior: SELDOM,
         links: &[
             here(S::RestartsRepeated, 0.97, Delay::LATER),
-            here(S::PartPanicked, 0.7, Delay::AT_ONCE),
+            here(S::PartPanicked, 0.5, Delay::AT_ONCE),
             here(S::HealthCheckMissed, 0.7, Delay::LATER),
             dependents(S::RequestTimeouts, 0.5, Delay::LATER),
         ],

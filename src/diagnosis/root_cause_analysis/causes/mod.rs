@@ -13,13 +13,23 @@ mod storage;
 use super::graph::Cause;
 
 /// All rows, by groups.
-static GROUPS: [&[Cause]; 5] = [
+const GROUPS: [&[Cause]; 5] = [
     memory::ROWS,
     storage::ROWS,
     network::ROWS,
     execution::ROWS,
     load::ROWS,
 ];
+
+/// How many there are.
+pub const CAUSES: usize = {
+    let (mut rows, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        rows += GROUPS[group].len();
+        group += 1;
+    }
+    rows
+};
 
 /// All causes, in the order of their tables.
 pub fn causes() -> impl Iterator<Item = &'static Cause> {
