@@ -79,6 +79,10 @@ fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchai
 floors: setup-run ## which floor imports which, file sizes, error types, duplicates
 	@scripts/check-floors.sh
 
+.PHONY: docs
+docs: setup-run ## docs/causes.md and docs/prometheus-rules.yml, made from the tables of the diagnosis engine
+	NOS_WRITE_DOCS=1 cargo test --quiet --test house_rules generated
+
 .PHONY: setup setup-run setup-test
 setup: setup-test ## install what is missing, and say so
 setup-run:

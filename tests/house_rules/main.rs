@@ -6,6 +6,7 @@
 mod application_api;
 mod boot_arguments;
 mod duplicates;
+mod generated;
 mod source;
 
 use source::{File, Token, sources};
