@@ -6,7 +6,7 @@
 
 use super::symptoms::{Place, SymptomKind};
 use crate::diagnosis::remediation_recommendations::RemedyKind;
-use crate::platform::time::{Duration, NANOS_PER_MILLI};
+use crate::platform::time::Duration;
 
 /// Where a cause shows a symptom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,59 +21,76 @@ pub enum Scope {
 
 /// How long after a cause began its symptom shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delay {
-    /// At the earliest.
-    pub earliest: Duration,
-    /// At the latest, nearly always.
-    pub latest: Duration,
+pub enum Delay {
+    /// With the fault itself: what traps, fails or is refused.
+    AtOnce,
+    /// When the next sample or check comes by.
+    Soon,
+    /// When enough of it has piled up to be seen.
+    Later,
+    /// When a trend has become one.
+    Slowly,
 }
 
 impl Delay {
-    const fn millis(earliest: u64, latest: u64) -> Self {
-        Self {
-            earliest: Duration::from_millis(earliest),
-            latest: Duration::from_millis(latest),
-        }
+    /// At the earliest.
+    pub const fn earliest(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::AtOnce | Self::Soon => 0,
+            Self::Later => 200,
+            Self::Slowly => 2_000,
+        })
     }
 
-    /// With the fault itself: what traps, fails or is refused.
-    pub const AT_ONCE: Self = Self::millis(0, 500);
-    /// When the next sample or check comes by.
-    pub const SOON: Self = Self::millis(0, 5_000);
-    /// When enough of it has piled up to be seen.
-    pub const LATER: Self = Self::millis(200, 30_000);
-    /// When a trend has become one.
-    pub const SLOWLY: Self = Self::millis(2_000, 600_000);
+    /// At the latest, nearly always.
+    pub const fn latest(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::AtOnce => 500,
+            Self::Soon => 5_000,
+            Self::Later => 30_000,
+            Self::Slowly => 600_000,
+        })
+    }
 
     /// What part of the time in which it may show has gone by `nanos` after the cause began.
-    pub(super) fn gone_by(&self, nanos: u64) -> f64 {
-        let (earliest, latest) = (self.earliest.as_nanos(), self.latest.as_nanos());
-        let span = (latest - earliest).max(NANOS_PER_MILLI);
+    pub(super) fn gone_by(self, nanos: u64) -> f64 {
+        let earliest = self.earliest().as_nanos();
+        let span = self.latest().as_nanos() - earliest;
         (nanos.saturating_sub(earliest) as f64 / span as f64).min(1.0)
     }
 }
 
-/// A cause's effect.
+/// A cause's effect; small, for there are many.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     /// What shows,
     pub symptom: SymptomKind,
     /// where,
     pub scope: Scope,
-    /// how likely,
-    pub likelihood: f64,
-    /// and when.
+    /// when,
     pub delay: Delay,
+    /// and how likely, in hundredths.
+    percent: u8,
+}
+
+impl Link {
+    /// How likely it shows.
+    pub fn likelihood(&self) -> f64 {
+        f64::from(self.percent) / 100.0
+    }
 }
 
 /// Shorthand of the tables: on what is at fault.
 pub(super) const fn here(symptom: SymptomKind, likelihood: f64, delay: Delay) -> Link {
-    let scope = Scope::Here;
+    assert!(
+        likelihood >= 0.01 && likelihood <= 0.99,
+        "nothing is certain"
+    );
     Link {
         symptom,
-        scope,
-        likelihood,
+        scope: Scope::Here,
         delay,
+        percent: (likelihood * 100.0 + 0.5) as u8,
     }
 }
 

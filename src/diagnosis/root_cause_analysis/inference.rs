@@ -178,9 +178,9 @@ pub(super) enum Timing {
 
 impl Timing {
     pub(super) fn of(link: &Link, began: Instant, at: Instant) -> Self {
-        if at + INEXACT < began + link.delay.earliest {
+        if at + INEXACT < began + link.delay.earliest() {
             Self::TooEarly
-        } else if at > began + link.delay.latest + INEXACT {
+        } else if at > began + link.delay.latest() + INEXACT {
             Self::TooLate
         } else {
             Self::InTime
@@ -205,7 +205,7 @@ impl Hypothesis {
                 if !is_shown_by(link, part, sighting, incident) {
                     continue;
                 }
-                for delay in [link.delay.earliest, link.delay.latest] {
+                for delay in [link.delay.earliest(), link.delay.latest()] {
                     let hypothesis = Self::begun(cause, part, sighting.at - delay, incident);
                     let weight = alone(&hypothesis, incident);
                     if best.as_ref().is_none_or(|(known, _)| weight > *known) {
@@ -237,7 +237,7 @@ impl Hypothesis {
         for link in cause.links {
             for (sighting, shown) in incident.sightings().iter().zip(&mut hypothesis.shows) {
                 if is_shown_by(link, part, sighting, incident) {
-                    let likely = link.likelihood * Timing::of(link, began, sighting.at).factor();
+                    let likely = link.likelihood() * Timing::of(link, began, sighting.at).factor();
                     *shown = 1.0 - (1.0 - *shown) * (1.0 - likely);
                 }
             }
@@ -269,7 +269,7 @@ pub(super) fn is_shown_by(
 /// How likely what a link would show has not been seen by the end of the incident.
 pub(super) fn unseen(link: &Link, began: Instant, incident: &Incident) -> f64 {
     let gone_by = link.delay.gone_by(incident.until.since(began).as_nanos());
-    1.0 - link.likelihood * gone_by
+    1.0 - link.likelihood() * gone_by
 }
 
 /// Where a link would show its symptom and it has not been seen, though something watches for it: on a part, or on the

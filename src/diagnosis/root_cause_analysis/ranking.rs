@@ -191,7 +191,7 @@ fn ranked(hypothesis: &Hypothesis, incident: &Incident) -> Ranked {
                 Timing::TooEarly => Bearing::SeenTooEarly,
                 Timing::TooLate => Bearing::SeenTooLate,
             };
-            find(link.symptom, sighting.part, bearing, link.likelihood);
+            find(link.symptom, sighting.part, bearing, link.likelihood());
         }
     }
     for link in cause.links {

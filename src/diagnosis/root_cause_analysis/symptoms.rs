@@ -26,12 +26,8 @@ pub struct SymptomRow {
     pub place: Place,
     /// How likely it shows for none of the causes.
     pub leak: f64,
-    /// The metric family or the event that shows it.
-    pub seen_on: &'static str,
     /// What it is.
     pub about: &'static str,
-    /// The expression of its alert; empty if metrics alone do not show it.
-    pub alert: &'static str,
 }
 
 macro_rules! symptoms {
@@ -50,16 +46,28 @@ macro_rules! symptoms {
             pub const fn row(self) -> &'static SymptomRow {
                 &ROWS[self as usize]
             }
+
+            /// The metric family or the event that shows it; for the docs.
+            pub const fn seen_on(self) -> &'static str {
+                SEEN_ON[self as usize]
+            }
+
+            /// The expression of its alert, empty if metrics alone do not show it; for the rules of Prometheus.
+            pub const fn alert(self) -> &'static str {
+                ALERTS[self as usize]
+            }
         }
 
         static ROWS: [SymptomRow; SymptomKind::ALL.len()] = [$(SymptomRow {
             name: $name,
             place: Place::$place,
             leak: $leak,
-            seen_on: $seen_on,
             about: $about,
-            alert: concat!($($alert)?),
         },)*];
+
+        // Apart, so that the image, which needs neither, is without them.
+        static SEEN_ON: [&str; SymptomKind::ALL.len()] = [$($seen_on,)*];
+        static ALERTS: [&str; SymptomKind::ALL.len()] = [$(concat!($($alert)?),)*];
     };
 }
 

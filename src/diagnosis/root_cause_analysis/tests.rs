@@ -73,9 +73,12 @@ fn signature(cause: &Cause, part: Option<PartId>, likelihood_min: f64) -> Incide
     for link in cause
         .links
         .iter()
-        .filter(|link| link.likelihood >= likelihood_min)
+        .filter(|link| link.likelihood() >= likelihood_min)
     {
-        let nanos = u64::midpoint(link.delay.earliest.as_nanos(), link.delay.latest.as_nanos());
+        let nanos = u64::midpoint(
+            link.delay.earliest().as_nanos(),
+            link.delay.latest().as_nanos(),
+        );
         for place in places(link, part, &made.clone()) {
             made.see(link.symptom, place, at(0) + Duration::from_nanos(nanos));
         }
@@ -107,13 +110,13 @@ fn every_row_of_the_table_makes_sense() {
         let main = cause
             .links
             .iter()
-            .map(|link| link.likelihood)
+            .map(|link| link.likelihood())
             .fold(0.0, f64::max);
         assert!(main >= 0.5, "{name} shows nothing much");
         for link in cause.links {
             let row = link.symptom.row();
             assert!(
-                link.likelihood > row.leak && link.likelihood < 1.0,
+                link.likelihood() > row.leak && link.likelihood() < 1.0,
                 "{name}: {}",
                 row.name
             );

@@ -38,17 +38,17 @@ pub(super) fn page() -> String {
     page.push_str("  - name: nos-symptoms\n    rules:\n");
     for kind in SymptomKind::ALL
         .iter()
-        .filter(|kind| !kind.row().alert.is_empty())
+        .filter(|kind| !kind.alert().is_empty())
     {
         let shown = |cause: &&Cause| {
             let mut links = cause.links.iter();
-            links.any(|link| link.symptom == *kind && link.likelihood >= NAMED_MIN)
+            links.any(|link| link.symptom == *kind && link.likelihood() >= NAMED_MIN)
         };
         let causes: Vec<&str> = causes().filter(shown).map(|cause| cause.about).collect();
         let row = kind.row();
         let alert = Alert {
             name: format!("Nos{}", camel(row.name)),
-            expression: row.alert.to_string(),
+            expression: kind.alert().to_string(),
             lasts: "1m",
             severity: "info",
             summary: format!("nos: {}", row.about),

@@ -35,7 +35,10 @@ pub(super) fn page() -> String {
         };
         let line = format!(
             "| `{}` | {} | {} | {place} | {} |\n",
-            row.name, row.about, row.seen_on, row.leak
+            row.name,
+            row.about,
+            kind.seen_on(),
+            row.leak
         );
         page.push_str(&line);
     }
@@ -68,7 +71,7 @@ fn write_cause(cause: &Cause, total: f64, page: &mut String) {
         remedies.join(", ")
     );
     let mut links: Vec<&Link> = cause.links.iter().collect();
-    links.sort_by(|one, other| other.likelihood.total_cmp(&one.likelihood));
+    links.sort_by(|one, other| other.likelihood().total_cmp(&one.likelihood()));
     page.push_str("| symptom | likely | after | where |\n| --- | --- | --- | --- |\n");
     for link in links {
         let place = match link.scope {
@@ -78,14 +81,14 @@ fn write_cause(cause: &Cause, total: f64, page: &mut String) {
             Scope::AnyPart => "some part",
         };
         let (from, to) = (
-            link.delay.earliest.as_millis(),
-            link.delay.latest.as_millis(),
+            link.delay.earliest().as_millis(),
+            link.delay.latest().as_millis(),
         );
         let _ = writeln!(
             page,
             "| `{}` | {} | {} to {} s | {place} |",
             link.symptom.row().name,
-            link.likelihood,
+            link.likelihood(),
             from as f64 / 1e3,
             to as f64 / 1e3
         );

@@ -40,7 +40,7 @@ fn drawn(
         let began = random.next() % 2_000;
         for link in cause.links {
             for place in places(link, part, &made) {
-                let odds = link.likelihood / (1.0 - link.likelihood);
+                let odds = link.likelihood() / (1.0 - link.likelihood());
                 let odds = if random.next() % 2 == 0 {
                     odds * distortion.odds
                 } else {
@@ -48,8 +48,8 @@ fn drawn(
                 };
                 if random.share() < odds / (1.0 + odds) {
                     let span =
-                        (link.delay.latest.as_nanos() - link.delay.earliest.as_nanos()) as f64;
-                    let after = link.delay.earliest.as_nanos() as f64
+                        (link.delay.latest().as_nanos() - link.delay.earliest().as_nanos()) as f64;
+                    let after = link.delay.earliest().as_nanos() as f64
                         + random.share() * span * distortion.delay;
                     let time = at(began) + Duration::from_nanos(after as u64);
                     let known = seen.entry((link.symptom, place)).or_insert(time);
