@@ -53,7 +53,7 @@ impl Level {
         }
     }
 
-    /// The level of that name, as `nos.remedies=` has it.
+    /// The level of that name.
     pub fn of_name(name: &str) -> Option<Self> {
         match name {
             "advise" => Some(Self::AdviseOnly),

@@ -47,6 +47,30 @@ fn what_was_written_is_read() {
     assert_eq!(Incident::decode(&out[..length]), Ok(incident()));
 }
 
+/// The form of version 1, which never changes: what was recorded stays readable.
+#[test]
+fn what_an_earlier_image_wrote_is_read() {
+    let mut incident = Incident::new(
+        300,
+        SymptomSet::NONE
+            .with(SymptomKind::FreeMemoryLow)
+            .with(SymptomKind::LinkDown),
+        image(),
+    );
+    incident.see(
+        SymptomKind::PartHung,
+        Some(PartId(1)),
+        Instant::from_nanos(5),
+    );
+    let written = b"\x01\xac\x02\x05\x81\x80\x80\x80\x80\x80\x02\
+        \x03\x04http\x04\x09diagnosis\x05\x0adata-plane\x00\
+        \x01\x3e\x01\x01\x05";
+    let mut out = [0; WIRE_BYTES_MAX];
+    let length = incident.encode(&mut out).expect("there is room");
+    assert_eq!(&out[..length], written);
+    assert_eq!(Incident::decode(written), Ok(incident));
+}
+
 #[test]
 fn the_fullest_incident_fits_the_wire() {
     let mut incident = incident();
