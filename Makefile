@@ -55,6 +55,8 @@ bench-rca: setup-run ## DATA=DIR: ranks the components of recorded incidents (pe
 trace-alloc: setup-test ## records allocations under a load of SEED=1 and replays them with fixed page caches and the image's
 	@scripts/trace-alloc.sh
 
+# Cargo looks for make's job server, which recipes are not given.
+alone := env -u MAKEFLAGS
 .PHONY: ci fmt lint features loom miri fuzz floors
 ci: setup-test ## what CI runs: format, clippy, models, every test, each part left out
 	@# Two at a time: they build in directories of their own, or wait for each other's builds, and each is often on one CPU.
@@ -63,15 +65,15 @@ fmt: setup-run
 	cargo fmt --check
 	rustfmt --check --edition 2024 scripts/symbol-table.rs
 lint: setup-run
-	cargo clippy --quiet --lib --bench anomaly --bench rca --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
-	cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
+	$(alone) cargo clippy --quiet --lib --bench anomaly --bench rca --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
+	$(alone) cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
 features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
 	@scripts/features.sh
 loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile.dev.package.generator.opt-level=2
 # Built apart: the cfg would have everything else built anew.
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" LOOM_MAX_PREEMPTIONS=3 \
-		cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models
+		$(alone) cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models
 miri: setup-run ## the tests of what has unsafe code under Miri, with a nightly toolchain
 	@scripts/miri.sh
 fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz
