@@ -73,7 +73,7 @@ loom_optimised := --config profile.dev.package.loom.opt-level=2 --config profile
 # Built apart: the cfg would have everything else built anew.
 loom: setup-run ## models of the lock-free structures: every order in which their users can meet
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" LOOM_MAX_PREEMPTIONS=3 \
-		$(alone) cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models
+		$(alone) cargo test --quiet --lib $(loom_optimised) -- split_ring bus::models page_cache::signals
 miri: setup-run ## the tests of what has unsafe code under Miri, with a nightly toolchain
 	@scripts/miri.sh
 fuzz: setup-run ## each fuzz target for FUZZ_SECONDS=60, with a nightly toolchain and cargo-fuzz

@@ -20,6 +20,7 @@
 
 mod demand;
 mod policy;
+mod signals;
 mod stack;
 
 pub(super) use demand::Rhythm;
@@ -32,10 +33,8 @@ use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
 use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
 use crate::cache::sizing::Sizing;
-use core::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use signals::{Asked, Service};
 use stack::{STACK_BLOCKS_MAX, Visit, count};
 
 /// Kinds of blocks that are cached.
@@ -120,24 +119,14 @@ pub(super) struct CacheStats {
     pub(super) resizes: [u64; 2],
 }
 
-/// Whether a cache serves.
-const OPEN: u8 = 0;
-/// Somebody died in the middle of an operation.
-const CLOSED: u8 = 1;
-/// What it held has been given back.
-const EMPTIED: u8 = 2;
-
 /// One CPU's cache.
 #[repr(C)]
 pub(super) struct CpuCache {
     stacks: [Stack; CLASSES],
     /// What the owner map says of frames that are here.
     mark: u8,
-    state: AtomicU8,
-    /// Pages that were held when it was closed.
-    left: AtomicU64,
-    /// What others ask of it: bits.
-    asked: AtomicU32,
+    service: Service,
+    asked: Asked,
     ceiling_pages: u32,
     rhythm: Rhythm,
     /// The tick at which the period ends that is under way; [`NEVER`] if none is.
@@ -166,9 +155,8 @@ impl CpuCache {
         Self {
             stacks: core::array::from_fn(stack),
             mark: cached_by(cpu),
-            state: AtomicU8::new(OPEN),
-            left: AtomicU64::new(0),
-            asked: AtomicU32::new(0),
+            service: Service::new(),
+            asked: Asked::new(),
             ceiling_pages: bounds.ceiling_pages,
             rhythm,
             period_end: AtomicU64::new(NEVER),
@@ -405,37 +393,36 @@ impl CpuCache {
 
     /// Asks its CPU for something. From any CPU.
     pub(super) fn ask(&self, what: u32) {
-        // Release: pairs with the Acquire in `asked`.
-        self.asked.fetch_or(what, Release);
+        self.asked.ask(what);
     }
 
     /// What others ask and has not been answered. From any CPU.
+    #[inline]
     pub(super) fn asked(&self) -> u32 {
-        self.asked.load(Acquire)
+        self.asked.open()
     }
 
     /// Notes that this has been answered.
     pub(super) fn answer(&self, what: u32) {
-        self.asked.fetch_and(!what, Release);
+        self.asked.answer(what);
     }
 
     /// True if it serves; makes it serve again if what it held when it was closed has been given back. In a section of its
     /// CPU.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        // Acquire: pairs with the Release in `reopen`.
-        match self.state.load(Acquire) {
-            OPEN => true,
-            EMPTIED => {
-                for stack in &self.stacks {
-                    // SAFETY: nobody else uses it.
-                    unsafe { stack.reopen() };
-                }
-                self.state.store(OPEN, Relaxed);
-                true
+        self.service.is_open() || self.is_resumed()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_resumed(&self) -> bool {
+        self.service.is_resumed(|| {
+            for stack in &self.stacks {
+                // SAFETY: nobody else uses it.
+                unsafe { stack.reopen() };
             }
-            _ => false,
-        }
+        })
     }
 
     /// Closes it: called on its CPU after somebody died there, before anything else runs on it.
@@ -445,22 +432,17 @@ impl CpuCache {
         }
         self.flush(accounts);
         let held = |class: Class| (self.stack(class).close() as u64) << class.order().get();
-        self.left.store(Class::all().map(held).sum(), Relaxed);
-        // Release: pairs with the Acquire in `left`.
-        self.state.store(CLOSED, Release);
+        self.service.close(Class::all().map(held).sum());
     }
 
     /// The pages it held when it was closed; none if it serves. From any CPU.
     pub(super) fn left(&self) -> Option<u64> {
-        // Acquire: pairs with the Release in `close`.
-        let is_closed = self.state.load(Acquire) == CLOSED;
-        is_closed.then(|| self.left.load(Relaxed))
+        self.service.left()
     }
 
     /// Notes that what it held when it was closed has been given back. From any CPU.
     pub(super) fn reopen(&self) {
-        // Release: pairs with the Acquire in `is_open`.
-        self.state.store(EMPTIED, Release);
+        self.service.empty();
     }
 
     /// Frames here that `owner` is charged for. From any CPU.
@@ -471,7 +453,7 @@ impl CpuCache {
 
     /// Pages held now.
     pub(super) fn pages(&self) -> u64 {
-        if self.state.load(Relaxed) != OPEN {
+        if !self.service.is_open() {
             return 0;
         }
         let pages = |class| (self.stack(class).len() as u64) << class.order().get();
