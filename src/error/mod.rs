@@ -5,6 +5,7 @@
 
 mod conversions;
 mod growth;
+mod refused;
 #[cfg(test)]
 pub(crate) mod test_heap;
 mod unified_framework;
@@ -12,4 +13,5 @@ mod unified_framework;
 pub use growth::{
     Grow, GrowQueue, arc_at_boot, try_box, try_boxed_slice, try_collect, try_to_string, try_to_vec,
 };
+pub use refused::note_refused;
 pub use unified_framework::{CommandFault, Error, HttpFault, Kind, Result, ShortText, Subsystem};

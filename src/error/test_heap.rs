@@ -4,6 +4,7 @@
     reason = "a heap promises memory, and takes it from the host"
 )]
 
+use super::note_refused;
 use core::cell::Cell;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::thread_local;
@@ -41,6 +42,7 @@ unsafe impl GlobalAlloc for TestHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         REQUESTS.set(REQUESTS.get() + 1);
         if layout.size() > LARGEST_BYTES.get() {
+            note_refused(layout.size());
             return core::ptr::null_mut();
         }
         // SAFETY: the caller's promise, passed on.

@@ -83,7 +83,7 @@ pub enum Subsystem {
 /// What went wrong, with the facts the receiver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No memory for a request of that many bytes.
+    /// No memory for a request of that many bytes; 0 where that is not known.
     OutOfMemory {
         /// Size of the request that was refused.
         requested_bytes: usize,
@@ -365,6 +365,8 @@ impl fmt::Display for Subsystem {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            // Nobody knows for how many.
+            Self::OutOfMemory { requested_bytes: 0 } => f.write_str("out of memory"),
             Self::OutOfMemory { requested_bytes } => {
                 write!(f, "out of memory for {requested_bytes} bytes")
             }

@@ -9,6 +9,7 @@ use super::super::manager::ChargedFrames;
 use super::arena::Arena;
 use super::classes::{Room, bytes_of};
 use super::{KernelHeap, boot, hardening, slab};
+use crate::error::note_refused;
 use core::alloc::Layout;
 use core::ptr::{self, NonNull, null_mut};
 use core::sync::atomic::Ordering::Relaxed;
@@ -31,6 +32,7 @@ impl<C: LocalCpu> KernelHeap<C> {
             Some(object) => object.as_ptr(),
             None => {
                 self.failures.increment();
+                note_refused(size);
                 null_mut()
             }
         }

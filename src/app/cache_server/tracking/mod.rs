@@ -18,6 +18,8 @@
 mod coherence_tests;
 mod delivery;
 mod prefixes;
+#[cfg(test)]
+mod refusal_tests;
 mod table;
 #[cfg(test)]
 mod tests;

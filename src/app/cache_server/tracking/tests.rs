@@ -31,13 +31,13 @@ pub(super) fn mail(fixture: &mut Fixture) -> Vec<(u32, String)> {
     mail
 }
 
-fn invalid(key: &str) -> String {
+pub(super) fn invalid(key: &str) -> String {
     format!(">2 $10 invalidate *1 ${} {key}", key.len())
 }
 
-const ALL_INVALID: &str = ">2 $10 invalidate _";
+pub(super) const ALL_INVALID: &str = ">2 $10 invalidate _";
 
-fn is_watching(fixture: &Fixture) -> bool {
+pub(super) fn is_watching(fixture: &Fixture) -> bool {
     fixture.server.server.gate.is_attentive()
 }
 
