@@ -363,7 +363,8 @@ def size():
     names = os.path.splitext(ENV("IMAGE"))[0] + ".symbols"
     names = os.path.getsize(names) if os.path.exists(names) else 0
     note("image", Nos, "bytes", os.path.getsize(ENV("IMAGE")) - names)
-    note("image", Nos, "symbol_bytes", names)
+    if names:
+        note("image", Nos, "symbol_bytes", names)
     if PEER:
         work = ENV("WORK") or "/tmp/peer-linux"
         note("image", Peer, "bytes", sum(os.path.getsize(os.path.join(work, f)) for f in ("Image", "initrd-redis")))
