@@ -56,7 +56,7 @@ trace-alloc: setup-test ## records allocations under a load of SEED=1 and replay
 	@scripts/trace-alloc.sh
 
 # Cargo looks for make's job server, which recipes are not given.
-alone := env -u MAKEFLAGS
+alone := env -u MAKEFLAGS -u MFLAGS
 .PHONY: ci fmt lint features loom miri fuzz floors
 ci: setup-test ## what CI runs: format, clippy, models, every test, each part left out
 	@# Two at a time: they build in directories of their own, or wait for each other's builds, and each is often on one CPU.

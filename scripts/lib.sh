@@ -13,8 +13,8 @@ images=$target
 # What only tests need and no package manager puts on PATH: pinned clients, Prometheus.
 test_tools=$root/target/test-tools
 
-# Cargo would look for make's job server, which scripts are not given.
-unset MAKEFLAGS
+# Cargo and rustc would look for make's job server, which scripts are not given, and warn.
+unset MAKEFLAGS MFLAGS
 # rustup's own directory is often missing from the PATH of a fresh login.
 command -v cargo >/dev/null 2>&1 || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
