@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::guest::{Guest, Setting, connect, image};
-use crate::support::http::{Response, get, parse};
+use crate::support::http::{Response, get, parse_if_whole};
 use crate::support::resp::{Client, Reply};
 
 /// How a subsystem can die.
@@ -72,7 +72,8 @@ pub(super) fn row(guest: &Guest, name: &str) -> String {
     let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with("]}");
     let began = Instant::now();
     let page = loop {
-        if let Some(reply) = parse(&exchange(guest.http_port, ask, SHORT_PATIENCE)).filter(is_whole)
+        if let Some(reply) =
+            parse_if_whole(&exchange(guest.http_port, ask, SHORT_PATIENCE)).filter(is_whole)
         {
             break reply.body;
         }
@@ -123,7 +124,7 @@ pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
         _ => PATIENCE,
     };
     let reply = loop {
-        let reply = parse(&exchange(guest.http_port, request.as_bytes(), patience));
+        let reply = parse_if_whole(&exchange(guest.http_port, request.as_bytes(), patience));
         if reply.as_ref().is_none_or(is_heard) || began.elapsed() > LIMIT {
             break reply;
         }

@@ -42,8 +42,31 @@ pub(crate) fn exchange(port: u16, request: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The first answer in `bytes`; `None` if it is none, or not all of one.
+/// The first answer in `bytes`; `None` if it is none.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
+    let response = read(bytes)?;
+    if let Some(length) = response.header("content-length") {
+        assert_eq!(
+            length.parse(),
+            Ok(response.body.len()),
+            "Content-Length is not the body's length"
+        );
+    }
+    Some(response)
+}
+
+/// The same of bytes that whoever asked stopped reading at some time; `None` too if the body is not whole by then.
+pub(crate) fn parse_if_whole(bytes: &[u8]) -> Option<Response> {
+    let response = read(bytes)?;
+    let length = response.header("content-length");
+    let length = length.and_then(|length| length.parse().ok());
+    if length.is_some_and(|length: usize| response.body.len() < length) {
+        return None;
+    }
+    parse(bytes)
+}
+
+fn read(bytes: &[u8]) -> Option<Response> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
@@ -59,17 +82,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
                 .map(|(name, value)| (name.to_lowercase(), value.trim().to_string()))
         })
         .collect::<Option<_>>()?;
-    let response = Response {
+    Some(Response {
         status,
         headers,
         body: body.into(),
-    };
-    if let Some(length) = response.header("content-length") {
-        let length: usize = length.parse().ok()?;
-        if body.len() < length {
-            return None;
-        }
-        assert_eq!(length, body.len(), "more follows than Content-Length says");
-    }
-    Some(response)
+    })
 }
