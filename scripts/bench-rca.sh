@@ -8,13 +8,7 @@ set -eu
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-if [ -z "${DATA:-}" ]; then
-    # `make bench` runs every benchmark; this one has nothing to read of its own.
-    [ -z "${BENCH_ALL:-}" ] || { say "left out: DATA=DIR names the incidents to read"; exit 0; }
-    die "DATA=DIR names the directory of the recorded incidents"
-fi
-# DATA is meant from where make was called.
-data=$(cd "$DATA" && pwd) || die "DATA=$DATA is no directory"
+bench_data "recorded incidents"
 cd "$root"
 bench_log
 mkdir -p "$target/bench"

@@ -32,6 +32,15 @@ bench_log() {
     log=$(mktemp "${TMPDIR:-/tmp}/nos-bench.XXXXXX")
     trap 'rm -f "$log"' EXIT
 }
+# bench_data WHAT: sets data to the directory that DATA names, as seen from where make was called; WHAT lies there. Without
+# DATA there is nothing to measure: `make bench` (BENCH_ALL) goes on.
+bench_data() {
+    if [ -z "${DATA:-}" ]; then
+        [ -z "${BENCH_ALL:-}" ] || { say "left out: DATA=DIR names the $1 to read"; exit 0; }
+        die "DATA=DIR names the directory of the $1 to read"
+    fi
+    data=$(cd "$DATA" && pwd) || die "DATA=$DATA is no directory"
+}
 # bench_rows STATUS: sets rows to those in $log; without any there is nothing to report. Shows what failed.
 bench_rows() {
     rows=$(tr -d '\r' <"$log" | sed -n 's/^row //p')

@@ -227,11 +227,18 @@ impl Incidents {
         facts: impl Fn(Option<PartId>) -> Facts,
         now: Instant,
     ) -> Vec<Recommendation, RECOMMENDED_MAX> {
-        let Some(diagnosis) = self.diagnosis(now) else {
-            return Vec::new();
-        };
+        let diagnosis = self.diagnosis(now);
+        diagnosis.map_or(Vec::new(), |known| self.recommended(&known, facts, now))
+    }
+
+    fn recommended(
+        &self,
+        diagnosis: &Diagnosis,
+        facts: impl Fn(Option<PartId>) -> Facts,
+        now: Instant,
+    ) -> Vec<Recommendation, RECOMMENDED_MAX> {
         let number = self.opened_total;
-        recommend(&diagnosis, number, self.level, facts, &self.history, now)
+        recommend(diagnosis, number, self.level, facts, &self.history, now)
     }
 
     /// Applies what is recommended, if anything is; returns what was tried.

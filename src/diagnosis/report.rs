@@ -115,7 +115,7 @@ fn write_threshold(threshold: Threshold, json: &mut Json<'_>) {
     write_ratio("clear_above", threshold.clear_above, json);
 }
 
-fn write_ratio(name: &str, ratio: Ratio, json: &mut Json<'_>) {
+pub(super) fn write_ratio(name: &str, ratio: Ratio, json: &mut Json<'_>) {
     json.member(name)
         .number(Value::Millionths(u64::from(ratio.as_millionths())));
 }

@@ -102,11 +102,7 @@ impl ChangePoint {
 
     /// Weighs each start by how well it foretold `value`, and adds the start that `value` itself is.
     fn weigh(&mut self, value: f64) {
-        let fresh = Start {
-            weight: 0.0,
-            ..Start::NONE
-        };
-        let begun = self.hazard * fresh.density(value, &self.all);
+        let begun = self.hazard * Start::NONE.density(value, &self.all);
         let mut total = begun;
         for start in self.starts.iter_mut().filter(|start| start.weight > 0.0) {
             start.weight *= start.density(value, &self.all) * (1.0 - self.hazard);

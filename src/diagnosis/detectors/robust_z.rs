@@ -6,6 +6,7 @@
 //! value among the first spoils the quartiles for long.
 
 use super::{Score, StreamDetector};
+use crate::diagnosis::quantile::quantile;
 use crate::platform::time::Instant;
 
 /// Values in the sample. The median of so many normal ones is a sixth of a deviation off, their range a seventh.
@@ -60,15 +61,9 @@ impl RobustZ {
         (value - median) / deviation.max(median.abs() * 1e-6).max(f64::MIN_POSITIVE)
     }
 
-    /// The value that `share` of the sample lie below; between two, as far as it lies between them. 0 of none.
+    /// That of the sample; 0 of none.
     fn quantile(&self, share: f64) -> f64 {
-        let Some(last) = self.len.checked_sub(1) else {
-            return 0.0;
-        };
-        let place = share * f64::from(last);
-        let below = place as usize;
-        let [low, high] = [below, (below + 1).min(last.into())].map(|place| self.values[place]);
-        low + (place - below as f64) * (high - low)
+        quantile(&self.values[..self.len.into()], share).unwrap_or(0.0)
     }
 
     /// Lets a value into the sample, for the one that came in longest ago.

@@ -18,10 +18,10 @@
 
 use super::{Incidents, Record};
 use crate::diagnosis::remediation_recommendations::{Advice, Attempt, Facts, Recommendation};
+use crate::diagnosis::report::write_ratio;
 use crate::diagnosis::root_cause_analysis::{
     Diagnosis, Incident, PartId, Ranked, Sighting, Verdict,
 };
-use crate::diagnosis::symptom::Ratio;
 use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
 
@@ -33,18 +33,20 @@ impl Incidents {
         now: Instant,
         json: &mut Json<'_>,
     ) {
-        let recommended = self.recommend(facts, now);
+        let diagnosed = self.diagnosis(now).map(|diagnosis| {
+            let recommended = self.recommended(&diagnosis, facts, now);
+            (diagnosis, recommended)
+        });
         json.object(|json| {
             json.member("level").text(self.level.name());
             json.member("opened_total")
                 .number(Value::Whole(self.opened_total));
             json.member("open");
-            match &self.open {
-                Some(record) => {
-                    let diagnosis = Diagnosis::of(&record.incident, &mut self.workspace);
-                    write_record(record, &diagnosis, &recommended, &self.history, json);
+            match (&self.open, &diagnosed) {
+                (Some(record), Some((diagnosis, recommended))) => {
+                    write_record(record, diagnosis, recommended, &self.history, json);
                 }
-                None => json.null(),
+                _ => json.null(),
             }
             json.member("past").array(|json| {
                 for record in self.past.iter().rev() {
@@ -185,9 +187,4 @@ fn write_time(name: &str, time: Option<Instant>, json: &mut Json<'_>) {
         Some(time) => json.number(Value::Nanos(time.as_nanos())),
         None => json.null(),
     }
-}
-
-fn write_ratio(name: &str, ratio: Ratio, json: &mut Json<'_>) {
-    json.member(name)
-        .number(Value::Millionths(u64::from(ratio.as_millionths())));
 }

@@ -1,3 +1,5 @@
+//! Tables that the packer wrote are read back, whole and damaged.
+
 use super::pack::{demangled, pack};
 use super::*;
 use std::format;

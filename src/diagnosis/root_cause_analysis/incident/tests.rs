@@ -1,3 +1,5 @@
+//! What an incident holds, and its wire form.
+
 use super::*;
 
 fn image() -> Vec<Part, PARTS_MAX> {

@@ -3,6 +3,7 @@
 //! A missing sample is a NaN. Recordings of "normal" times hold faults too, so nothing here is a mean: the middle is
 //! the median, the width what most samples keep within.
 
+use crate::diagnosis::quantile::quantile;
 use crate::error::{Grow, Result};
 use alloc::vec::Vec;
 
@@ -22,15 +23,6 @@ pub(super) fn sorted(samples: impl Iterator<Item = f64>) -> Result<Vec<f64>> {
     }
     present.sort_unstable_by(f64::total_cmp);
     Ok(present)
-}
-
-/// The value below which that `share` of the samples lies, between neighbours in proportion; nothing of no samples.
-pub(super) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = last as f64 * share;
-    let below = place as usize;
-    let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
 }
 
 /// The middle.
