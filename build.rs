@@ -1,7 +1,10 @@
 //! Hands the linker script to the linker for the guest, with the sizes of the stack and of the symbol table that it
 //! leaves room for, and links again when it changes. Packs what COMMAND tells of commands.
 
-use std::collections::HashMap;
+#[path = "src/diagnosis/symbols/grammar.rs"]
+mod grammar;
+
+use grammar::{Limits, find_rules};
 use std::path::Path;
 use std::{env, fs};
 
@@ -9,18 +12,22 @@ use std::{env, fs};
 const DOCUMENTS: &str = "src/app/cache_server/commands/documents.txt";
 /// Says how many bytes the linker leaves room for, for the names of functions.
 const SYMBOLS_BYTES: &str = "NOS_SYMBOLS_BYTES";
-/// Pairs that a byte can stand for, and how deep pairs may stand within pairs.
-const PAIRS: usize = 128;
-const DEPTH_MAX: usize = 12;
+/// As many pairs as a byte can stand for.
+const LIMITS: Limits = Limits {
+    rules: 128,
+    uses_min: 1,
+    depth_max: 12,
+};
 
 fn main() {
     println!("cargo::rerun-if-changed={DOCUMENTS}");
     let directory = env::var("OUT_DIR").expect("cargo sets it for build scripts");
     let text = fs::read(DOCUMENTS).expect("the documents can be read");
     let packed = Path::new(&directory).join("documents.packed");
-    fs::write(packed, pack(text)).expect("cargo's directory can be written");
+    fs::write(packed, pack(&text)).expect("cargo's directory can be written");
     println!("cargo::rerun-if-changed=linker.ld");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/diagnosis/symbols/grammar.rs");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
         println!("cargo::rustc-link-arg=-T{directory}/linker.ld");
@@ -36,39 +43,13 @@ fn main() {
 }
 
 /// Packs a text by byte pair encoding: the number of pairs, the pairs, and the text with a byte from 128 on for each.
-fn pack(mut text: Vec<u8>) -> Vec<u8> {
+fn pack(text: &[u8]) -> Vec<u8> {
     assert!(text.is_ascii(), "bytes from 128 on stand for pairs");
-    let mut pairs: Vec<[u8; 2]> = Vec::new();
-    let mut depths = vec![0; 128];
-    while pairs.len() < PAIRS {
-        let mut counts = HashMap::<[u8; 2], usize>::new();
-        for pair in text.windows(2) {
-            *counts.entry([pair[0], pair[1]]).or_default() += 1;
-        }
-        let depth =
-            |pair: [u8; 2]| 1 + depths[usize::from(pair[0])].max(depths[usize::from(pair[1])]);
-        let can_be = counts
-            .into_iter()
-            .filter(|&(pair, _)| depth(pair) <= DEPTH_MAX);
-        // By the pair as well, so that the same text is always packed in the same way.
-        let Some((pair, _)) = can_be.max_by_key(|&(pair, count)| (count, pair)) else {
-            break;
-        };
-        let code = 128 + pairs.len() as u8;
-        depths.push(depth(pair));
-        pairs.push(pair);
-        let mut shorter = Vec::with_capacity(text.len());
-        let mut rest = &text[..];
-        while let [first, after @ ..] = rest {
-            (rest, _) = match after {
-                [second, beyond @ ..] if [*first, *second] == pair => (beyond, shorter.push(code)),
-                _ => (after, shorter.push(*first)),
-            };
-        }
-        text = shorter;
-    }
+    let mut texts = [text.iter().copied().map(u16::from).collect()];
+    let pairs = find_rules(&mut texts, &LIMITS);
+    let byte = |&symbol: &u16| symbol as u8;
     let mut packed = vec![pairs.len() as u8];
-    packed.extend(pairs.as_flattened());
-    packed.extend(text);
+    packed.extend(pairs.as_flattened().iter().map(byte));
+    packed.extend(texts[0].iter().map(byte));
     packed
 }

@@ -2,6 +2,8 @@
 //! its input, the table its output, filled up with zeros to the bytes that the linker has left room for.
 //! `scripts/image.sh` builds and runs it.
 
+#[path = "../src/diagnosis/symbols/grammar.rs"]
+mod grammar;
 #[path = "../src/diagnosis/symbols/pack.rs"]
 mod pack;
 

@@ -14,13 +14,14 @@
 //! | 8 each | of every 16th function: where it starts, and where it is told in what follows |
 //! | rest | the functions by their starts: 4-byte words since the start before (LEB128), name, 0 |
 //!
-//! Names are packed by a grammar: a symbol below 128 is a character, one from there on is that rule
-//! (Larsson and Moffat, "Off-line dictionary-based compression", 2000). In a name a byte from 32 to 126 is a character, a
+//! Names are packed by a grammar (`grammar.rs`): a symbol below 128 is a character, one from there on is that rule. In a name a byte from 32 to 126 is a character, a
 //! byte from 127 on one of the first rules, a byte below 32 with the one behind it one of the others. `pack.rs` writes it.
 //!
 //! It is read by a dying image: it takes no memory, no lock and little stack, and whatever the bytes are, the worst that
 //! comes of them is a wrong name.
 
+#[cfg(test)]
+mod grammar;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]

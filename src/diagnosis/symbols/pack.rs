@@ -1,21 +1,23 @@
 //! Writes symbol tables, on the machine that builds the image: `scripts/symbol-table.rs` is a program of it.
 //!
-//! The grammar is found as Re-Pair does: the pair of symbols that stands most often becomes a rule, until none is
-//! worth one. The form is told in `mod.rs`.
+//! The form is told in `mod.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use super::grammar::{Limits, RULES_FROM, find_rules};
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
 const VERSION: u16 = 1;
 const STRIDE: usize = 16;
-const RULES_FROM: u16 = 128;
 const NARROW_RULES: u16 = 129;
 const WIDE_RULES: u16 = 31 << 8;
-/// How often a pair has to stand to be worth a rule: 4 bytes, and up to 2 where it stands.
-const USES_MIN: usize = 4;
-const DEPTH_MAX: usize = 15;
+const LIMITS: Limits = Limits {
+    rules: (NARROW_RULES + WIDE_RULES) as usize,
+    // A rule takes 4 bytes, and up to 2 where it stands.
+    uses_min: 4,
+    depth_max: 15,
+};
 
 /// A table of functions: where each starts, in bytes from the image's start, and its name; `end` is where the last ends.
 /// A start that has several names gets the shortest of them.
@@ -28,7 +30,7 @@ pub(crate) fn pack(functions: &[(u32, String)], end: u32) -> Vec<u8> {
         }
     }
     let mut texts: Vec<Vec<u16>> = names.values().copied().map(characters).collect();
-    let rules = find_rules(&mut texts);
+    let rules = find_rules(&mut texts, &LIMITS);
     let (order, place_of) = by_uses(&texts, rules.len());
     let renumbered = |symbol: u16| match symbol.checked_sub(RULES_FROM) {
         Some(rule) => RULES_FROM + place_of[usize::from(rule)],
@@ -132,50 +134,6 @@ fn characters(name: &str) -> Vec<u16> {
         _ => u16::from(b'?'),
     };
     name.chars().map(shown).collect()
-}
-
-/// Replaces pairs by rules; returns what each rule stands for.
-fn find_rules(texts: &mut [Vec<u16>]) -> Vec<[u16; 2]> {
-    let mut rules: Vec<[u16; 2]> = Vec::new();
-    let mut depths = vec![0; usize::from(RULES_FROM)];
-    while rules.len() < usize::from(NARROW_RULES + WIDE_RULES) {
-        let mut counts = HashMap::<[u16; 2], usize>::new();
-        for pair in texts.iter().flat_map(|text| text.array_windows()) {
-            *counts.entry(*pair).or_default() += 1;
-        }
-        let depth = |pair: [u16; 2]| {
-            1 + pair
-                .map(|symbol| depths[usize::from(symbol)])
-                .into_iter()
-                .max()
-                .unwrap_or(0)
-        };
-        let can_be = counts
-            .into_iter()
-            .filter(|&(pair, count)| count >= USES_MIN && depth(pair) <= DEPTH_MAX);
-        // By the pair as well, so that the same names are always packed in the same way.
-        let Some((pair, _)) = can_be.max_by_key(|&(pair, count)| (count, pair)) else {
-            break;
-        };
-        let symbol = RULES_FROM + rules.len() as u16;
-        depths.push(depth(pair));
-        rules.push(pair);
-        for text in texts.iter_mut() {
-            replace(text, pair, symbol);
-        }
-    }
-    rules
-}
-
-fn replace(text: &mut Vec<u16>, pair: [u16; 2], symbol: u16) {
-    let (mut from, mut to) = (0, 0);
-    while from < text.len() {
-        let is_pair = text[from] == pair[0] && text.get(from + 1) == Some(&pair[1]);
-        text[to] = if is_pair { symbol } else { text[from] };
-        from += 1 + usize::from(is_pair);
-        to += 1;
-    }
-    text.truncate(to);
 }
 
 /// The rules in the order of their uses in names, most first, and the place of each in it: the first take one byte.
