@@ -63,9 +63,10 @@ ci: setup-test ## what CI runs: format, clippy, models, every test, each part le
 	@$(MAKE) -j2 fmt lint loom miri features test
 fmt: setup-run
 	cargo fmt --check
-	rustfmt --check --edition 2024 scripts/symbol-table.rs
+	cargo fmt --check --manifest-path scripts/tables/Cargo.toml
 lint: setup-run
 	$(alone) cargo clippy --quiet --lib --bench anomaly --bench rca --test bench_anomaly --test house_rules --test simulation --test harness --test image -- -D warnings
+	$(alone) cargo clippy --quiet --manifest-path scripts/tables/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}/tables" -- -D warnings
 	$(alone) cargo clippy --quiet --target $(guest) --lib --bins --examples --test 'guest_*' --test crash --test empty --test switch_cost --test bench_bus --test bench_alloc --test preemption_cost -- -D warnings
 features: setup-test ## the image without each optional part, and without all: clippy, sizes, the tests of the rest
 	@scripts/features.sh

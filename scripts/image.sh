@@ -53,12 +53,9 @@ objcopy=$(ls "$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-objcopy)
 cp "$elf" "$images/$app.debug"
 if [ "$NOS_SYMBOLS_BYTES" != 0 ]; then
     # The linker has left room for it: an image knows its functions' names once it is linked.
-    maker=$target/symbol-table
-    if [ -z "$(find "$maker" -newer scripts/symbol-table.rs -newer src/diagnosis/symbols/grammar.rs \
-        -newer src/diagnosis/symbols/pack.rs 2>/dev/null)" ]; then
-        rustc -O --edition 2024 -o "$maker" scripts/symbol-table.rs
-    fi
-    "${objcopy%objcopy}nm" -n --defined-only "$elf" | "$maker" >"$images/$app.symbols"
+    tables=$target/tables
+    cargo build --quiet --release --locked --manifest-path scripts/tables/Cargo.toml --target-dir "$tables"
+    "${objcopy%objcopy}nm" -n --defined-only "$elf" | "$tables/release/symbol-table" >"$images/$app.symbols"
     "$objcopy" --update-section ".symbols=$images/$app.symbols" "$images/$app.debug"
 fi
 "$objcopy" --strip-all "$images/$app.debug" "$images/$app.elf"

@@ -41,6 +41,7 @@ stage() {
 
 host() {
     cargo test --quiet --lib &&
+        cargo test --quiet --locked --manifest-path scripts/tables/Cargo.toml --target-dir "$target/tables" &&
         { [ -z "${NOS_NIGHTLY:-}" ] || cargo test --quiet --lib -- --ignored cut_tests; } &&
         cargo test --quiet --test bench_anomaly &&
         # Thousands of seeds of the spine; what they did is shown.

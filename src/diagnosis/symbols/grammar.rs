@@ -25,11 +25,11 @@ pub(crate) struct Limits {
 pub(crate) fn find_rules(texts: &mut [Vec<u16>], limits: &Limits) -> Vec<[u16; 2]> {
     let mut rules: Vec<[u16; 2]> = Vec::new();
     let mut depths = vec![0; usize::from(RULES_FROM)];
+    let mut counts = HashMap::<[u16; 2], usize>::new();
+    for pair in texts.iter().flat_map(|text| text.array_windows()) {
+        *counts.entry(*pair).or_default() += 1;
+    }
     while rules.len() < limits.rules {
-        let mut counts = HashMap::<[u16; 2], usize>::new();
-        for pair in texts.iter().flat_map(|text| text.array_windows()) {
-            *counts.entry(*pair).or_default() += 1;
-        }
         let depth = |pair: [u16; 2]| {
             1 + pair
                 .map(|symbol| depths[usize::from(symbol)])
@@ -38,7 +38,8 @@ pub(crate) fn find_rules(texts: &mut [Vec<u16>], limits: &Limits) -> Vec<[u16; 2
                 .unwrap_or(0)
         };
         let can_be = counts
-            .into_iter()
+            .iter()
+            .map(|(&pair, &count)| (pair, count))
             .filter(|&(pair, count)| count >= limits.uses_min && depth(pair) <= limits.depth_max);
         // By the pair as well, so that the same texts are always packed in the same way.
         let Some((pair, _)) = can_be.max_by_key(|&(pair, count)| (count, pair)) else {
@@ -47,11 +48,23 @@ pub(crate) fn find_rules(texts: &mut [Vec<u16>], limits: &Limits) -> Vec<[u16; 2
         let symbol = RULES_FROM + rules.len() as u16;
         depths.push(depth(pair));
         rules.push(pair);
-        for text in texts.iter_mut() {
+        // What stands where it stood before is not counted again.
+        for text in texts.iter_mut().filter(|text| has(text, pair)) {
+            for pair in text.array_windows() {
+                counts.entry(*pair).and_modify(|count| *count -= 1);
+            }
             replace(text, pair, symbol);
+            for pair in text.array_windows() {
+                *counts.entry(*pair).or_default() += 1;
+            }
         }
+        counts.retain(|_, count| *count > 0);
     }
     rules
+}
+
+fn has(text: &[u16], pair: [u16; 2]) -> bool {
+    text.array_windows().any(|other: &[u16; 2]| *other == pair)
 }
 
 fn replace(text: &mut Vec<u16>, pair: [u16; 2], symbol: u16) {

@@ -22,30 +22,26 @@
 
 #[cfg(test)]
 mod grammar;
+mod name;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
+pub(in crate::diagnosis) mod pack_names;
+#[cfg(test)]
 mod tests;
 
-use core::fmt::{self, Write};
+pub use name::Name;
+pub(in crate::diagnosis) use name::RULE_BYTES;
+
+use core::fmt;
 
 /// What a table begins with.
 const MAGIC: [u8; 4] = *b"nSYM";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 16;
-const RULE_BYTES: usize = 4;
 const ENTRY_BYTES: usize = 8;
 /// Functions from one entry of the index to the next.
 const STRIDE: u32 = 16;
-/// Symbols below are characters.
-const RULES_FROM: u16 = 128;
-/// In a name, bytes below begin a rule of two bytes, bytes from the other on are rules.
-const WIDE_BELOW: u8 = 32;
-const NARROW_FROM: u8 = 127;
-/// Rules that take one byte in a name.
-const NARROW_RULES: u16 = 256 - NARROW_FROM as u16;
-/// Rules stand within rules to this depth at most.
-const DEPTH_MAX: usize = 16;
 
 /// A table of functions.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +58,7 @@ pub struct Symbols<'a> {
 pub struct Function<'a> {
     /// Its first instruction, in bytes from the image's start.
     pub start: u32,
-    name: &'a [u8],
-    rules: &'a [u8],
+    name: Name<'a>,
 }
 
 impl<'a> Symbols<'a> {
@@ -108,9 +103,8 @@ impl<'a> Symbols<'a> {
             if start > place {
                 return found;
             }
-            let name = name(&mut rest)?;
-            let rules = self.rules;
-            found = Some(Function { start, name, rules });
+            let name = Name::take(&mut rest, self.rules)?;
+            found = Some(Function { start, name });
         }
         // The last one of its stride ends where the next one starts, or the text.
         let next = word(self.index, (entry + 1) * ENTRY_BYTES).unwrap_or(self.end);
@@ -120,55 +114,11 @@ impl<'a> Symbols<'a> {
 
 impl fmt::Display for Function<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = self.name.iter();
-        while let Some(&byte) = bytes.next() {
-            let symbol = match byte {
-                ..WIDE_BELOW => {
-                    let low = bytes.next().copied().unwrap_or_default();
-                    let wide = u16::from(byte - 1) << 8 | u16::from(low);
-                    RULES_FROM + NARROW_RULES + wide
-                }
-                NARROW_FROM.. => RULES_FROM + u16::from(byte - NARROW_FROM),
-                character => u16::from(character),
-            };
-            self.expand(symbol, DEPTH_MAX, f)?;
-        }
-        Ok(())
+        self.name.fmt(f)
     }
 }
 
-impl Function<'_> {
-    /// Writes what a symbol stands for. It calls itself as deep as rules stand within rules.
-    fn expand(&self, symbol: u16, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(rule) = symbol.checked_sub(RULES_FROM) else {
-            return f.write_char(char::from(symbol as u8));
-        };
-        let at = usize::from(rule) * RULE_BYTES;
-        let parts = (half(self.rules, at), half(self.rules, at + 2), depth);
-        let (Some(first), Some(second), 1..) = parts else {
-            return f.write_char('?');
-        };
-        self.expand(first, depth - 1, f)?;
-        self.expand(second, depth - 1, f)
-    }
-}
-
-/// Takes a name and the 0 behind it. The second byte of a rule may be 0 as well.
-fn name<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let bytes = *rest;
-    let mut len = 0;
-    loop {
-        match *bytes.get(len)? {
-            0 => break,
-            1..WIDE_BELOW => len += 2,
-            _ => len += 1,
-        }
-    }
-    *rest = bytes.get(len + 1..)?;
-    bytes.get(..len)
-}
-
-fn leb128(rest: &mut &[u8]) -> Option<u32> {
+pub(in crate::diagnosis) fn leb128(rest: &mut &[u8]) -> Option<u32> {
     let mut value = 0;
     for shift in (0..32).step_by(7) {
         let (&byte, behind) = rest.split_first()?;
@@ -181,12 +131,12 @@ fn leb128(rest: &mut &[u8]) -> Option<u32> {
     None
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub(in crate::diagnosis) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u16::from_le_bytes(*bytes))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(in crate::diagnosis) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_le_bytes(*bytes))
 }
