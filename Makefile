@@ -1,7 +1,7 @@
 # nos: what there is to do. Each target does its own set-up; `make help` lists them.
 # Settings (make run SMP=2 MEM=1G ...) are described at the head of scripts/run.sh.
 
-export SEED SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP WITHOUT CPU ACCEL IMAGE QEMU_EXTRA FUZZ_SECONDS
+export SEED SMP MEM REDIS_PORT HTTP_PORT NET NIC DISK APPEND APP WITHOUT CPU ACCEL IMAGE LINE_TABLE QEMU_EXTRA FUZZ_SECONDS
 # rustup's own directory is often missing from the PATH of a fresh login.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 

@@ -1,5 +1,5 @@
 //! Hands the linker script to the linker for the guest, with the sizes of the stack and of the symbol table that it
-//! leaves room for, and links again when it changes. Packs what COMMAND tells of commands.
+//! leaves room for, and links again when it changes; what the linker makes has an identity. Packs what COMMAND tells of commands.
 
 #[path = "src/diagnosis/symbols/grammar.rs"]
 mod grammar;
@@ -31,6 +31,7 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         let directory = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
         println!("cargo::rustc-link-arg=-T{directory}/linker.ld");
+        println!("cargo::rustc-link-arg=--build-id=fast");
         // Of the CPU that boots: what is made there is moved through it, by code that is not optimised many times.
         let is_optimised = env::var("OPT_LEVEL").is_ok_and(|level| level != "0");
         let stack_bytes = if is_optimised { 128 << 10 } else { 512 << 10 };

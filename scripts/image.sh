@@ -3,6 +3,7 @@
 #   target/APP.img      the arm64 Image: what `make run` boots, and any VMM that boots Linux
 #   target/APP.elf      the same as ELF, stripped
 #   target/APP.debug    the ELF with its symbols, to read a backtrace with
+#   target/APP.lines    files and lines by address, for the image's own backtraces: run.sh hands it over as the initrd
 # WITHOUT=a,b leaves out those of its optional parts: target/APP-a,b.img. FEATURES=a,b adds those features:
 # target/APP+a,b.img. PROFILE=functional builds it by that profile of Cargo.toml: in target/functional.
 set -eu
@@ -57,6 +58,9 @@ if [ "$NOS_SYMBOLS_BYTES" != 0 ]; then
     cargo build --quiet --release --locked --manifest-path scripts/tables/Cargo.toml --target-dir "$tables"
     "${objcopy%objcopy}nm" -n --defined-only "$elf" | "$tables/release/symbol-table" >"$images/$app.symbols"
     "$objcopy" --update-section ".symbols=$images/$app.symbols" "$images/$app.debug"
+    # Lines are too many for the image, and lie beside it.
+    "$tables/release/line-table" "$elf" "$root" >"$images/$app.lines.new"
+    mv "$images/$app.lines.new" "$images/$app.lines"
 fi
 "$objcopy" --strip-all "$images/$app.debug" "$images/$app.elf"
 "$objcopy" -O binary --strip-all "$images/$app.debug" "$images/$app.img"

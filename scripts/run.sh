@@ -11,6 +11,7 @@
 #   APPEND=            more boot arguments (nos.KEY=VALUE ...)
 #   APP=nos WITHOUT=   which image: its application, and what it is built without (scripts/image.sh)
 #   IMAGE=             boots that file instead
+#   LINE_TABLE=        its table of lines; by default what image.sh made with it, from 32 MiB of memory on; none for none
 #   CPU= ACCEL=        QEMU's -cpu and -accel; by default the fastest this machine has
 #   QEMU_EXTRA=        more words for QEMU's command line
 set -eu
@@ -157,6 +158,20 @@ if [ -n "${DISK:-}" ]; then
     [ -r "$DISK" ] || die "DISK=$DISK: no such file; make one: truncate -s 64M $DISK"
     disk="-drive file=$DISK,if=none,id=d0,format=raw -device virtio-blk-device,drive=d0"
 fi
+# mebibytes SIZE: QEMU's -m in MiB.
+mebibytes() {
+    case $1 in
+        *[Gg]) echo $((${1%?} * 1024)) ;;
+        *[Mm]) echo "${1%?}" ;;
+        *[Kk]) echo $((${1%?} / 1024)) ;;
+        *) echo "$1" ;;
+    esac
+}
+# On a small machine a backtrace without lines is better than keys without room.
+lines=${LINE_TABLE:-${image%.*}.lines}
+if [ "$lines" = none ] || [ ! -e "$lines" ] || [ "$(mebibytes "${MEM:-512M}")" -lt 32 ]; then
+    lines=
+fi
 netdev=
 preload=
 network
@@ -167,4 +182,4 @@ network
 exec $preload qemu-system-aarch64 $(machine) -m "${MEM:-512M}" -nodefaults -display none -serial mon:stdio \
     -global virtio-mmio.force-legacy=false $netdev $disk \
     -device pvpanic-pci -action panic=exit-failure \
-    -kernel "$image" -append "nos.on-panic=exit ${APPEND:-}" ${QEMU_EXTRA:-}
+    -kernel "$image" ${lines:+-initrd "$lines"} -append "nos.on-panic=exit ${APPEND:-}" ${QEMU_EXTRA:-}

@@ -21,6 +21,7 @@ pub mod ground;
 #[cfg(feature = "kill-switch")]
 mod kill_switch;
 mod pages;
+#[cfg_attr(not(feature = "symbols"), path = "kernel/without/place.rs")]
 mod place;
 pub mod scheduler;
 #[cfg_attr(not(feature = "smp"), path = "kernel/without/secondary_cpus.rs")]
@@ -153,6 +154,7 @@ fn compose(
     let panic_device = devices::panic_device(settings.ending, bus.as_mut());
     crash::set_ending(settings.ending, ground.conduit, panic_device);
     crash::tell_last_life();
+    place::set_lines(ground.initrd);
     if let Some(seconds) = settings.unix_seconds {
         clock.set_wall(seconds);
     }

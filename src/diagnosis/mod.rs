@@ -20,6 +20,7 @@ pub mod crash_record;
 pub mod detectors;
 mod fault_detection;
 pub mod incidents;
+pub mod lines;
 mod quantile;
 pub mod remediation_recommendations;
 mod report;

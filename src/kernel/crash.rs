@@ -43,6 +43,9 @@ static PANIC_DEVICE: Once<&'static dyn PanicDevice> = Once::new();
 static KEEPER: Once<&'static dyn Keeper> = Once::new();
 static DEATHS: AtomicU32 = AtomicU32::new(0);
 
+/// How a report is told, piece by piece: the pieces make up lines.
+pub type Tell<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
+
 /// Keeps the report of a crash where the next life finds it. It is called by a dying image: it takes no lock and
 /// no memory.
 pub trait Keeper: Sync {
@@ -219,14 +222,7 @@ fn first_death() -> bool {
 fn tell_backtrace(first: Option<u64>, frames: Backtrace) {
     let layout = ImageLayout::current();
     let base = layout.start;
-    let show = |place: Place| {
-        tell(format_args!(
-            "  {:#018x}  image+{:#x}  linked {:#x}{place}\n",
-            base + place.offset,
-            place.offset,
-            layout.linked_at + place.offset,
-        ));
-    };
+    let show = |place: Place| place.tell(&mut tell);
     tell(format_args!("backtrace, innermost first:\n"));
     let text = base..layout.text_end;
     if let Some(address) = first

@@ -59,6 +59,8 @@ pub struct Ground {
     pub stacks: FiberStacks,
     /// What TTBR0_EL1 holds.
     pub translation_root: u64,
+    /// What the loader put beside the image: the initial RAM disk, which nobody writes.
+    pub initrd: Option<&'static [u8]>,
 }
 
 /// Prepares the ground, with stacks of `stack_bytes` for fibers, or tells in one line why it cannot be and turns
@@ -144,11 +146,21 @@ unsafe fn settle(
     for stack in stacks.free() {
         space.map_memory(stack)?;
     }
-    let mapped_otherwise = merge(
-        [layout.start..layout.end, tree, stacks.range()]
-            .into_iter()
-            .chain(slots_range),
-    );
+    let ours = [layout.start..layout.end, tree, stacks.range()];
+    let mapped_otherwise = merge(ours.into_iter().chain(slots_range));
+    let initrd = machine.initrd.as_ref();
+    let initrd = initrd.map(|range| range.start as usize..range.end as usize);
+    let initrd = initrd.filter(|range| {
+        let pages = outwards(range.clone(), PAGE_SIZE);
+        let mut banks = ram.iter();
+        let is_ram = banks.any(|bank| bank.start <= pages.start && pages.end <= bank.end);
+        is_ram && subtract(pages.clone(), &mapped_otherwise).eq([pages])
+    });
+    let disk = initrd.clone().map(|range| outwards(range, PAGE_SIZE));
+    if let Some(disk) = disk.clone() {
+        space.map_constants(disk)?;
+    }
+    let mapped_otherwise = merge(mapped_otherwise.into_iter().chain(disk));
     for bank in &ram {
         for part in subtract(bank.clone(), &mapped_otherwise) {
             space.map_memory(part)?;
@@ -202,6 +214,11 @@ unsafe fn settle(
         slots,
         stacks,
         translation_root,
+        // SAFETY: it is RAM, mapped above as what nobody writes; the allocator was not given it, and nothing of ours lies
+        // there.
+        initrd: initrd.map(|range| unsafe {
+            core::slice::from_raw_parts(range.start as *const u8, range.len())
+        }),
     })
 }
 

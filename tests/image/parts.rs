@@ -80,4 +80,8 @@ pub(crate) fn an_image_with_that_part_alone_tells_how_its_last_life_ended_and_wh
         .lines()
         .filter(|line| line.contains("  image+0x") && line.contains("  nos::"));
     assert_eq!(named.count() > 0, has("symbols"), "{serial}");
+    let lined = serial
+        .lines()
+        .filter(|line| line.starts_with("      in ") && line.contains(" at src/kernel/"));
+    assert_eq!(lined.count() > 0, has("symbols"), "{serial}");
 }

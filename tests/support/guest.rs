@@ -55,6 +55,7 @@ impl Guest {
             "PROFILE",
             "CPU",
             "ACCEL",
+            "LINE_TABLE",
             "QEMU_EXTRA",
         ] {
             command.env_remove(name);

@@ -53,6 +53,8 @@ unsafe extern "C" {
     static link_base: usize;
     static __image_start: u8;
     static __text_end: u8;
+    #[cfg(feature = "symbols")]
+    static __identity_end: u8;
     static __symbols_start: u8;
     static __symbols_end: u8;
     static __constants_end: u8;
@@ -75,6 +77,14 @@ impl ImageLayout {
             stack_guard: at(&raw const __stack_guard),
             fault_stack_guard: at(&raw const __fault_stack_guard),
         }
+    }
+
+    /// What the linker knows the image by (a hash of all of it): the end of its note.
+    #[cfg(feature = "symbols")]
+    pub fn identity() -> [u8; 8] {
+        // SAFETY: the linker script puts the mark behind a note of more bytes than that (it asserts so), among the image's
+        // constants.
+        unsafe { (&raw const __identity_end).sub(8).cast::<[u8; 8]>().read() }
     }
 
     /// The room that the linker left for the names of functions.

@@ -102,14 +102,8 @@ pub(super) fn print_report(name: &str, obituary: &Obituary) {
         ));
     }
     print(format_args!("backtrace, innermost first:\n"));
-    let ImageLayout {
-        start, linked_at, ..
-    } = ImageLayout::current();
     for place in places(obituary) {
-        let (address, linked) = (start + place.offset, linked_at + place.offset);
-        print(format_args!(
-            "  {address:#018x}  linked {linked:#x}{place}\n"
-        ));
+        place.tell(&mut print);
     }
 }
 
