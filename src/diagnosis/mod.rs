@@ -25,6 +25,7 @@ mod quantile;
 pub mod remediation_recommendations;
 mod report;
 pub mod root_cause_analysis;
+pub mod symbol_cache;
 pub mod symbols;
 mod symptom;
 
