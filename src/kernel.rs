@@ -23,6 +23,9 @@ mod kill_switch;
 mod pages;
 #[cfg_attr(not(feature = "symbols"), path = "kernel/without/place.rs")]
 mod place;
+mod reports;
+#[cfg_attr(not(feature = "symbols"), path = "kernel/without/resolver.rs")]
+mod resolver;
 pub mod scheduler;
 #[cfg_attr(not(feature = "smp"), path = "kernel/without/secondary_cpus.rs")]
 pub mod secondary_cpus;
@@ -40,6 +43,7 @@ use crate::bus::metrics::{BusMetrics, SubsystemMetrics};
 use crate::bus::registry::{Registry, SharedSource};
 use crate::bus::subsystem::Controls;
 use crate::bus::{Address, Exchange, Mailbox, Plan, Policy, Port, Queue, Topic, TopicId};
+use crate::diagnosis::symbol_cache::SymbolCacheCounters;
 use crate::diagnosis::{DetectionPolicy, FaultDetection};
 use crate::error::{Error, Grow, Kind, Result, Subsystem, arc_at_boot, try_collect};
 use crate::memory::frames::{FrameSource, Order, PAGE_SIZE};
@@ -58,6 +62,8 @@ use core::sync::atomic::AtomicBool;
 use devices::NetworkFinder;
 use ground::Ground;
 use pages::PageMaker;
+use reports::Reports;
+use reports::scene::Surroundings;
 use scheduler::{FiberId, Fibers, Locked};
 use settings::Settings;
 use spin::Once;
@@ -308,7 +314,16 @@ fn compose(
     registry.register("bus", arc_at_boot(bus_metrics))?;
     let subsystem_metrics = SubsystemMetrics::of(&registry)?;
     registry.register("subsystems", arc_at_boot(subsystem_metrics))?;
+    let symbol_cache = arc_at_boot(SymbolCacheCounters::default());
+    registry.register("symbols", symbol_cache.clone())?;
     let registry: &'static Arc<Registry> = leak(arc_at_boot(registry));
+    let reports: &'static _ = leak(Reports::shared());
+    let surroundings: &'static _ = leak(Surroundings {
+        memory,
+        registry,
+        application,
+    });
+    crash::set_witness(surroundings);
 
     let policy = DetectionPolicy::DEFAULT;
     let detection: &'static _ = leak(Locked::new(FaultDetection::new(policy), |detection| {
@@ -353,6 +368,9 @@ fn compose(
             is_ready,
             wards,
             counters: http_counters,
+            reports,
+            symbol_cache,
+            clock,
         },
         port: settings.http_port,
         admin_token: settings.admin_token,
@@ -369,12 +387,12 @@ fn compose(
     });
     let mut supervision = Supervision::new(
         fibers,
-        memory,
         ground.heap,
         clock,
-        registry,
         supervisor_port,
         settings.restarts,
+        surroundings,
+        reports,
     )?;
     let ward = |profile, fiber, port, controls, body| {
         Ward::new(profile, fiber, port, controls, body, registry)

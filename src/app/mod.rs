@@ -48,6 +48,12 @@ pub trait Application: Send + Sync {
         Ok(Parts::default())
     }
 
+    /// The command of a client that is being run, by its name and without its data. Asked when something died, so it takes
+    /// no lock and no memory, and may be answered a moment late. By default it is not known.
+    fn command(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Makes what answers on TCP ports for one incarnation of the data plane, and dies with it: without
     /// being dropped, and its heap with it. By default nothing does.
     ///

@@ -12,8 +12,8 @@
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
 //! [`detectors`] is the kit that detection is built from: what judges one series of values by its past.
-//! Beside it stand `crash_record`, what a life of the image tells the next of how it ended, and `symbols`, which names the
-//! functions that a report is about.
+//! Beside it stand `crash_record`, what a life of the image tells the next of how it ended, `symbols` and `lines`, which name the
+//! functions, files and lines that a report is about, and `symbol_cache`, which keeps what they said.
 
 #[cfg(feature = "crash-report")]
 pub mod crash_record;

@@ -3,8 +3,8 @@
 //! A panic and an unexpected exception end here, unless a fiber that somebody supervises dies of it alone
 //! ([`super::scheduler::death`]). So does the last resort of those who supervise, the warm reboot. What is printed
 //! is also handed to the [`Keeper`], where there is one, so that the next life can tell why the last one
-//! ended. A second failure while the first is being reported prints one line and ends at once, so a crash
-//! can never turn into a silent hang.
+//! ended. A second failure while the first is being reported prints one line and ends at once, and a third prints nothing,
+//! so a crash can never turn into a silent hang.
 
 use super::place::Place;
 use super::scheduler::death::{bury_after_exception, die_after_panic};
@@ -41,16 +41,27 @@ static ENDING: AtomicU8 = AtomicU8::new(Ending::Halt as u8);
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 static PANIC_DEVICE: Once<&'static dyn PanicDevice> = Once::new();
 static KEEPER: Once<&'static dyn Keeper> = Once::new();
+static WITNESS: Once<&'static dyn Witness> = Once::new();
 static DEATHS: AtomicU32 = AtomicU32::new(0);
 
 /// How a report is told, piece by piece: the pieces make up lines.
 pub type Tell<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
+
+/// Knows what the image is at. It is asked by a dying image: it takes no lock and no memory.
+pub trait Witness: Sync {
+    /// Tells it, seen from the subsystem that runs.
+    fn tell(&self, running: &str, tell: Tell<'_>);
+}
 
 /// Keeps the report of a crash where the next life finds it. It is called by a dying image: it takes no lock and
 /// no memory.
 pub trait Keeper: Sync {
     /// What the last life left.
     fn last_life(&self) -> LastLife;
+    /// The last report that the last life kept of the death of a subsystem, and which life that was.
+    fn last_death(&self) -> Option<(u32, &'static str)>;
+    /// Keeps the report of a subsystem's death, which `report` tells, in place of the one before. By the supervisor alone.
+    fn keep_death(&self, report: &mut dyn FnMut(Tell<'_>));
     /// Adds to the report. The first line is the reason; what does not fit is cut.
     fn note(&self, text: fmt::Arguments<'_>);
     /// The report is whole, and has to be where a reset leaves it.
@@ -115,6 +126,31 @@ pub fn set_keeper(keeper: &'static dyn Keeper) {
     KEEPER.call_once(|| keeper);
 }
 
+/// Hands over who knows what the image is at. The first one stays.
+pub fn set_witness(witness: &'static dyn Witness) {
+    WITNESS.call_once(|| witness);
+}
+
+/// The last report of the last life of a subsystem's death, and which life that was.
+pub fn last_death() -> Option<(u32, &'static str)> {
+    KEEPER.get().and_then(|keeper| keeper.last_death())
+}
+
+/// Keeps the report of a subsystem's death for the next life. By the supervisor alone.
+pub(super) fn keep_death(report: &mut dyn FnMut(Tell<'_>)) {
+    if let Some(keeper) = KEEPER.get() {
+        keeper.keep_death(report);
+    }
+}
+
+/// How the last life ended, in its own words.
+pub fn last_text() -> Option<&'static str> {
+    match last_life() {
+        LastLife::Ended { text, .. } => Some(text),
+        LastLife::None | LastLife::Damaged => None,
+    }
+}
+
 /// What is known of the end of the last life.
 pub fn last_life() -> LastLife {
     KEEPER
@@ -133,6 +169,15 @@ pub(super) fn tell_last_life() {
             log::warn!("the crash area of the last life is damaged: why it ended is not known");
         }
         LastLife::None => {}
+    }
+}
+
+/// Tells what the image was at.
+fn tell_scene() {
+    let running = super::scheduler::running();
+    tell(format_args!("running: {running}\n"));
+    if let Some(witness) = WITNESS.get() {
+        witness.tell(running, &mut tell);
     }
 }
 
@@ -162,7 +207,7 @@ pub fn conduit() -> Option<Conduit> {
 /// report is asked for. Where the machine cannot be reset, its CPUs sleep for good.
 pub fn warm_reboot(reason: fmt::Arguments<'_>) -> ! {
     cpu::mask_interrupts();
-    if first_death() {
+    if death() == 1 {
         print_dying(format_args!("\nnos: "));
         tell(format_args!("warm reboot: {reason}\n"));
     } else {
@@ -178,6 +223,11 @@ pub fn end() -> ! {
     if let Some(keeper) = KEEPER.get() {
         keeper.seal();
     }
+    end_now()
+}
+
+/// Ends the image though its report cannot be kept, or the end cannot be told.
+fn end_now() -> ! {
     // Tried once: a way that faults (semihosting that is not there) must not be tried for ever.
     match ENDING.swap(Ending::Halt as u8, Relaxed) {
         3 => semihosting::exit(1),
@@ -214,9 +264,10 @@ pub fn power_off(conduit: Option<Conduit>) -> ! {
     cpu::halt()
 }
 
-fn first_death() -> bool {
+/// Counts a death; answers which one it is.
+fn death() -> u32 {
     // Relaxed: only this count matters.
-    DEATHS.fetch_add(1, Relaxed) == 0
+    DEATHS.fetch_add(1, Relaxed) + 1
 }
 
 fn tell_backtrace(first: Option<u64>, frames: Backtrace) {
@@ -239,11 +290,15 @@ fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
     if bury_after_exception(frame, vector, esr, far) {
         return;
     }
-    if !first_death() {
-        print_dying(format_args!(
-            "nos: another exception while dying, esr {esr:#x} far {far:#x}\n"
-        ));
-        end();
+    match death() {
+        1 => {}
+        2 => {
+            print_dying(format_args!(
+                "nos: another exception while dying, esr {esr:#x} far {far:#x}\n"
+            ));
+            end();
+        }
+        _ => end_now(),
     }
     let report = Report {
         vector,
@@ -259,22 +314,28 @@ fn die_of_exception(frame: &mut Frame, vector: Vector, esr: u64, far: u64) {
         ));
     }
     tell_backtrace(Some(frame.elr), Backtrace::from_frame(frame.x[29]));
+    tell_scene();
     end();
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     die_after_panic(info);
-    if !first_death() {
-        print_dying(format_args!(
-            "nos: another panic while dying: {}\n",
-            info.message()
-        ));
-        end();
+    match death() {
+        1 => {}
+        2 => {
+            print_dying(format_args!(
+                "nos: another panic while dying: {}\n",
+                info.message()
+            ));
+            end();
+        }
+        _ => end_now(),
     }
     print_dying(format_args!("\nnos: "));
     tell(format_args!("crashed: {}\n", OneLine(info)));
     tell_backtrace(None, Backtrace::here());
+    tell_scene();
     end()
 }
 

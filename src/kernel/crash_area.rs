@@ -1,4 +1,5 @@
-//! The crash area: the last pages of the first bank of RAM that has room, where a life tells the next how it ended.
+//! The crash area: the last pages of the first bank of RAM that has room, where a life tells the next how it ended, and of
+//! what the last subsystem died that did. Each stands in a record of its own.
 //!
 //! A reset by PSCI loads the image's bytes again and leaves the rest of RAM alone. The place depends on the RAM and
 //! on what its tree reserves only, so every life of one machine finds it again; it is never handed out. What
@@ -11,7 +12,7 @@
     reason = "memory outside the image and the allocator, written by a dying image"
 )]
 
-use super::crash::{Keeper, LastLife};
+use super::crash::{Keeper, LastLife, Tell};
 use crate::arch::aarch64::{cache, cpu};
 use crate::diagnosis::crash_record::{self, Found, HEADER_BYTES, MARK};
 use crate::error::{Result, try_box, try_to_string};
@@ -24,8 +25,12 @@ use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicUsize};
 
-/// Bytes of the area: registers and a backtrace of the greatest depth take 4 KiB, a message may be as long again.
-pub const AREA_BYTES: usize = 2 * PAGE_SIZE;
+/// Bytes for how a life ended: registers, and a backtrace of the greatest depth with its lines.
+const END_BYTES: usize = 3 * PAGE_SIZE;
+/// Bytes for the last death of a subsystem: subsystems call less deeply than that.
+const DEATH_BYTES: usize = 2 * PAGE_SIZE;
+/// Bytes of the area.
+pub const AREA_BYTES: usize = END_BYTES + DEATH_BYTES;
 
 /// Nobody writes yet.
 const NOBODY: usize = usize::MAX;
@@ -33,15 +38,26 @@ const NOBODY: usize = usize::MAX;
 /// Where this life writes how it ends.
 #[derive(Debug)]
 pub struct CrashArea {
-    start: usize,
     /// This life's number.
     life: u32,
     last: LastLife,
-    /// The CPU that died first: it alone writes, so no text is cut by another's.
+    last_death: Option<(u32, &'static str)>,
+    /// How this life ends.
+    end: Record,
+    /// The CPU that died first: it alone writes there, so no text is cut by another's.
     writer: AtomicUsize,
-    /// Bytes of text that are whole; only the writer moves it.
-    written: AtomicUsize,
     is_sealed: AtomicBool,
+    /// How a subsystem died last. The supervisor alone writes there.
+    death: Record,
+}
+
+/// A part of the area, with a record in it.
+#[derive(Debug)]
+struct Record {
+    start: usize,
+    bytes: usize,
+    /// Bytes of text that are whole; only its writer moves it.
+    written: AtomicUsize,
 }
 
 /// Takes room for the area from RAM outside `taken`; none if there is none.
@@ -74,26 +90,49 @@ impl CrashArea {
     /// # Safety
     /// `range` is what [`place`] answered; it is mapped as memory, and nothing else ever uses it.
     unsafe fn open(range: Range<usize>) -> Result<Self> {
-        // SAFETY: our caller promises mapped memory that nothing else uses; the borrow ends before this life
-        // writes there.
-        let found = crash_record::read(unsafe {
-            core::slice::from_raw_parts(range.start as *const u8, range.len())
-        });
-        let (life, last) = match found {
+        let record = |start, bytes| Record {
+            start,
+            bytes,
+            written: AtomicUsize::new(0),
+        };
+        let end = record(range.start, END_BYTES);
+        let death = record(range.start + END_BYTES, DEATH_BYTES);
+        let (life, last) = match end.found() {
             Found::Nothing => (1, LastLife::None),
             Found::Damaged => (1, LastLife::Damaged),
-            Found::Record { life, text } => (life.saturating_add(1), LastLife::of(life, text)?),
+            Found::Record { life, text } => {
+                let last =
+                    kept(text)?.map_or(LastLife::None, |text| LastLife::Ended { life, text });
+                (life.saturating_add(1), last)
+            }
         };
-        let area = Self {
-            start: range.start,
+        // Of one that was cut nothing is told: how the life ended says enough.
+        let last_death = match death.found() {
+            Found::Record { life, text } => kept(text)?.map(|text| (life, text)),
+            Found::Nothing | Found::Damaged => None,
+        };
+        end.write_header(life, &[]);
+        death.write_header(life, &[]);
+        Ok(Self {
             life,
             last,
+            last_death,
+            end,
             writer: AtomicUsize::new(NOBODY),
-            written: AtomicUsize::new(0),
             is_sealed: AtomicBool::new(false),
-        };
-        area.write_header(&[]);
-        Ok(area)
+            death,
+        })
+    }
+}
+
+impl Record {
+    /// What the last life left there.
+    fn found(&self) -> Found<'_> {
+        // SAFETY: `CrashArea::open` was promised mapped memory that nothing else uses; what is found is looked at before
+        // this life writes there.
+        crash_record::read(unsafe {
+            core::slice::from_raw_parts(self.start as *const u8, self.bytes)
+        })
     }
 
     /// The text as far as it is whole.
@@ -101,29 +140,42 @@ impl CrashArea {
         // Acquire: pairs with the Release in `write_str`: the bytes are there.
         let written = self.written.load(Acquire);
         // SAFETY: `open` was promised the area; its writer wrote that much behind the header, and writes further
-        // back only.
+        // back only, or is who asks.
         unsafe { core::slice::from_raw_parts((self.start + HEADER_BYTES) as *const u8, written) }
     }
 
     /// Makes the record that of `text`, which stands in the area, and writes it back to memory.
-    fn write_header(&self, text: &[u8]) {
-        let header = crash_record::header(self.life, text);
-        let end_mark = self.start + AREA_BYTES - MARK.len();
-        // SAFETY: both places lie in the area, apart from the text; `open` was promised that nothing else uses
-        // it, and this runs once at boot and once at the end (`is_sealed`).
+    fn write_header(&self, life: u32, text: &[u8]) {
+        let header = crash_record::header(life, text);
+        let end_mark = self.start + self.bytes - MARK.len();
+        // SAFETY: both places lie in the record's part, apart from the text; `open` was promised that nothing else uses
+        // it, and this runs at boot, and then by its one writer: at the end (`is_sealed`), or after a death.
         unsafe {
             core::ptr::copy_nonoverlapping(header.as_ptr(), self.start as *mut u8, HEADER_BYTES);
             core::ptr::copy_nonoverlapping(MARK.as_ptr(), end_mark as *mut u8, MARK.len());
         }
-        // SAFETY: the area, as above; nobody writes any of it before the caches are clean but a dying image,
-        // which cleans them again when it seals what it wrote.
-        cache::clean(unsafe { core::slice::from_raw_parts(self.start as *const u8, AREA_BYTES) });
+        // SAFETY: as above; nobody writes any of it before the caches are clean but its writer, who cleans them again when
+        // what it wrote is whole.
+        cache::clean(unsafe { core::slice::from_raw_parts(self.start as *const u8, self.bytes) });
     }
 }
 
 impl Keeper for CrashArea {
     fn last_life(&self) -> LastLife {
         self.last
+    }
+
+    fn last_death(&self) -> Option<(u32, &'static str)> {
+        self.last_death
+    }
+
+    fn keep_death(&self, report: &mut dyn FnMut(Tell<'_>)) {
+        self.death.written.store(0, Relaxed);
+        report(&mut |piece| {
+            // Text that does not fit is cut.
+            let _ = Text(&self.death).write_fmt(piece);
+        });
+        self.death.write_header(self.life, self.death.text());
     }
 
     fn note(&self, arguments: fmt::Arguments<'_>) {
@@ -133,33 +185,33 @@ impl Keeper for CrashArea {
         let is_ours = claim.is_ok() || claim == Err(this);
         if is_ours && !self.is_sealed.load(Relaxed) {
             // Text that does not fit is cut.
-            let _ = Text(self).write_fmt(arguments);
+            let _ = Text(&self.end).write_fmt(arguments);
         }
     }
 
     fn seal(&self) {
         // Relaxed: only who was first matters.
         if !self.is_sealed.swap(true, Relaxed) {
-            self.write_header(self.text());
+            self.end.write_header(self.life, self.end.text());
         }
     }
 }
 
 /// Puts text behind what is there, as far as it fits.
-struct Text<'a>(&'a CrashArea);
+struct Text<'a>(&'a Record);
 
 impl Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let area = self.0;
-        let written = area.written.load(Relaxed);
-        let room = crash_record::text_room(AREA_BYTES) - written;
+        let record = self.0;
+        let written = record.written.load(Relaxed);
+        let room = crash_record::text_room(record.bytes) - written;
         let bytes = text.floor_char_boundary(room);
-        let to = area.start + HEADER_BYTES + written;
+        let to = record.start + HEADER_BYTES + written;
         // SAFETY: that much room is left before the mark at the end; `open` was promised that nothing else uses
-        // the area, and `note` lets one CPU write, which is not interrupted: it is dying.
+        // the area, and there is one writer: the CPU that `note` lets write, which is dying, or the supervisor.
         unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), to as *mut u8, bytes) };
         // Release: pairs with the Acquire in `text`.
-        area.written.store(written + bytes, Release);
+        record.written.store(written + bytes, Release);
         if bytes < text.len() {
             return Err(fmt::Error);
         }
@@ -167,16 +219,10 @@ impl Write for Text<'_> {
     }
 }
 
-impl LastLife {
-    /// What life number `life` left, kept on the heap for good.
-    fn of(life: u32, text: &str) -> Result<Self> {
-        if text.is_empty() {
-            return Ok(Self::None);
-        }
-        let copy = try_to_string(text)?;
-        Ok(Self::Ended {
-            life,
-            text: String::leak(copy),
-        })
+/// A copy of `text` on the heap, for good; none of an empty one.
+fn kept(text: &str) -> Result<Option<&'static str>> {
+    if text.is_empty() {
+        return Ok(None);
     }
+    Ok(Some(String::leak(try_to_string(text)?)))
 }

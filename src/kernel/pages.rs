@@ -1,25 +1,32 @@
 //! The pages of port 9100, each joined to the part it shows.
 
+use super::reports::{SharedReports, page};
+use super::resolver::Resolver;
 use super::scheduler::{Fibers, Locked};
 use super::subsystems::diagnosis::sample;
-use super::supervision::{Ward, status};
+use super::supervision::Ward;
+use super::supervision::status::{self, Faults};
 use super::this_cpu::ThisCpu;
 use crate::app::Page;
 use crate::bus::registry::Registry;
 use crate::diagnosis::FaultDetection;
-use crate::error::{Grow, Result};
+use crate::diagnosis::symbol_cache::SymbolCacheCounters;
+use crate::error::{Grow, Result, try_box};
 use crate::memory::MemoryManager;
 use crate::memory::heap::KernelHeap;
 use crate::metrics::Json;
 use crate::net::http::{
     FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Request, Route,
 };
+use crate::platform::time::Clock;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use spin::Once;
 
-const LINKS: [(&str, &str); 7] = [
+const LINKS: [(&str, &str); 8] = [
     ("/metrics", "All metrics, as Prometheus text or OpenMetrics"),
     (
         "/metrics/compat",
@@ -34,6 +41,10 @@ const LINKS: [(&str, &str); 7] = [
     (
         "/subsystems",
         "What the image consists of, how it stands, and what died last, as JSON",
+    ),
+    (
+        "/reports",
+        "What died in this life and how the last one ended, as JSON",
     ),
     (
         "/diagnosis",
@@ -51,6 +62,9 @@ pub(super) struct PageMaker {
     pub(super) is_ready: &'static AtomicBool,
     pub(super) wards: &'static Once<Vec<&'static Ward>>,
     pub(super) counters: Arc<HttpCounters>,
+    pub(super) reports: SharedReports,
+    pub(super) symbol_cache: Arc<SymbolCacheCounters>,
+    pub(super) clock: &'static dyn Clock,
 }
 
 /// The paths of all pages, `of_application` last: what the HTTP counters are made for.
@@ -119,9 +133,23 @@ impl PageMaker {
             self.memory.write_status(self.heap, json);
             Ok(())
         });
-        let subsystems = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
+        let resolver = Resolver::new(self.symbol_cache.clone(), self.reports, self.clock.now());
+        // It lies on this incarnation's heap and goes with it.
+        let resolver: &RefCell<_> = Box::leak(try_box(RefCell::new(resolver))?);
+        let subsystems = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
-            status::write(wards, &self.registry, self.fibers, self.memory, json);
+            let mut faults = Faults {
+                reports: self.reports,
+                resolver: &mut resolver.borrow_mut(),
+                now: request.now,
+            };
+            let (registry, fibers) = (&self.registry, self.fibers);
+            status::write(wards, registry, fibers, self.memory, &mut faults, json);
+            Ok(())
+        });
+        let reports = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
+            let resolver = &mut resolver.borrow_mut();
+            page::write(self.reports, resolver, request.now, json);
             Ok(())
         });
         let readiness = ReadyPage::new(move || self.is_ready.load(Relaxed));
@@ -141,6 +169,7 @@ impl PageMaker {
         routes.push_reserved(Route::get("/readyz", readiness)?);
         routes.push_reserved(Route::get("/memory", memory)?);
         routes.push_reserved(Route::get("/subsystems", subsystems)?);
+        routes.push_reserved(Route::get("/reports", reports)?);
         routes.push_reserved(Route::get("/diagnosis", diagnosis)?);
         routes.extend_reserved(of_application.into_iter().map(|page| page.route));
         #[cfg(feature = "kill-switch")]

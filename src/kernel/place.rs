@@ -70,12 +70,12 @@ impl Place {
     }
 
     /// The instruction that was at work, in bytes from the image's start.
-    fn at_work(self) -> Option<u32> {
+    pub(in crate::kernel) fn at_work(self) -> Option<u32> {
         u32::try_from(self.offset.checked_sub(self.behind)?).ok()
     }
 
     /// The function and how far into it, as `name+0x1c`; empty if it is in none that has a name.
-    pub(in crate::kernel) fn function(self) -> String<NAME_BYTES> {
+    fn function(self) -> String<NAME_BYTES> {
         let mut text = String::new();
         if let Some(function) = self.find() {
             let within = self.offset - function.start as usize;
@@ -86,12 +86,12 @@ impl Place {
     }
 
     /// The function that it is in, if that has a name.
-    fn find(self) -> Option<Function<'static>> {
+    pub(in crate::kernel) fn find(self) -> Option<Function<'static>> {
         Symbols::read(ImageLayout::symbols())?.at(self.at_work()?)
     }
 
     /// The lines that it was made from, if they are known.
-    fn chain(self) -> Option<Chain<'static>> {
+    pub(in crate::kernel) fn chain(self) -> Option<Chain<'static>> {
         lines()?.at(self.at_work()?)
     }
 

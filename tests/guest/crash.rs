@@ -11,7 +11,7 @@ use core::arch::asm;
 use core::hint::black_box;
 use expected_exception::expect_exception;
 use nos::arch::aarch64::{BootInfo, cpu};
-use nos::kernel::crash::{self, Ending, LastLife};
+use nos::kernel::crash::{self, Ending, LastLife, Tell, Witness};
 use nos::kernel::ground::Ground;
 
 /// The boot argument that names the way.
@@ -37,6 +37,7 @@ fn fail(ground: &Ground) {
         }
         Some("hang") => cpu::halt(),
         Some("warm-reboot") => reboots_once(ground),
+        Some("report-fault") => fails_while_reporting(ground),
         // Told nothing, it passes.
         _ => {}
     }
@@ -84,6 +85,29 @@ fn reboots_once(ground: &Ground) {
         crash::warm_reboot(format_args!("too many deaths\nof one subsystem"));
     };
     assert_eq!(told, "warm reboot: too many deaths\nof one subsystem\n");
+}
+
+/// Asked what the image is at, it faults.
+struct FaultyWitness;
+
+impl Witness for FaultyWitness {
+    fn tell(&self, _: &str, tell: Tell<'_>) {
+        tell(format_args!("so far\n"));
+        faults();
+    }
+}
+
+/// The machine starts again though the report faults; the second life passes if it was told what was reported till then.
+fn fails_while_reporting(ground: &Ground) {
+    let LastLife::Ended { text: told, .. } = crash::last_life() else {
+        crash::set_ending(Ending::Reset, ground.conduit, None);
+        crash::set_witness(&FaultyWitness);
+        panics();
+        return;
+    };
+    assert!(told.starts_with("crashed: panicked at "), "{told}");
+    assert!(told.contains("on purpose\nbacktrace"), "{told}");
+    assert!(told.ends_with("so far\n"), "{told}");
 }
 
 #[inline(never)]

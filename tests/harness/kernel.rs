@@ -200,6 +200,14 @@ fn the_life_after_a_warm_reboot_knows_the_reason() {
 }
 
 #[test]
+fn a_fault_in_the_report_of_a_crash_still_ends_in_a_restart() {
+    let (success, said) = run("crash", "report-fault -action reboot=reset");
+    assert!(success, "{said}");
+    let told = said.matches("nos: another exception while dying, ").count();
+    assert_eq!(told, 1, "{said}");
+}
+
+#[test]
 fn a_kernel_test_that_never_ends_is_a_failure() {
     fails(
         "hang",

@@ -345,15 +345,20 @@ pub(crate) fn a_subsystem_that_answers_no_health_check_is_started_again() {
     assert_eq!(guest.serial().matches("nos: crashed").count(), 0);
 }
 
-/// A subsystem that dies too often has the machine start again, warm, and the next life says why.
-pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
-    let guest = guest(1);
+/// Has the diagnosis panic until the machine starts again.
+pub(super) fn kill_until_it_starts_again(guest: &Guest) {
     let began = Instant::now();
     while guest.serial().matches("nos: ready").count() < 2 {
         assert!(began.elapsed() < 6 * LIMIT, "{}", guest.serial());
         let request = b"POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: 15\r\n\r\ndiagnosis panic";
         exchange(guest.http_port, request, PATIENCE);
     }
+}
+
+/// A subsystem that dies too often has the machine start again, warm, and the next life says why.
+pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
+    let guest = guest(1);
+    kill_until_it_starts_again(&guest);
     // Once by the life that ends, once by the next.
     guest.await_serial("warm reboot: diagnosis died too often: panicked at ", 2);
     let page = get(guest.http_port, "/subsystems").body;
@@ -363,7 +368,7 @@ pub(crate) fn too_many_deaths_start_the_machine_again_and_it_says_why() {
 }
 
 /// Waits until a message of that topic has been delivered: work done, of which this is told, comes by the requests.
-fn await_message(guest: &Guest, topic: &str) {
+pub(super) fn await_message(guest: &Guest, topic: &str) {
     let began = Instant::now();
     let mailbox = format!("\"topic\":\"{topic}\",\"depth\":0,\"delivered\":");
     loop {
@@ -387,7 +392,10 @@ pub(crate) fn the_report_of_a_death_is_shown() {
     let (_, fault) = page.split_once("\"last_fault\":").expect("it died");
     for part in [
         "\"cause\":\"abort\"",
-        "far 0x10",
+        "\"reason\":\"data abort, translation fault at level ",
+        " by a read at 0x10, esr 0x9",
+        "\"exception\":{\"esr\":\"0x9",
+        "\"far\":\"0x10\"}",
         "\"registers\":{\"x0\":\"0x",
         "\"spsr\":\"0x",
         "\"last_messages\":[{\"topic\":\"diagnosis\",\"sender\":\"data-plane\",\"number\":",

@@ -12,7 +12,9 @@ use crate::support::http::get;
 
 /// The last pages of RAM: with this much of it in one bank, nothing else lies there.
 const RAM: (&str, u64) = ("64M", 64 << 20);
-const AREA_BYTES: u64 = 8 << 10;
+const AREA_BYTES: u64 = 20 << 10;
+/// The record of how a life ended comes first in it.
+const END_BYTES: u64 = 12 << 10;
 const AREA: u64 = 0x4000_0000 + RAM.1 - AREA_BYTES;
 const MARK: &[u8] = b"nosCRASH";
 /// The mark and four words.
@@ -175,7 +177,7 @@ pub(crate) fn what_memory_lost_of_the_last_life_is_said_and_not_believed() {
     machine.assert_told(0, 2, "with the head wiped");
     machine.reset(|debugger| {
         debugger.write(AREA, &[0; 64]);
-        debugger.write(AREA + AREA_BYTES - MARK.len() as u64, &[0; 8]);
+        debugger.write(AREA + END_BYTES - MARK.len() as u64, &[0; 8]);
     });
     machine.assert_told(0, 2, "with all of it wiped, as by a loss of power");
 

@@ -29,6 +29,7 @@ mod network;
 mod pages;
 mod parts;
 mod prometheus;
+mod reports;
 mod restarts;
 mod runner;
 mod settings;
@@ -160,6 +161,10 @@ fn main() {
             kills::keys_outlive_the_data_plane_on_eight_cpus,
             kills::a_subsystem_that_answers_no_health_check_is_started_again,
             kills::the_report_of_a_death_is_shown,
+            reports::a_death_is_told_with_the_lines_it_happened_at_inlined_functions_included,
+            reports::a_clients_command_that_hangs_is_named_without_its_data,
+            reports::the_next_life_has_the_last_report_and_knows_its_places,
+            reports::what_is_no_table_of_lines_of_this_image_is_left_alone,
             restarts::who_allocates_without_end_meets_its_quota_and_not_the_others_memory,
             restarts::a_data_plane_that_allocates_without_end_leaves_the_others_their_memory,
             restarts::hundreds_of_restarts_cost_no_frame,

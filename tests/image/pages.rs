@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 48] = [
+const FAMILIES: [(&str, &str); 50] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -33,6 +33,8 @@ const FAMILIES: [(&str, &str); 48] = [
     ("nos_page_cache_pages", "gauge"),
     ("nos_page_cache_capacity_pages", "gauge"),
     ("nos_page_cache_resizes_total", "counter"),
+    ("nos_symbol_cache_lookups_total", "counter"),
+    ("nos_symbol_cache_entries", "gauge"),
     ("nos_heap_used_bytes", "gauge"),
     ("nos_heap_committed_bytes", "gauge"),
     ("nos_heap_allocations_total", "counter"),
@@ -297,6 +299,7 @@ pub(crate) fn health_and_index_answer(guest: &Guest) {
         "/healthz",
         "/readyz",
         "/memory",
+        "/reports",
         "/diagnosis",
     ] {
         assert!(index.body.contains(link), "the index does not name {link}");

@@ -13,6 +13,9 @@ const PROGRAM_COUNTER: u32 = 32;
 /// How long QEMU may take to open its port, and to answer.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Bytes of memory that fit an answer, with room to spare.
+const PIECE_BYTES: usize = 1024;
+
 /// A stopped machine.
 pub(crate) struct Debugger(TcpStream);
 
@@ -55,6 +58,12 @@ impl Debugger {
 
     /// What memory holds.
     pub(crate) fn read(&mut self, address: u64, bytes: usize) -> Vec<u8> {
+        let pieces = (0..bytes).step_by(PIECE_BYTES);
+        let piece = |at: usize| self.read_piece(address + at as u64, PIECE_BYTES.min(bytes - at));
+        pieces.flat_map(piece).collect()
+    }
+
+    fn read_piece(&mut self, address: u64, bytes: usize) -> Vec<u8> {
         let text = self.ask(&format!("m{address:x},{bytes:x}"));
         let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
         let read: Option<Vec<u8>> = (0..bytes).map(|n| byte(2 * n)).collect();

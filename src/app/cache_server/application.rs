@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 #[derive(Default)]
 pub struct CacheApplication {
     config: CacheConfig,
-    counters: Arc<KvCounters>,
+    pub(super) counters: Arc<KvCounters>,
     /// Keys, settings and counts, from `prepare` on.
     server: Option<Survivor<Server>>,
 }
@@ -38,6 +38,10 @@ impl Application for CacheApplication {
         let mut parts = Parts::default();
         parts.sources.try_push(("cache", self.counters.clone()))?;
         Ok(parts)
+    }
+
+    fn command(&self) -> Option<&'static str> {
+        self.counters.running()
     }
 
     fn serve(

@@ -7,6 +7,7 @@ use super::commands::{COMMAND_COUNT, COMMANDS};
 use super::server::{KeyTotals, Totals};
 use super::store::{DATABASES, Store};
 use crate::metrics::{Counter, Encoder, Gauge, Heading, Histogram, Label, Source, Value, heading};
+use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 /// The counters of the cache server.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct KvCounters {
     pub(super) errors: [Counter; COMMAND_COUNT],
     /// Time of one command: the mean of its turn.
     pub(super) duration: Histogram,
+    /// The row of the command that is being run, and one more; 0 for none.
+    running: AtomicU16,
 }
 
 impl Default for KvCounters {
@@ -54,7 +57,27 @@ impl KvCounters {
             commands: [const { Counter::new() }; COMMAND_COUNT],
             errors: [const { Counter::new() }; COMMAND_COUNT],
             duration: Histogram::new(),
+            running: AtomicU16::new(0),
         }
+    }
+
+    /// Notes that the command of that row is being run.
+    #[inline]
+    pub(super) fn runs(&self, row: u16) {
+        // Relaxed: whoever looks is told of a death first.
+        self.running.store(row + 1, Relaxed);
+    }
+
+    /// Notes that none is.
+    #[inline]
+    pub(super) fn runs_none(&self) {
+        self.running.store(0, Relaxed);
+    }
+
+    /// The name of the command that is being run.
+    pub(super) fn running(&self) -> Option<&'static str> {
+        let row = self.running.load(Relaxed).checked_sub(1)?;
+        Some(COMMANDS.get(usize::from(row))?.name)
     }
 
     /// Adds what was counted between `before` and `now`, and sets the sizes of `store`.

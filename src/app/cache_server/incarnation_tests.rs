@@ -136,3 +136,19 @@ fn what_clients_tracked_ends_with_them() {
         told
     );
 }
+
+#[test]
+fn a_clients_command_is_named_while_it_is_run_and_not_after() {
+    let world = &mut World::new();
+    assert_eq!(world.application.command(), None);
+    world.ask("SET key value\r\nGET key\r\nGET key");
+    assert_eq!(world.application.command(), None, "its turn is over");
+    // What a dead incarnation leaves: the turn never ended.
+    world
+        .application
+        .counters
+        .runs(commands::find(b"get").expect("a command"));
+    assert_eq!(world.application.command(), Some("get"));
+    world.begin();
+    assert_eq!(world.application.command(), None, "nobody runs it any more");
+}

@@ -407,6 +407,7 @@ impl Server {
     pub(super) fn publish(&mut self, before: &KeyTotals) {
         self.totals.events = self.store.events();
         self.counters.publish(before, &self.totals, &self.store);
+        self.counters.runs_none();
     }
 
     /// Totals since the last CONFIG RESETSTAT.

@@ -168,8 +168,17 @@ extern "C" fn fault_entry(frame: &mut Frame, vector: u64) {
     handler(frame, vector, esr, far);
 }
 
+/// What the CPU says of an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syndrome {
+    /// The exception syndrome.
+    pub esr: u64,
+    /// The faulting address, where the syndrome has one.
+    pub far: u64,
+}
+
 /// The exception class that a syndrome tells, in words.
-pub fn class_of(esr: u64) -> &'static str {
+fn class_of(esr: u64) -> &'static str {
     match (esr >> 26) & 0x3f {
         0x00 => "undefined instruction",
         0x01 => "trapped WFI or WFE",
@@ -194,12 +203,7 @@ pub fn class_of(esr: u64) -> &'static str {
     }
 }
 
-impl Report<'_> {
-    /// The exception class in words.
-    pub fn class(&self) -> &'static str {
-        class_of(self.esr)
-    }
-
+impl Syndrome {
     /// For an abort, what kind and at which level; otherwise nothing.
     pub fn fault(&self) -> Option<(&'static str, u8)> {
         if !matches!((self.esr >> 26) & 0x3f, 0x20 | 0x21 | 0x24 | 0x25) {
@@ -223,9 +227,10 @@ impl Report<'_> {
     }
 }
 
-impl fmt::Display for Report<'_> {
+/// In words and as it is, in one line.
+impl fmt::Display for Syndrome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} exception: {}", self.vector, self.class())?;
+        f.write_str(class_of(self.esr))?;
         if let Some((kind, level)) = self.fault() {
             let access = match self.esr >> 26 & 0x3f {
                 0x20 | 0x21 => "an instruction fetch",
@@ -238,7 +243,14 @@ impl fmt::Display for Report<'_> {
                 self.far
             )?;
         }
-        writeln!(f, ", esr {:#x}", self.esr)?;
+        write!(f, ", esr {:#x}", self.esr)
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (esr, far) = (self.esr, self.far);
+        writeln!(f, "{:?} exception: {}", self.vector, Syndrome { esr, far })?;
         for (i, value) in self.frame.x.iter().enumerate() {
             let end = if i % 4 == 3 { "\n" } else { "  " };
             write!(f, "  x{i:<2} {value:016x}{end}")?;

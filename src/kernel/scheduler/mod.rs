@@ -111,6 +111,11 @@ pub struct FiberSpec {
     pub owner: u8,
 }
 
+/// The name of the fiber that runs on this CPU, for reports.
+pub(in crate::kernel) fn running() -> &'static str {
+    Cpu::this().map_or("no fiber", Cpu::current_name)
+}
+
 /// What is shared by all CPUs.
 struct Common {
     clock: &'static CounterClock,

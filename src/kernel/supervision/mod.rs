@@ -4,7 +4,7 @@
 //! from the start in each incarnation. Wards and bodies are made once by the composition root and outlive every
 //! incarnation; all that a body makes while it runs is charged to its owner and goes with it.
 //!
-//! After a death, in this order: the report (`report`); the registry's row; the body quiets what goes on without the
+//! After a death, in this order: the report ([`super::reports`]); the registry's row; the body quiets what goes on without the
 //! fiber (a device); broken locks; the port's incarnation ends; whoever talks to it is told; the memory charged to
 //! it is taken back. Then the policy ([`crate::bus::supervisor`]) says who is stopped and started. What cannot be
 //! trusted any more, or dies too often, is the machine's: it starts again, warm, and says why.
@@ -13,7 +13,6 @@
 #![allow(unsafe_code, reason = "what a dead subsystem held is taken back")]
 
 mod health;
-mod report;
 pub(in crate::kernel) mod status;
 mod ward;
 
@@ -21,15 +20,18 @@ pub(super) use ward::{Body, Ward};
 
 use super::bell::PressureBell;
 use super::crash;
+use super::reports::scene::Surroundings;
+use super::reports::{Report, SharedReports};
 use super::scheduler::{self, FiberId, Fibers, Obituary, State as FiberState, Verdict};
 use super::subsystems::News;
 use super::this_cpu::ThisCpu;
-use crate::bus::registry::{Cause, Registry, Row, State};
+use crate::bus::registry::{Cause, Registry, State};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
 use crate::bus::{Executor, NEVER, Port, Topic};
 use crate::error::{Grow, Result, try_box, try_collect};
 use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, Pressure, reclaim};
+use crate::platform::console::print;
 use crate::platform::time::{Clock, Duration};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -72,6 +74,9 @@ pub(super) struct Supervision {
     policy: Supervisor,
     groups: [NodeId; 2],
     pressure: Option<PressureNews>,
+    /// What died, and of what.
+    reports: SharedReports,
+    surroundings: &'static Surroundings,
 }
 
 /// How the supervisor hears of pressure on memory, and where it tells of it.
@@ -89,12 +94,12 @@ impl Supervision {
     /// `OutOfMemory`.
     pub(super) fn new(
         fibers: Fibers,
-        memory: &'static MemoryManager<ThisCpu>,
         heap: &'static KernelHeap<ThisCpu>,
         clock: &'static dyn Clock,
-        registry: &'static Registry,
         port: Arc<Port>,
         restarts: u16,
+        surroundings: &'static Surroundings,
+        reports: SharedReports,
     ) -> Result<Self> {
         let mut policy = Supervisor::new(Strategy::OneForAll, ROOT_INTENSITY)?;
         let intensity = Intensity {
@@ -106,15 +111,17 @@ impl Supervision {
         let groups = [group("serving")?, group("watching")?];
         Ok(Self {
             fibers,
-            memory,
+            memory: surroundings.memory,
             heap,
             clock,
-            registry,
+            registry: surroundings.registry,
             port,
             wards: Vec::new(),
             policy,
             groups,
             pressure: None,
+            reports,
+            surroundings,
         })
     }
 
@@ -216,7 +223,9 @@ impl Supervision {
             match *action {
                 Action::Start(name) => self.start(self.ward(name)),
                 Action::Stop(name) => self.stop(self.ward(name)),
-                Action::WarmReboot => give_up(died.expect("the policy gives up after a death")),
+                Action::WarmReboot => {
+                    self.give_up(died.expect("the policy gives up after a death"))
+                }
             }
         }
     }
@@ -264,9 +273,7 @@ impl Supervision {
         let (name, cause) = (ward.profile.name, cause_of(&obituary));
         // One that the policy has stopped was not at fault.
         if !ward.is_stopped.load(Relaxed) {
-            report::print_report(name, &obituary);
-            let queues = self.registry.find(name).map_or(&[][..], Row::queues);
-            ward.last_fault.lock().note(&obituary, queues);
+            self.report(name, cause, &obituary);
         }
         if let Some(row) = self.registry.find(name)
             && !ward.is_up.load(Relaxed)
@@ -296,16 +303,30 @@ impl Supervision {
         ward.doom.tell(name, obituary.incarnation, self.memory);
     }
 
+    /// Tells of a death: at once on the serial line, then to the next life, then for pages.
+    #[inline(never)]
+    fn report(&self, name: &'static str, cause: Cause, obituary: &Obituary) {
+        let scene = self.surroundings.scene(name);
+        let report = Report::of(name, cause, obituary, scene);
+        print(format_args!("\nnos: "));
+        report.tell(&mut print);
+        crash::keep_death(&mut |tell| report.tell(tell));
+        self.reports.lock().add(report);
+    }
+
+    /// Starts the machine again because `ward` died once too often, and says of what.
+    fn give_up(&self, ward: &'static Ward) -> ! {
+        let name = ward.profile.name;
+        let reports = self.reports.lock();
+        let last = reports.last_of(name).map(|report| report.reason.clone());
+        drop(reports);
+        let reason = last.unwrap_or_default();
+        crash::warm_reboot(format_args!("{name} died too often: {reason}"))
+    }
+
     fn port_was_restarted(&self, ward: &Ward) -> bool {
         ward.port.incarnation() > 0
     }
-}
-
-/// Starts the machine again because `ward` died once too often, and says of what.
-fn give_up(ward: &'static Ward) -> ! {
-    let name = ward.profile.name;
-    let reason = ward.last_fault.lock().reason.clone();
-    crash::warm_reboot(format_args!("{name} died too often: {reason}"))
 }
 
 /// What the supervisor's fiber runs.

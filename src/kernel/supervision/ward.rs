@@ -1,12 +1,11 @@
 //! One subsystem as the supervisor knows it, and what it is to its own fiber.
 #![allow(unsafe_code, reason = "fibers are given the address of their ward")]
 
-use super::report::LastFault;
 use crate::bus::registry::{Registry, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::{Port, Profile};
 use crate::error::{Error, Kind, Result, try_box};
-use crate::kernel::scheduler::{FiberId, Locked, Verdict};
+use crate::kernel::scheduler::FiberId;
 use crate::kernel::{crash, ground};
 use crate::memory::accounts::Owner;
 use alloc::boxed::Box;
@@ -50,7 +49,6 @@ pub(in crate::kernel) struct Ward {
     pub(super) is_up: AtomicBool,
     /// It was told to stop: its death is not news to the policy.
     pub(super) is_stopped: AtomicBool,
-    pub(super) last_fault: Locked<LastFault>,
     /// How it is to die, by a test's wish.
     #[cfg(feature = "kill-switch")]
     pub(super) doom: crate::kernel::kill_switch::Doom,
@@ -82,7 +80,6 @@ impl Ward {
             registry,
             is_up: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
-            last_fault: Locked::new(LastFault::NONE, |_| Verdict::Intact),
             #[cfg(feature = "kill-switch")]
             doom: crate::kernel::kill_switch::Doom::none(),
             #[cfg(feature = "kill-switch")]

@@ -24,11 +24,6 @@ impl Place {
         Self { offset }
     }
 
-    /// Empty: no function has a name.
-    pub(in crate::kernel) fn function(self) -> heapless::String<0> {
-        heapless::String::new()
-    }
-
     /// Tells it in a line of a backtrace.
     pub(in crate::kernel) fn tell(self, tell: Tell<'_>) {
         let layout = ImageLayout::current();

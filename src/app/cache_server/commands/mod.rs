@@ -309,6 +309,7 @@ fn run(context: &mut Context<'_>, args: Args<'_>, row: u16, command: &Command) -
         return reject(context, CommandFault::AuthRequired, Some(row));
     }
     context.session.last_command = Some(row);
+    context.server.counters.runs(row);
     if command.flags.has(Flags::DENYOOM) && context.server.store.is_over_limit() {
         shrink_to_limit(context)?;
     }

@@ -45,6 +45,7 @@ pub(crate) fn execute_repeats(context: &mut Context<'_>, head: &Head, input: &[u
         return Repeats::default();
     }
     session.last_command = Some(row);
+    server.counters.runs(row);
     // What runs most becomes part of the loop.
     match (head.count(), command.name) {
         (2, "get") => run::<2>(context, head, input, 2, strings::get_usual),
