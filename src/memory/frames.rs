@@ -7,7 +7,7 @@
 
 use crate::error::Result;
 use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes in a frame.
@@ -93,6 +93,15 @@ pub enum Mobility {
     Movable,
 }
 
+/// What is asked of a block's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Whatever the frames held before.
+    Any,
+    /// Zeroes.
+    Zero,
+}
+
 /// Names a block in one word, its address with its order in the bits below, so that one store records it:
 /// for owners that may be killed between any two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +168,61 @@ pub unsafe trait FrameSource: Sync {
     /// # Errors
     /// As `free`.
     fn free_from(&self, place: &AtomicU64) -> Result<()> {
-        free_and_forget(self, place)
+        free_and_forget(place, |first, order| self.free(first, order))
+    }
+
+    /// Gives out a block as [`FrameSource::allocate_into`], all of whose bytes are 0 when this returns.
+    ///
+    /// # Errors
+    /// As there.
+    fn allocate_zeroed_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
+        self.allocate_into(order, place)?;
+        if let Some((first, order)) = BlockWord(place.load(Relaxed)).block() {
+            // SAFETY: it was given out just now.
+            unsafe { zero(first, order) };
+        }
+        Ok(())
+    }
+
+    /// Takes back a block as [`FrameSource::free_from`], all of whose bytes are 0. A source may remember that, and not write it
+    /// again for who next asks for zeroes.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// They are.
+    unsafe fn free_zeroed_from(&self, place: &AtomicU64) -> Result<()> {
+        self.free_from(place)
+    }
+
+    /// Gives out a block all of whose bytes are 0.
+    ///
+    /// # Errors
+    /// As `allocate`.
+    fn allocate_zeroed(&self, order: Order) -> Result<Pfn>
+    where
+        Self: Sized,
+    {
+        let place = AtomicU64::new(BlockWord::NONE.0);
+        self.allocate_zeroed_into(order, &place)?;
+        Ok(Pfn::containing(place.into_inner() as usize))
+    }
+
+    /// Takes back a block all of whose bytes are 0, as [`FrameSource::free_zeroed_from`].
+    ///
+    /// # Errors
+    /// As `free`.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn free_zeroed(&self, first: Pfn, order: Order) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let place = AtomicU64::new(BlockWord::new(first, order).0);
+        // SAFETY: this function's contract.
+        unsafe { self.free_zeroed_from(&place) }
     }
 
     /// Frames free now, those in page caches counted as free.
@@ -181,16 +244,26 @@ pub(super) fn allocate_and_note<S: FrameSource + ?Sized>(
 }
 
 /// [`FrameSource::free_from`] in two steps, for a source that makes them one.
-pub(super) fn free_and_forget<S: FrameSource + ?Sized>(
-    source: &S,
+pub(super) fn free_and_forget(
     place: &AtomicU64,
+    free: impl FnOnce(Pfn, Order) -> Result<()>,
 ) -> Result<()> {
     let word = BlockWord(place.load(Relaxed));
     if let Some((first, order)) = word.block() {
-        source.free(first, order)?;
+        free(first, order)?;
     }
     place.store(BlockWord::NONE.0, Relaxed);
     Ok(())
+}
+
+/// Zeroes a block.
+///
+/// # Safety
+/// It is the caller's alone.
+unsafe fn zero(first: Pfn, order: Order) {
+    let start = with_exposed_provenance_mut::<u8>(first.address());
+    // SAFETY: by this function's contract it is memory that nobody else uses, as long as its order says.
+    unsafe { start.write_bytes(0, order.bytes()) };
 }
 
 /// A block of frames, owned: readable and writable bytes, given back when dropped.

@@ -19,11 +19,13 @@ mod movable;
 mod pressure;
 mod recovery;
 mod requests;
+mod zeroed;
 
 pub use charges::Account;
 pub(super) use charges::ChargedFrames;
 use compaction::CompactionCounts;
 pub use movable::Mover;
+use zeroed::ZeroingCounts;
 
 use super::accounts::{Accounts, Owner};
 use super::frames::{FrameSource, Order, PAGE_SIZE, Pfn};
@@ -41,7 +43,7 @@ use crate::platform::time::NANOS_PER_MILLI;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use spin::Once;
 
 /// Of the allocations that visit the zone, one in about so many is timed: one that begins when the tick count is a
@@ -62,6 +64,7 @@ pub struct MemoryManager<C: 'static> {
     movers: [Once<&'static dyn Mover>; Owner::COUNT],
     compaction: CompactionCounts,
     cpu: C,
+    zeroing: ZeroingCounts,
     refusals: [Counter; Order::COUNT],
     duration: Histogram,
     pressure: PressureGauge,
@@ -146,6 +149,7 @@ impl<C: LocalCpu> MemoryManager<C> {
             compaction: CompactionCounts::default(),
             cpu,
             refusals: Default::default(),
+            zeroing: ZeroingCounts::default(),
             duration: Histogram::new(),
             pressure: PressureGauge::new(Watermarks::of(total_frames)),
             total_frames,
@@ -294,6 +298,14 @@ unsafe impl<C: LocalCpu> FrameSource for MemoryManager<C> {
             return self.free_as(first, Order::ZERO, Use::Block).map(drop);
         }
         self.free_larger(first, order)
+    }
+
+    fn allocate_zeroed_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
+        self.allocate_zeroed_into_as(None, order, place)
+    }
+
+    unsafe fn free_zeroed_from(&self, place: &AtomicU64) -> Result<()> {
+        self.free_zeroed_block_from(place)
     }
 
     fn free_frames(&self) -> u64 {

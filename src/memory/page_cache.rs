@@ -31,7 +31,7 @@ pub(super) use stack::Stack;
 use super::accounts::{Accounts, Owner};
 use super::frames::{Mobility, Order, Pfn};
 use super::zone::Zone;
-use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by};
+use super::zone::owners::{CACHING_CPUS, OwnerMap, Use, cached_by, cached_zero_by};
 use crate::cache::sizing::Sizing;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use signals::{Asked, Service};
@@ -123,8 +123,9 @@ pub(super) struct CacheStats {
 #[repr(C)]
 pub(super) struct CpuCache {
     stacks: [Stack; CLASSES],
-    /// What the owner map says of frames that are here.
+    /// What the owner map says of frames that are here, and of those that are zero.
     mark: u8,
+    zero_mark: u8,
     service: Service,
     asked: Asked,
     ceiling_pages: u32,
@@ -155,6 +156,7 @@ impl CpuCache {
         Self {
             stacks: core::array::from_fn(stack),
             mark: cached_by(cpu),
+            zero_mark: cached_zero_by(cpu),
             service: Service::new(),
             asked: Asked::new(),
             ceiling_pages: bounds.ceiling_pages,
@@ -265,6 +267,16 @@ impl CpuCache {
             bytes.iter().for_each(|byte| byte.store(self.mark, Relaxed));
         }
         is_kept
+    }
+
+    /// Notes that a block with these bytes in the owner map, which was just given back, is zero, if it is here. In a section
+    /// of its CPU.
+    pub(super) fn note_zero(&self, bytes: &[AtomicU8]) {
+        if bytes[0].load(Relaxed) == self.mark {
+            bytes
+                .iter()
+                .for_each(|byte| byte.store(self.zero_mark, Relaxed));
+        }
     }
 
     /// True if neither a block nor a charge is here. From any CPU.

@@ -8,6 +8,7 @@
 //!    "frees":0,"failures":0,"splits":9,"merges":0},…],
 //!  "page_caches":[{"cpu":0,"pages":120,"capacity_pages":256,"hits":130,"misses":3,"drains":0,
 //!    "grown":2,"shrunk":0}],
+//!  "zeroing":{"zeroed_frames":161,"known_frames":0},
 //!  "compaction":{"runs":0,"pageblocks":0,"moves":0,"stuck":0},
 //!  "heap":{"used_bytes":401408,"committed_bytes":524288,"failures":0}}
 //! ```
@@ -60,6 +61,11 @@ impl<C: LocalCpu> MemoryManager<C> {
                         whole(json, "shrunk", shrunk);
                     });
                 }
+            });
+            json.member("zeroing").object(|json| {
+                let counts = self.zeroing();
+                whole(json, "zeroed_frames", counts.zeroed.get());
+                whole(json, "known_frames", counts.known.get());
             });
             json.member("compaction").object(|json| {
                 let counts = self.compaction();

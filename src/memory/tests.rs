@@ -12,6 +12,7 @@ mod pressure;
 mod recovery;
 mod replay;
 mod threads;
+mod zeroed;
 
 use super::frames::{Block, FrameSource, Order, PAGE_SIZE, Pfn};
 use super::manager::{ChargedFrames, MemoryManager};

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod expected_exception;
 mod support;
 
@@ -9,7 +11,7 @@ use core::arch::asm;
 use expected_exception::{expect_exception, write};
 use nos::arch::aarch64::{BootInfo, ImageLayout};
 use nos::kernel::ground::Ground;
-use nos::memory::frames::{Block, Order};
+use nos::memory::frames::{Block, FrameSource, Order};
 
 const DATA_ABORT: u64 = 0x25;
 const INSTRUCTION_ABORT: u64 = 0x21;
@@ -116,9 +118,38 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
                 );
             }),
             (
+                "what is asked for as zero is zero whatever it held before",
+                |ground| {
+                    let size: u64;
+                    // SAFETY: only reads a register.
+                    unsafe { asm!("mrs {}, dczid_el0", out(reg) size) };
+                    assert_eq!(size >> 4, 0, "the CPU zeroes blocks by itself: {size:#x}");
+                    for order in Order::all() {
+                        let mut block = Block::allocate(ground.memory, order).expect("memory");
+                        block.fill(0xa5);
+                        let dirty = block.as_ptr() as usize;
+                        drop(block);
+                        let first = ground.memory.allocate_zeroed(order).expect("memory");
+                        assert_eq!(first.address(), dirty, "it is the same block");
+                        assert_zero(first.address(), order.bytes());
+                        // SAFETY: it is zero, and used no more.
+                        unsafe { ground.memory.free_zeroed(first, order) }.expect("in hand");
+                        let again = ground.memory.allocate_zeroed(order).expect("memory");
+                        assert_zero(again.address(), order.bytes());
+                        ground.memory.free(again, order).expect("in hand");
+                    }
+                    for bytes in [200, 4_000, 10_000, 300_000] {
+                        let mut objects = [0, 1].map(|_| zeroed_object(bytes));
+                        objects.iter_mut().for_each(|object| object.fill(0xa5));
+                        drop(objects);
+                        assert!(zeroed_object(bytes).iter().all(|&byte| byte == 0));
+                    }
+                },
+            ),
+            (
                 "all frames of RAM can be handed out, written and given back",
                 |ground| {
-                    let before = nos::memory::frames::FrameSource::free_frames(ground.memory);
+                    let before = ground.memory.free_frames();
                     let mut blocks = 0;
                     while let Ok(mut block) = Block::allocate(ground.memory, Order::MAX) {
                         block[0] = 1;
@@ -132,6 +163,18 @@ extern "C" fn nos_main(boot: &BootInfo) -> ! {
             ),
         ],
     )
+}
+
+fn assert_zero(address: usize, bytes: usize) {
+    // SAFETY: whoever asks holds that memory, aligned to its size.
+    let words = unsafe { core::slice::from_raw_parts(address as *const u64, bytes / 8) };
+    let dirty = words.iter().position(|&word| word != 0);
+    assert_eq!(dirty, None, "of {bytes} bytes at {address:#x}");
+}
+
+/// An object that the heap was asked for as zeroes.
+fn zeroed_object(bytes: usize) -> alloc::boxed::Box<[u8]> {
+    alloc::vec![0; bytes].into_boxed_slice()
 }
 
 const PXN: u64 = 1 << 53;
@@ -166,7 +209,6 @@ fn walk(table: usize, level: usize, base: usize, see: &mut dyn FnMut(usize, usiz
 }
 
 fn nos_alloc_probe() -> usize {
-    extern crate alloc;
     alloc::boxed::Box::leak(alloc::boxed::Box::new(7u64)) as *const u64 as usize
 }
 

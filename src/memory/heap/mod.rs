@@ -245,6 +245,19 @@ unsafe impl<C: LocalCpu> GlobalAlloc for KernelHeap<C> {
         unsafe { self.dealloc_slowly(object, layout.size(), layout.align()) };
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if let (Some(&frames), Some(Room::Block(order))) = (self.frames.get(), self.room(layout)) {
+            return self.alloc_zeroed_block(frames, order);
+        }
+        // SAFETY: the caller's promise, passed on.
+        let object = unsafe { self.alloc(layout) };
+        if !object.is_null() {
+            // SAFETY: it is as long as its layout says, and nobody else's.
+            unsafe { object.write_bytes(0, layout.size()) };
+        }
+        object
+    }
+
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if self.resize_in_place(object, layout, new_size) {
             return object;

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "a global allocator deals in raw memory")]
 
 use super::super::accounts::Owner;
-use super::super::frames::{Order, Pfn};
+use super::super::frames::{BlockWord, Contents, Order, Pfn};
 use super::super::local_cpu::LocalCpu;
 use super::super::manager::ChargedFrames;
 use super::arena::Arena;
@@ -12,7 +12,7 @@ use super::{KernelHeap, boot, hardening, slab};
 use crate::error::note_refused;
 use core::alloc::Layout;
 use core::ptr::{self, NonNull, null_mut};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Objects from the inbox that are put into their slabs in one call: what keeps a call short.
 const TAKEN_IN_AT_ONCE: usize = 32;
@@ -28,11 +28,26 @@ impl<C: LocalCpu> KernelHeap<C> {
             None => self.pinned(|runner| self.boot.allocate(runner, layout)),
             Some(&frames) => self.take(frames, layout),
         };
+        self.answer(object, size)
+    }
+
+    /// A block of zeroes from the frame source.
+    pub(super) fn alloc_zeroed_block(&self, frames: &dyn ChargedFrames, order: Order) -> *mut u8 {
+        let take = || self.take_large(frames, order, Contents::Zero);
+        let object = take().or_else(|| {
+            self.give_back();
+            take()
+        });
+        self.answer(object, order.bytes())
+    }
+
+    /// What a request for so many bytes is answered; a refusal is counted.
+    fn answer(&self, object: Option<NonNull<u8>>, bytes: usize) -> *mut u8 {
         match object {
             Some(object) => object.as_ptr(),
             None => {
                 self.failures.increment();
-                note_refused(size);
+                note_refused(bytes);
                 null_mut()
             }
         }
@@ -58,12 +73,24 @@ impl<C: LocalCpu> KernelHeap<C> {
                 self.handed_out(object, layout);
                 Some(object)
             }
-            Room::Block(order) => self.take_large(frames, order),
+            Room::Block(order) => self.take_large(frames, order, Contents::Any),
         }
     }
 
-    fn take_large(&self, frames: &dyn ChargedFrames, order: Order) -> Option<NonNull<u8>> {
-        let first = frames.allocate(order).ok()?;
+    fn take_large(
+        &self,
+        frames: &dyn ChargedFrames,
+        order: Order,
+        contents: Contents,
+    ) -> Option<NonNull<u8>> {
+        let first = match contents {
+            Contents::Any => frames.allocate(order).ok()?,
+            Contents::Zero => {
+                let place = AtomicU64::new(0);
+                frames.allocate_zeroed_into(order, &place).ok()?;
+                BlockWord(place.into_inner()).block()?.0
+            }
+        };
         let arena = self.arena(self.cpu.owner());
         arena.large_allocations.increment();
         arena.large_bytes.add(order.bytes() as u64);

@@ -118,7 +118,17 @@ where
     }
 
     fn free_from(&self, place: &AtomicU64) -> Result<()> {
-        self.manager.cpu.pinned(|| free_and_forget(self, place))
+        let free = |first, order| self.free(first, order);
+        self.manager.cpu.pinned(|| free_and_forget(place, free))
+    }
+
+    fn allocate_zeroed_into(&self, order: Order, place: &AtomicU64) -> Result<()> {
+        let owner = Some(self.owner);
+        self.manager.allocate_zeroed_into_as(owner, order, place)
+    }
+
+    unsafe fn free_zeroed_from(&self, place: &AtomicU64) -> Result<()> {
+        self.manager.free_zeroed_block_from(place)
     }
 
     /// Frames that the owner may still have, at most those that are free.

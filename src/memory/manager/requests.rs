@@ -17,7 +17,7 @@ use super::super::local_cpu::{LocalCpu, PreemptionState};
 use super::super::page_cache::{ASK_BLOCKS, ASK_MORE, ASK_STOCKS, Class, CpuCache};
 #[cfg(feature = "alloc-trace")]
 use super::super::trace;
-use super::super::zone::owners::{Use, holder_of};
+use super::super::zone::owners::{KnownZero, Use, holder_of};
 use super::{MemoryManager, TIMED_ONE_IN, out_of_memory};
 use crate::error::Result;
 use crate::platform::spin_once;
@@ -33,7 +33,7 @@ const PATIENCE: usize = 20_000;
 const GIVEN_AT_ONCE: usize = 32;
 
 /// What came of a request.
-enum Taken {
+pub(super) enum Taken {
     Block(Pfn),
     /// There is none.
     Nothing,
@@ -101,7 +101,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 cache.begin_period(now);
                 self.restock(cache, class, runner, owner, of)
             }
-            _ => self.take_from_zone(runner, owner, order, of),
+            _ => self.take_from_zone(runner, owner, order, of, None),
         }
     }
 
@@ -150,7 +150,7 @@ impl<C: LocalCpu> MemoryManager<C> {
         // SAFETY: as above.
         let Some(first) = (unsafe { stack.pop(owner) }) else {
             // There is none, or it lies where no cache may hold it.
-            return self.take_from_zone(runner, owner, order, of);
+            return self.take_from_zone(runner, owner, order, of, None);
         };
         if is_miss {
             stack.uncount_hit(owner);
@@ -159,7 +159,15 @@ impl<C: LocalCpu> MemoryManager<C> {
         Taken::Block(first)
     }
 
-    fn take_from_zone(&self, runner: Owner, owner: Owner, order: Order, of: Use) -> Taken {
+    /// Gives out a block past the cache; says in `known` which of its frames are zero, if that is asked.
+    pub(super) fn take_from_zone(
+        &self,
+        runner: Owner,
+        owner: Owner,
+        order: Order,
+        of: Use,
+        known: Option<&mut KnownZero>,
+    ) -> Taken {
         let mobility = match of {
             Use::Movable => Mobility::Movable,
             Use::Block | Use::Slab => Mobility::Immovable,
@@ -175,6 +183,9 @@ impl<C: LocalCpu> MemoryManager<C> {
                 self.accounts.discharge(owner, order.frames());
                 return Taken::Nothing;
             };
+            if let Some(known) = known {
+                self.owners.note_known(first, order, known);
+            }
             self.owners.claim(first, order, of, owner);
             #[cfg(feature = "alloc-trace")]
             trace::note(&self.cpu, trace::Event::Allocated(of), first, order);

@@ -12,8 +12,10 @@
 //! | high four bits | low four bits | the frame |
 //! | --- | --- | --- |
 //! | 0 | 0 | is free, or lies within a block in hand |
-//! | 0 | 7 to 10 | is the second of a block of that order |
-//! | 0 | 15 | is not managed |
+//! | 0 | 1 to 4 | is the second of a block of order 7 to 10 |
+//! | 0 | 5 | is not managed |
+//! | 0 | 8 | is free, and zero |
+//! | 0 | 9 to 15 | is in the page cache of CPU 0 to 6, and zero |
 //! | 1 to 7 | owner | is the first of a block of order 0 to 6 |
 //! | 8 | owner | is the first of a larger one: its second frame tells the order |
 //! | 9 to 13 | owner | is the first of a slab of order 0 to 4 |
@@ -27,17 +29,20 @@
 )]
 
 mod code;
+mod zero;
 
 pub(in crate::memory) use code::{
-    CACHING_CPUS, NOT_IN_HAND, SLAB_ORDER_MAX, cached_by, code, holder_of,
+    CACHING_CPUS, NOT_IN_HAND, SLAB_ORDER_MAX, cached_by, cached_zero_by, code, holder_of,
+    is_known_zero,
 };
+pub(in crate::memory) use zero::KnownZero;
 
 use super::geometry::{Geometry, Place};
 use super::tree::{PAGEBLOCK_FRAMES, node_at, offset_of};
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, Pfn};
-use code::{HOLE, LARGE_MIN, are_free_or_cached, decode, is_told_order, names};
+use code::{HOLE, LARGE_MIN, ZERO, decode, is_none_in_hand, is_told_order, names, told};
 use core::slice;
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
@@ -198,7 +203,7 @@ impl OwnerMap {
     }
 
     /// True if the aligned block of `order` around `page`, which is in a page cache, is free once the caches have given
-    /// back what they hold of it.
+    /// back what they hold of it; or if only what is not managed is in the way.
     pub(in crate::memory) fn is_free_but_for_caches(&self, page: Pfn, order: Order) -> bool {
         let index = self.geometry.index_of_managed(page);
         // Most often one of the nearest frames is in use.
@@ -206,7 +211,7 @@ impl OwnerMap {
         let first = index % WORD_FRAMES / near * near;
         let word = self.words[index / WORD_FRAMES].load(Relaxed);
         let bytes = word.to_le() >> (8 * first) & (u64::MAX >> (64 - 8 * near));
-        are_free_or_cached(bytes) && self.are_free_but_for_caches(index, order)
+        is_none_in_hand(bytes) && self.are_free_but_for_caches(index, order)
     }
 
     /// As [`OwnerMap::is_free_but_for_caches`], of all words of the block around the frame of that index.
@@ -214,7 +219,7 @@ impl OwnerMap {
         let words = order.frames() as usize / WORD_FRAMES;
         let start = index / WORD_FRAMES / words.max(1) * words;
         let mut words = self.words[start..start + words].iter();
-        words.all(|word| are_free_or_cached(word.load(Relaxed)))
+        words.all(|word| is_none_in_hand(word.load(Relaxed)))
     }
 
     /// Notes that a block has been handed out by the zone, at the expense of `owner`.
@@ -222,19 +227,25 @@ impl OwnerMap {
     /// # Panics
     /// If it was in somebody's hands already: the allocator is broken.
     pub(in crate::memory) fn claim(&self, first: Pfn, order: Order, of: Use, owner: Owner) {
+        let index = self.geometry.index_of_managed(first);
         let bytes = self
-            .bytes_of(first, order)
-            .expect("only managed blocks are handed out");
+            .storage
+            .frames
+            .get(index..index + order.frames() as usize);
+        let bytes = bytes.expect("only managed blocks are handed out");
         // Nobody else changes this byte: the block is ours alone. Relaxed, here and below: what orders one owner
         // after another is the lock of the zone, or that the cache is one CPU's.
         assert!(
-            bytes[0].load(Relaxed) == NOT_IN_HAND,
+            matches!(bytes[0].load(Relaxed), NOT_IN_HAND | ZERO),
             "frame {:#x} (order {}) was handed out twice",
             first.0,
             order.get()
         );
+        if order > Order::ZERO {
+            self.forget_zero(index, order);
+        }
         if order.get() >= LARGE_MIN {
-            bytes[1].store(order.get(), Relaxed);
+            bytes[1].store(told(order), Relaxed);
         }
         bytes[0].store(code(of, order, owner), Relaxed);
     }
@@ -305,7 +316,10 @@ impl OwnerMap {
         let bytes = self.largest.iter().zip(self.largest_first..);
         let bytes = bytes.filter(move |_| cpu < CACHING_CPUS);
         bytes
-            .filter(move |(byte, _)| byte.load(Relaxed) == cached_by(cpu))
+            .filter(move |(byte, _)| {
+                let code = byte.load(Relaxed);
+                code == cached_by(cpu) || code == cached_zero_by(cpu)
+            })
             .map(|(_, frame)| Pfn(frame))
     }
 
@@ -317,15 +331,16 @@ impl OwnerMap {
     }
 
     /// Which frames of an open chunk are neither in hand, nor cached, nor holes: a bit each. None if two blocks in
-    /// hand overlap. What tells the order of a block that is in nobody's hands any more is wiped.
+    /// hand overlap. What tells the order of a block that is in nobody's hands any more is wiped, and what says of a frame
+    /// in somebody's that it is zero.
     pub(super) fn free_frames(&self, chunk: usize) -> Option<[u64; CHUNK_FRAMES / 64]> {
         let mut free = [0; CHUNK_FRAMES / 64];
         let mut covered = 0;
         let bytes = self.bytes(chunk);
         for (offset, byte) in bytes.iter().enumerate() {
             let mut code = byte.load(Relaxed);
-            if is_told_order(code) {
-                if offset >= covered {
+            if is_told_order(code) || code == ZERO {
+                if is_told_order(code) == (offset >= covered) {
                     byte.store(NOT_IN_HAND, Relaxed);
                 }
                 code = NOT_IN_HAND;

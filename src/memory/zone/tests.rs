@@ -8,6 +8,7 @@
 mod churn;
 mod compaction;
 mod cuts;
+mod zero;
 
 use super::*;
 use crate::memory::accounts::Owner;

@@ -14,7 +14,7 @@
 
 use super::budget::{Budget, out_of_memory};
 use crate::error::Result;
-use crate::memory::frames::{BlockWord, Order, PAGE_SIZE};
+use crate::memory::frames::{BlockWord, Contents, Order, PAGE_SIZE};
 use core::hint::assert_unchecked;
 use core::ops::{Index, IndexMut};
 use core::ptr::with_exposed_provenance_mut;
@@ -238,7 +238,7 @@ impl<T: Plain, const CHUNKS: usize> BlockVec<T, CHUNKS> {
 }
 
 impl<const CHUNKS: usize> BlockVec<Held, CHUNKS> {
-    /// Adds a block of `order`, which `prepare` fills.
+    /// Adds a block of `order`.
     ///
     /// # Errors
     /// `OutOfMemory`; nothing is changed.
@@ -246,11 +246,10 @@ impl<const CHUNKS: usize> BlockVec<Held, CHUNKS> {
         &mut self,
         order: Order,
         budget: &mut Budget,
-        prepare: impl FnOnce(&mut [u8]),
+        contents: Contents,
     ) -> Result<()> {
         self.reserve(budget)?;
-        budget.take(order)?;
-        prepare(budget.incoming_mut());
+        budget.take_with(order, contents)?;
         let index = self.push_zeroed();
         budget.attach(&mut self[index]);
         Ok(())
@@ -260,6 +259,18 @@ impl<const CHUNKS: usize> BlockVec<Held, CHUNKS> {
     pub(super) fn pop_block(&mut self, budget: &mut Budget) {
         if let Some(last) = self.len.checked_sub(1) {
             budget.give(&mut self[last]);
+            self.truncate(last);
+        }
+    }
+
+    /// Gives the last block back, all of whose bytes are 0.
+    ///
+    /// # Safety
+    /// They are.
+    pub(super) unsafe fn pop_zeroed_block(&mut self, budget: &mut Budget) {
+        if let Some(last) = self.len.checked_sub(1) {
+            // SAFETY: this function's contract.
+            unsafe { budget.give_zeroed(&mut self[last]) };
             self.truncate(last);
         }
     }

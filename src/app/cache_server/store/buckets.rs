@@ -3,7 +3,7 @@
 use super::blocks::{BlockVec, Held};
 use super::budget::Budget;
 use crate::error::Result;
-use crate::memory::frames::Order;
+use crate::memory::frames::{Contents, Order};
 
 /// 16 KiB: few enough pages that their directory stays small.
 pub(super) const PAGE_ORDER: Order = Order::new(2).expect("an order");
@@ -70,7 +70,7 @@ impl Pages {
     /// # Errors
     /// `OutOfMemory`.
     pub(super) fn add(&mut self, order: Order, budget: &mut Budget) -> Result<()> {
-        self.blocks.push_block(order, budget, |block| block.fill(0))
+        self.blocks.push_block(order, budget, Contents::Zero)
     }
 
     /// Gives all pages back.

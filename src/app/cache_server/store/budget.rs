@@ -10,7 +10,7 @@
 
 use super::blocks::{Held, in_order};
 use crate::error::{Error, Kind, Result, Subsystem};
-use crate::memory::frames::{BlockWord, FrameSource, Order};
+use crate::memory::frames::{BlockWord, Contents, FrameSource, Order};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Takes blocks from a frame source up to a limit.
@@ -39,20 +39,30 @@ impl Budget {
         }
     }
 
+    /// Takes a block of whatever it held, as [`Budget::take_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn take(&mut self, order: Order) -> Result<()> {
+        self.take_with(order, Contents::Any)
+    }
+
     /// Takes a block, to be filled by [`Budget::incoming_mut`] and put where it belongs by
     /// [`Budget::attach`] or [`Budget::exchange`].
     ///
     /// # Errors
     /// `OutOfMemory` if the limit would be passed or the source has none.
-    pub(super) fn take(&mut self, order: Order) -> Result<()> {
+    pub(super) fn take_with(&mut self, order: Order, contents: Contents) -> Result<()> {
         let bytes = order.bytes() as u64;
         if self.held_bytes + bytes > self.limit_bytes {
             return Err(out_of_memory(order.bytes()));
         }
         assert_eq!(self.incoming.load(Relaxed), 0, "one block comes at a time");
-        self.source
-            .allocate_into(order, &self.incoming)
-            .map_err(|_| out_of_memory(order.bytes()))?;
+        let taken = match contents {
+            Contents::Any => self.source.allocate_into(order, &self.incoming),
+            Contents::Zero => self.source.allocate_zeroed_into(order, &self.incoming),
+        };
+        taken.map_err(|_| out_of_memory(order.bytes()))?;
         // SAFETY: the source gave the block out just now; `filling` is the view of it by which it is
         // filled, and is emptied before a slot holds it.
         unsafe { self.filling.set(BlockWord(self.incoming.load(Relaxed))) };
@@ -93,25 +103,45 @@ impl Budget {
 
     /// Gives the block of a slot back, if there is one, and leaves the slot empty.
     pub(super) fn give(&mut self, slot: &mut Held) {
-        let old = slot.word();
-        if !slot.is_some() {
-            return;
-        }
-        self.outgoing.store(old.0, Relaxed);
-        in_order();
-        *slot = Held::NONE;
-        in_order();
+        let old = self.let_go(slot);
         self.finish_giving(old);
+    }
+
+    fn let_go(&mut self, slot: &mut Held) -> BlockWord {
+        let old = slot.word();
+        if slot.is_some() {
+            self.outgoing.store(old.0, Relaxed);
+            in_order();
+            *slot = Held::NONE;
+            in_order();
+        }
+        old
     }
 
     fn finish_giving(&mut self, old: BlockWord) {
         if old == BlockWord::NONE {
             return;
         }
-        self.source
-            .free_from(&self.outgoing)
-            .expect("a slot's block was given out with its order, and no other slot holds it");
+        self.finish(old, self.source.free_from(&self.outgoing));
+    }
+
+    fn finish(&mut self, old: BlockWord, freed: Result<()>) {
+        freed.expect("a slot's block was given out with its order, and no other slot holds it");
         self.held_bytes -= old.bytes() as u64;
+    }
+
+    /// As [`Budget::give`], of a block all of whose bytes are 0.
+    ///
+    /// # Safety
+    /// They are.
+    pub(super) unsafe fn give_zeroed(&mut self, slot: &mut Held) {
+        debug_assert!(slot.bytes().iter().all(|&byte| byte == 0));
+        let old = self.let_go(slot);
+        if old != BlockWord::NONE {
+            // SAFETY: this function's contract.
+            let freed = unsafe { self.source.free_zeroed_from(&self.outgoing) };
+            self.finish(old, freed);
+        }
     }
 
     /// The blocks on their way, none for nothing.

@@ -14,7 +14,7 @@ use super::budget::Budget;
 use super::entry::{Entry, EntryMut};
 use crate::cache::random::Random;
 use crate::error::Result;
-use crate::memory::frames::Order;
+use crate::memory::frames::{Contents, Order};
 
 const PAGE_ORDER: Order = Order::ZERO;
 const NODE_BYTES: usize = 16;
@@ -89,7 +89,7 @@ impl Expiries {
     #[inline]
     pub(super) fn reserve(&mut self, budget: &mut Budget) -> Result<()> {
         if self.len == self.pages.len() * NODES_PER_PAGE {
-            self.pages.push_block(PAGE_ORDER, budget, |_| {})?;
+            self.pages.push_block(PAGE_ORDER, budget, Contents::Any)?;
         }
         Ok(())
     }

@@ -460,7 +460,11 @@ impl Table {
         let last = self.bucket_count as u32;
         self.spread(last, budget);
         if self.bucket_count <= (self.pages.blocks.len() - 1) * BUCKETS_PER_PAGE {
-            self.pages.blocks.pop_block(budget);
+            #[expect(unsafe_code, reason = "says what the page holds")]
+            // SAFETY: each of its buckets began as zeroes, and was made `EMPTY` by `spread` when it was the last.
+            unsafe {
+                self.pages.blocks.pop_zeroed_block(budget);
+            }
         }
         self.release_unused_overflow(budget);
     }

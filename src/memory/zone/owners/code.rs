@@ -9,8 +9,10 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 /// No block in hand starts at the frame.
 pub(in crate::memory) const NOT_IN_HAND: u8 = 0;
 /// The frame is not managed.
-pub(super) const HOLE: u8 = 0x0f;
-/// The smallest order that the second frame tells.
+pub(super) const HOLE: u8 = 0x05;
+/// The frame is free in the zone, and all of it is 0.
+pub(super) const ZERO: u8 = 0x08;
+/// The smallest order that the second frame tells, as 1.
 pub(super) const LARGE_MIN: u8 = 7;
 /// A block of such an order.
 const LARGE: u8 = 0x80;
@@ -23,6 +25,8 @@ const CACHED: u8 = 0xf0;
 
 /// CPUs whose number such a byte can say.
 pub(in crate::memory) const CACHING_CPUS: usize = 16;
+/// CPUs in whose caches a frame can be known to be zero.
+const ZERO_CACHING_CPUS: usize = (ZERO - 1) as usize;
 
 /// The byte of the first frame of a block in hand.
 #[inline]
@@ -46,13 +50,38 @@ pub(in crate::memory) const fn cached_by(cpu: usize) -> u8 {
     CACHED | cpu as u8
 }
 
+/// The same, of a block all of which is 0; of the last CPUs nothing tells that.
+pub(in crate::memory) const fn cached_zero_by(cpu: usize) -> u8 {
+    if cpu < ZERO_CACHING_CPUS {
+        ZERO + 1 + cpu as u8
+    } else {
+        cached_by(cpu)
+    }
+}
+
+/// True of the byte of a frame that is free or cached, and known to be zero.
+#[inline]
+pub(in crate::memory) const fn is_known_zero(code: u8) -> bool {
+    code & !(ZERO - 1) == ZERO
+}
+
+/// What the second frame of a large block says.
+pub(super) const fn told(order: Order) -> u8 {
+    order.get() - (LARGE_MIN - 1)
+}
+
+/// The order that it says, or none that there is.
+const fn order_told(code: u8) -> u8 {
+    code.wrapping_add(LARGE_MIN - 1)
+}
+
 /// Who is charged for the block with these bytes, if it is in hand with that order and use.
 #[inline(always)]
 pub(in crate::memory) fn holder_of(bytes: &[AtomicU8], order: Order, of: Use) -> Option<Owner> {
     let code = u32::from(bytes[0].load(Relaxed));
     let owner = code.wrapping_sub(code_of_use(of, order).into());
     let is_large = order.get() >= LARGE_MIN;
-    if is_large && bytes[1].load(Relaxed) != order.get() {
+    if is_large && bytes[1].load(Relaxed) != told(order) {
         return None;
     }
     // Compared as it is, so that it is an index already.
@@ -64,7 +93,7 @@ pub(super) fn decode(code: u8, next: Option<&AtomicU8>) -> Option<(Use, Order)> 
     let high = code & 0xf0;
     let (of, order) = match high {
         0 | CACHED => return None,
-        LARGE => (Use::Block, next?.load(Relaxed)),
+        LARGE => (Use::Block, order_told(next?.load(Relaxed))),
         MOVABLE => (Use::Movable, 0),
         SLAB..=0xd0 => (Use::Slab, (high - SLAB) >> 4),
         _ => (Use::Block, (high >> 4) - 1),
@@ -74,7 +103,7 @@ pub(super) fn decode(code: u8, next: Option<&AtomicU8>) -> Option<(Use, Order)> 
 
 /// True of what the second frame of a large block says.
 pub(super) const fn is_told_order(code: u8) -> bool {
-    code >= LARGE_MIN && code <= Order::MAX.get()
+    code != NOT_IN_HAND && code <= told(Order::MAX)
 }
 
 /// False if none of `bytes` says that `owner` is charged; eight at a time.
@@ -87,12 +116,13 @@ pub(super) fn names(bytes: &[AtomicU8], owner: Owner) -> bool {
         || words.iter().any(|word| names_in(word.load(Relaxed), owner))
 }
 
-/// True if each of eight bytes says that the frame is free or cached.
+/// True if none of eight bytes says that a block in hand starts there: each frame is free, cached, within a block in hand, or
+/// not managed.
 #[inline]
-pub(super) fn are_free_or_cached(word: u64) -> bool {
-    // In bit 4 of each byte whose high four bits are all set.
-    let cached = word & word >> 1 & word >> 2 & word >> 3 & SIXTEENS;
-    word & !(cached * 0xf + cached / 0x10 * 0xf) == 0
+pub(super) fn is_none_in_hand(word: u64) -> bool {
+    // The high four bits of each byte are all 0, or all 1.
+    let cached = word & SIXTEENS;
+    word & (LOW_BITS << 4) == cached * 0xf
 }
 
 const LOW_BITS: u64 = 0x0f0f_0f0f_0f0f_0f0f;
@@ -115,6 +145,10 @@ const _: () = assert!(
     SLAB + (SLAB_ORDER_MAX << 4) < MOVABLE,
     "slabs end before movable pages"
 );
+const _: () = assert!(
+    told(Order::MAX) < HOLE && HOLE < ZERO,
+    "no two meanings share a byte"
+);
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +168,8 @@ mod tests {
         for (of, order) in uses() {
             let order = Order::new(order).expect("an order");
             for owner in Owner::all() {
-                let bytes = [code(of, order, owner), order.get()].map(AtomicU8::new);
+                let second = order.get().saturating_sub(LARGE_MIN - 1);
+                let bytes = [code(of, order, owner), second].map(AtomicU8::new);
                 let found = decode(bytes[0].load(Relaxed), Some(&bytes[1]));
                 assert_eq!(found, Some((of, order)));
                 for (other, of_order) in uses() {
@@ -145,20 +180,21 @@ mod tests {
                 }
             }
         }
-        let others = (0..16).map(cached_by).chain([NOT_IN_HAND, HOLE, 7, 10]);
+        let cached = (0..16).flat_map(|cpu| [cached_by(cpu), cached_zero_by(cpu)]);
+        let others = cached.chain([NOT_IN_HAND, HOLE, ZERO, 1, 4]);
         assert!(others.into_iter().all(|code| decode(code, None).is_none()));
     }
 
     #[test]
-    fn what_is_free_or_cached_is_told_from_everything_else_at_any_place() {
+    fn a_block_in_hand_is_told_from_everything_else_at_any_place() {
         for code in 0..=u8::MAX {
-            let expected = code == NOT_IN_HAND || code & 0xf0 == CACHED;
+            let is_in_hand = decode(code, Some(&AtomicU8::new(1))).is_some();
             for at in 0..8 {
-                for other in [NOT_IN_HAND, cached_by(0), cached_by(15)] {
+                for other in [NOT_IN_HAND, HOLE, ZERO, cached_zero_by(6), cached_by(15)] {
                     let mut bytes = [other; 8];
                     bytes[at] = code;
                     let word = u64::from_ne_bytes(bytes);
-                    assert_eq!(are_free_or_cached(word), expected, "{code:#x} {at}");
+                    assert_eq!(is_none_in_hand(word), !is_in_hand, "{code:#x} {at}");
                 }
             }
         }
