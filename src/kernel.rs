@@ -384,6 +384,7 @@ fn compose(
         memory,
         detection,
         mailbox: work_done,
+        data_plane,
     });
     let mut supervision = Supervision::new(
         fibers,

@@ -2,11 +2,15 @@
 //!
 //! Flow: [`compact`] has the zone isolate the emptiest movable pageblock, which it knows from its counts; asks for each
 //! block in use there to be moved into a partly used pageblock; and ends the isolation. It runs for a request of a
-//! large block that was refused, or in the background.
+//! large block that was refused, or in the [background](Background).
 //!
 //! Always true: the moves it has made are never more than [`CompactionPolicy::moves_max`] for each pageblock recovered
 //! and one more; nothing is moved into a free pageblock; between two steps no lock is held, and whoever stops in
 //! between leaves nothing to clean up but an isolation, which the next request that needs it ends.
+
+mod background;
+
+pub use background::{Background, Foreground, QUIET};
 
 use super::frames::{Order, Pfn};
 use core::ops::Range;
@@ -18,14 +22,17 @@ pub struct CompactionPolicy {
     pub moves_max: usize,
     /// Most frames that are moved out of one pageblock; a fuller one is not tried.
     pub used_max: usize,
+    /// The share of free memory outside of whole pageblocks, in per cent, that is borne without a run in the background.
+    pub scattered_max_percent: u64,
 }
 
 impl CompactionPolicy {
     /// 310 on the mean: what LLFree needs after churn at 80 % full (USENIX ATC '23, counted again for this project);
-    /// three quarters of one pageblock, a guess.
+    /// three quarters of one pageblock, a guess. A twentieth may lie scattered: what compaction leaves after that churn.
     pub const DEFAULT: Self = Self {
         moves_max: 310,
         used_max: 384,
+        scattered_max_percent: 5,
     };
 }
 

@@ -43,7 +43,7 @@ use crate::platform::time::NANOS_PER_MILLI;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use spin::Once;
 
 /// Of the allocations that visit the zone, one in about so many is timed: one that begins when the tick count is a
@@ -62,9 +62,10 @@ pub struct MemoryManager<C: 'static> {
     /// What each movable page is used for, by the index of its frame; of others it means nothing.
     tags: &'static [AtomicU32],
     movers: [Once<&'static dyn Mover>; Owner::COUNT],
+    has_movers: AtomicBool,
     compaction: CompactionCounts,
-    cpu: C,
     zeroing: ZeroingCounts,
+    cpu: C,
     refusals: [Counter; Order::COUNT],
     duration: Histogram,
     pressure: PressureGauge,
@@ -146,10 +147,11 @@ impl<C: LocalCpu> MemoryManager<C> {
             caches: caches(cpus, bounds, rhythm(&policy, &cpu), places)?,
             tags,
             movers: [const { Once::new() }; Owner::COUNT],
+            has_movers: AtomicBool::new(false),
             compaction: CompactionCounts::default(),
+            zeroing: ZeroingCounts::default(),
             cpu,
             refusals: Default::default(),
-            zeroing: ZeroingCounts::default(),
             duration: Histogram::new(),
             pressure: PressureGauge::new(Watermarks::of(total_frames)),
             total_frames,

@@ -404,6 +404,11 @@ impl Fibers {
         self.fiber(id).cpu_ticks.get()
     }
 
+    /// A number that changes with each turn of a fiber: each time it was back at its executor.
+    pub fn turns(&self, id: FiberId) -> u64 {
+        self.fiber(id).beats.get()
+    }
+
     /// Bytes of its stack that were ever used, and all of them. Walks the unused part: not for a hot path.
     pub fn stack_use(&self, id: FiberId) -> (usize, usize) {
         let fiber = self.fiber(id);

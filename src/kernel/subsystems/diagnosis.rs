@@ -1,15 +1,16 @@
 //! The diagnosis subsystem: it looks at the image when the data plane says that work was done, and an idle image
-//! sleeps.
+//! sleeps. As it ranks last, it also compacts memory while the data plane is quiet.
 
 use super::News;
 use crate::bus::subsystem::launch;
 use crate::bus::{Envelope, Executor, Mailbox, NEVER, Profile, Subsystem};
 use crate::diagnosis::{FaultDetection, MemorySample};
 use crate::error::Result;
-use crate::kernel::scheduler::{Fibers, Locked};
+use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
+use crate::memory::compaction::{Background, CompactionPolicy, Foreground};
 use crate::memory::frames::{FrameSource, PAGE_SIZE};
 use crate::platform::time::Clock;
 use alloc::sync::Arc;
@@ -34,6 +35,14 @@ pub(in crate::kernel) struct DiagnosisBody {
     pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) detection: &'static Locked<FaultDetection>,
     pub(in crate::kernel) mailbox: Arc<Mailbox<News>>,
+    /// What compaction makes way for.
+    pub(in crate::kernel) data_plane: FiberId,
+}
+
+impl Foreground for DiagnosisBody {
+    fn turns(&self) -> u64 {
+        self.fibers.turns(self.data_plane)
+    }
 }
 
 /// One incarnation.
@@ -73,10 +82,13 @@ impl Body for DiagnosisBody {
         let mut executor = Executor::new(ward.port.clone(), TASKS)?;
         let (mailbox, controls) = (self.mailbox.clone(), ward.controls.clone());
         launch(Diagnosis(self), &mut executor, mailbox, controls)?;
+        let mut compaction = Background::new(self.memory, self, CompactionPolicy::DEFAULT);
         ward.is_up();
         loop {
             ward.obey();
             let deadline = executor.run(self.clock);
+            let compacts_at = compaction.poll(self.clock.now()).unwrap_or(NEVER);
+            let deadline = deadline.min(compacts_at);
             self.fibers
                 .park(Some(deadline).filter(|&deadline| deadline != NEVER));
         }

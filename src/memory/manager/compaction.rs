@@ -2,7 +2,8 @@
 //!
 //! It runs for a request of such a block that was refused ([`MemoryManager::make_room`]), and when
 //! [`MemoryManager::compact`] is called. The page caches are drained first, as what lies there is in nobody's hands and
-//! cannot be moved.
+//! cannot be moved. In the background ([`MemoryManager::compact_in_background`]) they are left alone: no CPU is
+//! interrupted for it, and those that are idle have drained theirs.
 //!
 //! Limits: with two runs at once one ends the isolation of the other, which then stops. A pair of pageblocks (4 MiB)
 //! forms only if the two that are emptiest happen to be buddies.
@@ -15,6 +16,7 @@ use super::super::zone::PAGEBLOCK_ORDER;
 use super::MemoryManager;
 use crate::metrics::Counter;
 use core::ops::Range;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What compaction has done since boot.
 #[derive(Default)]
@@ -41,6 +43,28 @@ impl<C: LocalCpu> MemoryManager<C> {
             return Compacted::default();
         }
         self.drain_all();
+        self.run(policy, wanted, is_busy)
+    }
+
+    /// Recovers one pageblock, if more of free memory lies scattered than `policy` bears, and `is_busy` leaves the time.
+    pub(in crate::memory) fn compact_in_background(
+        &self,
+        policy: CompactionPolicy,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Compacted {
+        let (scattered, free) = self.in_zone(|zone| (zone.scattered_frames(), zone.free_frames()));
+        if !self.has_movers() || scattered * 100 <= free * policy.scattered_max_percent {
+            return Compacted::default();
+        }
+        self.run(policy, 1, is_busy)
+    }
+
+    fn run(
+        &self,
+        policy: CompactionPolicy,
+        wanted: usize,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Compacted {
         let done = compact(&mut Drained(self), policy, wanted, is_busy);
         self.compaction.runs.increment();
         for (counter, count) in [
@@ -65,12 +89,13 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
-    fn has_movers(&self) -> bool {
-        self.movers.iter().any(|mover| mover.get().is_some())
+    /// True if there is an owner that moves its pages.
+    pub(in crate::memory) fn has_movers(&self) -> bool {
+        self.has_movers.load(Relaxed)
     }
 }
 
-/// A manager whose caches have been drained.
+/// A manager whose caches have been drained, or are empty enough.
 struct Drained<'a, C: 'static>(&'a MemoryManager<C>);
 
 impl<C: LocalCpu> Compactible for Drained<'_, C> {

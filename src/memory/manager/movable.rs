@@ -25,6 +25,7 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Says who moves the pages of `owner`. Said once: who says it again is not heard.
     pub fn set_mover(&self, owner: Owner, mover: &'static dyn Mover) {
         self.movers[owner.index()].call_once(|| mover);
+        self.has_movers.store(true, Relaxed);
     }
 
     /// Gives out a movable page at the expense of `owner`.

@@ -2,13 +2,14 @@
 #![allow(unsafe_code, reason = "reads and writes pages that it holds")]
 
 use super::super::accounts::Owner;
-use super::super::compaction::{Compacted, CompactionPolicy, Move};
+use super::super::compaction::{Background, Compacted, CompactionPolicy, Foreground, Move, QUIET};
 use super::super::frames::{FrameSource, Mobility, Order, PAGE_SIZE, Pfn};
 use super::super::manager::{MemoryManager, Mover};
 use super::super::page_cache::PageCachePolicy;
-use super::super::test_support::{HostCpu, Random, manager, order, owner};
+use super::super::test_support::{HostCpu, Random, manager, order, owner, shared_writes};
 use super::super::zone::Zone;
 use super::MIB;
+use crate::platform::time::{Duration, Instant};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::boxed::Box;
 use std::sync::Mutex;
@@ -124,9 +125,16 @@ fn read_number(page: Pfn) -> u64 {
 
 /// Memory of which four fifths were movable pages; of those a quarter is left, all over memory.
 fn scattered() -> (&'static MemoryManager<HostCpu>, &'static Pages) {
+    scattered_for(|pages| pages)
+}
+
+/// The same, with pages that another mover moves.
+fn scattered_for(
+    mover: impl FnOnce(&'static Pages) -> &'static dyn Mover,
+) -> (&'static MemoryManager<HostCpu>, &'static Pages) {
     let frames = manager(64 * MIB, &[], 1, PageCachePolicy::DEFAULT);
     let pages: &'static Pages = Box::leak(Box::new(Pages(Mutex::new(Vec::new()))));
-    frames.set_mover(owner(3), pages);
+    frames.set_mover(owner(3), mover(pages));
     let mut held = pages.0.lock().expect("nobody panics with it");
     for number in 0..frames.total_frames() as u32 * 4 / 5 {
         let page = frames.allocate_movable(owner(3), number).expect("memory");
@@ -207,6 +215,132 @@ fn compaction_moves_nothing_while_it_is_busy_and_where_nobody_moves_anything() {
         (done, frames.compaction().runs.get()),
         (Compacted::default(), 0)
     );
+}
+
+/// Takes a turn when it is told to.
+struct Clients(AtomicU64);
+
+impl Foreground for Clients {
+    fn turns(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Clients {
+    fn new() -> &'static Self {
+        Box::leak(Box::new(Self(AtomicU64::new(0))))
+    }
+
+    fn work(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// The share of free memory in blocks of 2 MiB, in per cent.
+fn whole_percent(frames: &MemoryManager<HostCpu>) -> u64 {
+    let scattered = frames.zone_stats().fragmentation_millionths(order(9));
+    100 - scattered / 10_000
+}
+
+#[test]
+fn memory_is_compacted_in_the_background_while_nobody_works() {
+    let (frames, pages) = scattered();
+    // A CPU that sleeps has given back what was in its cache.
+    frames.drain_all();
+    let clients = Clients::new();
+    let mut background = Background::new(frames, clients, CompactionPolicy::DEFAULT);
+    assert!(whole_percent(frames) < 50);
+    let mut now = Instant::ZERO;
+    // Whenever it looks, there was work since.
+    for _ in 0..5 {
+        let next = background.poll(now).expect("there is something to do");
+        assert_eq!(next, now + QUIET);
+        assert_eq!(background.poll(now), Some(next), "it is not time yet");
+        now = next;
+        clients.work();
+    }
+    assert_eq!(frames.compaction().moves.get(), 0);
+    now = background.poll(now).expect("there is something to do");
+    let mut steps = 0;
+    while let Some(next) = background.poll(now) {
+        assert_eq!(next, now, "nobody works");
+        steps += 1;
+        let recovered = frames.compaction().pageblocks.get();
+        assert_eq!((recovered, frames.compaction().runs.get()), (steps, steps));
+    }
+    assert!(steps > 10, "{steps} steps");
+    assert!(frames.compaction().moves.get() <= 310 * steps);
+    assert!(whole_percent(frames) >= 95, "{}", whole_percent(frames));
+    // There is nothing to do any more, until there was work, and after that.
+    clients.work();
+    let runs = frames.compaction().runs.get();
+    let next = background.poll(now).expect("it looks again");
+    assert_eq!(background.poll(next), None);
+    assert_eq!(
+        frames.compaction().runs.get(),
+        runs,
+        "too little is scattered"
+    );
+    free_all(frames, pages);
+}
+
+/// Moves pages, and has the clients work after so many.
+struct Interrupted {
+    pages: &'static Pages,
+    clients: &'static Clients,
+    moves: AtomicU64,
+}
+
+impl Mover for Interrupted {
+    fn relocate(&self, from: Pfn, to: Pfn, tag: u32) -> bool {
+        if self.moves.fetch_add(1, Relaxed) == 10 {
+            self.clients.work();
+        }
+        self.pages.relocate(from, to, tag)
+    }
+}
+
+#[test]
+fn a_step_in_the_background_stops_at_once_when_somebody_works_and_goes_on_later() {
+    let clients = Clients::new();
+    let (frames, pages) = scattered_for(|pages| {
+        let moves = AtomicU64::new(0);
+        Box::leak(Box::new(Interrupted {
+            pages,
+            clients,
+            moves,
+        }))
+    });
+    frames.drain_all();
+    let mut background = Background::new(frames, clients, CompactionPolicy::DEFAULT);
+    let now = background
+        .poll(Instant::ZERO)
+        .expect("there is something to do");
+    let next = background.poll(now).expect("there is more to do");
+    assert_eq!(next, now + QUIET);
+    // The move that was under way is made.
+    assert_eq!(frames.compaction().moves.get(), 11);
+    assert_eq!(frames.compaction().pageblocks.get(), 0);
+    let now = background.poll(next).expect("it was not quiet until now");
+    assert_eq!((now, frames.compaction().moves.get()), (next + QUIET, 11));
+    assert_eq!(background.poll(now), Some(now));
+    assert_eq!(frames.compaction().pageblocks.get(), 1);
+    free_all(frames, pages);
+}
+
+#[test]
+fn where_nobody_moves_anything_the_background_costs_no_visit_and_no_wake() {
+    let frames = manager(8 * MIB, &[], 1, PageCachePolicy::DEFAULT);
+    frames.allocate_movable(owner(3), 0).expect("memory");
+    let clients = Clients::new();
+    let mut background = Background::new(frames, clients, CompactionPolicy::DEFAULT);
+    let before = shared_writes();
+    for second in 0..10 {
+        clients.work();
+        let now = Instant::ZERO + Duration::from_secs(second);
+        assert_eq!(background.poll(now), None);
+    }
+    assert_eq!(shared_writes().visits, before.visits);
 }
 
 #[test]

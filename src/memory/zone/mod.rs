@@ -132,6 +132,12 @@ impl Zone {
         self.counts.free_frames
     }
 
+    /// Frames in its free blocks that are smaller than a pageblock.
+    pub(super) fn scattered_frames(&self) -> u64 {
+        let whole = |order| self.counts.free_blocks(order) << order;
+        self.free_frames() - whole(ROOT_ORDER) - whole(PAIR_ORDER)
+    }
+
     /// True if all of some pageblock is free.
     pub(super) fn has_free_pageblock(&self) -> bool {
         self.sets.filled() & (1 << PAIR_SET | 1 << (PAIR_SET - 1)) != 0
