@@ -196,7 +196,7 @@ pub(super) fn memory(bytes: usize) -> Range<usize> {
 pub(super) fn atomic_bytes(count: usize, byte: u8) -> &'static [AtomicU8] {
     let words = std::vec![u64::from_ne_bytes([byte; 8]); count.div_ceil(8)].leak();
     // SAFETY: nobody else has the words any more, and an atomic byte may be any byte.
-    let (_, bytes, _) = unsafe { words.align_to::<AtomicU8>() };
+    let (_, bytes, _) = unsafe { words.align_to_mut::<AtomicU8>() };
     &bytes[..count]
 }
 

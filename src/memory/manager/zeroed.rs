@@ -84,12 +84,18 @@ impl<C: LocalCpu> MemoryManager<C> {
     /// Zeroes the frames of a block that was just given out, but for those that are known to be zero.
     fn zero_others(&self, first: Pfn, order: Order, known: &KnownZero) {
         let start = with_exposed_provenance_mut::<u8>(first.address());
-        let mut zeroed = 0;
-        for frame in 0..order.frames() as usize {
-            if !known.is_known(frame) {
-                // SAFETY: the block was given out just now, to the caller alone, and the frame lies within it.
-                unsafe { start.add(frame * PAGE_SIZE).write_bytes(0, PAGE_SIZE) };
-                zeroed += 1;
+        let mut zeroed = order.frames();
+        if known.is_none() {
+            // SAFETY: the block was given out just now, to the caller alone.
+            unsafe { start.write_bytes(0, order.bytes()) };
+        } else {
+            for frame in 0..order.frames() as usize {
+                if known.is_known(frame) {
+                    zeroed -= 1;
+                } else {
+                    // SAFETY: as above, and the frame lies within it.
+                    unsafe { start.add(frame * PAGE_SIZE).write_bytes(0, PAGE_SIZE) };
+                }
             }
         }
         self.zeroing.zeroed.add(zeroed);

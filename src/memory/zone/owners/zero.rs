@@ -34,6 +34,11 @@ impl KnownZero {
     /// All of them.
     pub(in crate::memory) const ALL: Self = Self([u64::MAX; WORDS]);
 
+    /// True if none is.
+    pub(in crate::memory) fn is_none(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
     /// True if that frame of the block is.
     pub(in crate::memory) fn is_known(&self, frame: usize) -> bool {
         self.0[frame / 64 % WORDS] & 1 << (frame % 64) != 0
