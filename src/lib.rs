@@ -7,6 +7,7 @@
 //! | [`kernel`] | composition root: builds each part once, joins them; the scheduler that runs them on fibers | everything |
 //! | [`app`] | the `Application` trait; `cache_server`, the default application | net and below |
 //! | [`diagnosis`], [`net`] | what is wrong, and why; sockets, flows, HTTP | bus and below |
+//! | `injection` | faults on purpose: points, knobs, wrappers of traits of the floors below (feature `fault-injection`) | bus and below |
 //! | [`bus`] | messages, requests, executors; what subsystems are found through and supervised by | memory and below |
 //! | [`memory`] | frames, per-CPU page cache, heap | cache and below |
 //! | [`storage`] | the `BlockDevice` trait, and a device in memory | cache and below |
@@ -34,6 +35,8 @@ pub mod bus;
 pub mod cache;
 pub mod diagnosis;
 pub mod error;
+#[cfg(feature = "fault-injection")]
+pub mod injection;
 #[cfg(target_os = "none")]
 pub mod kernel;
 pub mod memory;

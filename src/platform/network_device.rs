@@ -62,3 +62,16 @@ pub trait Transmitter {
     /// Tells the device of all frames queued since the last kick, at most one notification.
     fn kick(&mut self);
 }
+
+/// A sending half whose frames are written before it is known whether they are sent: [`Transmitter::send`] in two steps,
+/// for who stands in between.
+pub trait StagedTransmitter: Transmitter {
+    /// Room for a frame of `len` bytes, which are undefined. It is given again until it is queued.
+    ///
+    /// # Panics
+    /// As [`Transmitter::send`].
+    fn room_for(&mut self, len: usize) -> &mut [u8];
+
+    /// Queues the frame of `len` bytes that was written to that room.
+    fn queue(&mut self, len: usize);
+}

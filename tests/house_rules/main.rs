@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 11] = [
     &["storage"],
     &["memory"],
     &["bus"],
-    &["diagnosis", "modules", "net"],
+    &["diagnosis", "injection", "modules", "net"],
     &["app"],
     &["kernel"],
 ];
@@ -68,6 +68,34 @@ fn imports_point_downwards_only() {
         "a floor imports from floors below it only (see FLOORS)",
         &violations,
     );
+}
+
+/// What is told which faults are there could name them without having seen them.
+#[test]
+fn the_diagnosis_engine_knows_nothing_of_the_faults_that_are_injected() {
+    const TELLTALES: [&str; 3] = ["injection", "faults", "nos_fault_injections_total"];
+    let names = |file: &File| {
+        let tokens = file.tokens.iter();
+        let words = tokens.map(|token| (token.line, token.text.trim_matches('"').to_string()));
+        words
+            .filter(|(_, word)| TELLTALES.contains(&word.as_str()))
+            .map(|(line, word)| format!("{}:{line}: {word}", file.path))
+            .collect::<Vec<_>>()
+    };
+    let is_diagnosis = |file: &&File| {
+        let is_room = file.module.first().is_some_and(|room| room == "diagnosis");
+        is_room || file.path == "src/kernel/subsystems/diagnosis.rs"
+    };
+    let files = sources();
+    let own: Vec<&File> = files.iter().filter(is_diagnosis).collect();
+    assert!(own.len() > 10, "the rule looks at the engine");
+    let violations: Vec<String> = own.into_iter().flat_map(names).collect();
+    report("src/diagnosis sees no injected fault", &violations);
+    let file = File::parse(
+        "src/diagnosis/x.rs",
+        "use crate::injection::Group; fn f() { g(\"nos_fault_injections_total\"); }",
+    );
+    assert_eq!(names(&file).len(), 2, "and would find one");
 }
 
 #[test]
