@@ -66,7 +66,7 @@ guest() {
 
 # All images before any test: a test waits for a boot, not for a build. Those that are never shipped are built in less time.
 images() {
-    scripts/image.sh && PROFILE=functional FEATURES=kill-switch scripts/image.sh && PROFILE=functional APP=hello scripts/image.sh
+    scripts/image.sh && PROFILE=functional APP=hello scripts/image.sh
 }
 
 # images_meanwhile: builds them beside what mostly waits for guests; images_built waits for that, and tells how it went.

@@ -17,9 +17,9 @@ pub mod crash;
 pub mod crash_area;
 mod cut;
 mod devices;
+#[cfg_attr(not(feature = "fault-injection"), path = "kernel/without/faults.rs")]
+mod faults;
 pub mod ground;
-#[cfg(feature = "kill-switch")]
-mod kill_switch;
 mod pages;
 #[cfg_attr(not(feature = "symbols"), path = "kernel/without/place.rs")]
 mod place;
@@ -60,6 +60,7 @@ use alloc::vec::Vec;
 use bell::{FiberBell, PressureBell};
 use core::sync::atomic::AtomicBool;
 use devices::NetworkFinder;
+use faults::Faults;
 use ground::Ground;
 use pages::PageMaker;
 use reports::Reports;
@@ -182,6 +183,7 @@ fn compose(
     let entropy: &'static _ = leak(Locked::new(entropy, |_| Verdict::Intact));
     // Whoever died while it looked a device up changed nothing there.
     let bus: &'static _ = leak(Locked::new(bus, |_| Verdict::Intact));
+    let faults = Faults::new(memory, clock, entropy)?;
     let makings = Makings {
         ground: &ground,
         fibers,
@@ -204,7 +206,7 @@ fn compose(
     }
     let reserve = (available / RESERVE_DIVISOR).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
     let environment = Environment {
-        frames: memory.account(STORE),
+        frames: faults.store_frames(),
         memory_budget_bytes: available.saturating_sub(reserve),
         clock,
         seed: entropy.lock().next(),
@@ -311,6 +313,9 @@ fn compose(
         None,
         queues,
     )?;
+    if let Some(source) = faults.source() {
+        registry.register("faults", source)?;
+    }
     registry.register("bus", arc_at_boot(bus_metrics))?;
     let subsystem_metrics = SubsystemMetrics::of(&registry)?;
     registry.register("subsystems", arc_at_boot(subsystem_metrics))?;
@@ -339,6 +344,7 @@ fn compose(
         clock,
         system: system.clone(),
         device,
+        faults,
         application,
         environment,
         network: settings.network,
@@ -348,7 +354,7 @@ fn compose(
         http_port: settings.http_port,
         http,
         wires: wires.clone(),
-        parcels: parcels(memory, &DATA_PLANE),
+        parcels: parcels(memory, faults, &DATA_PLANE),
         diagnosis: work_done.clone(),
         news,
         memory,
@@ -371,12 +377,13 @@ fn compose(
             reports,
             symbol_cache,
             clock,
+            faults,
         },
         port: settings.http_port,
         admin_token: settings.admin_token,
         data_plane,
         wires,
-        parcels: parcels(memory, &HTTP),
+        parcels: parcels(memory, faults, &HTTP),
     });
     let diagnosis_body = leak(DiagnosisBody {
         fibers,
@@ -391,12 +398,20 @@ fn compose(
         ground.heap,
         clock,
         supervisor_port,
-        settings.restarts,
+        (settings.restarts, settings.health_interval),
         surroundings,
         reports,
     )?;
     let ward = |profile, fiber, port, controls, body| {
-        Ward::new(profile, fiber, port, controls, body, registry)
+        Ward::new(
+            profile,
+            fiber,
+            port,
+            controls,
+            body,
+            registry,
+            faults.turns(),
+        )
     };
     let supervised = [
         (
@@ -436,6 +451,9 @@ fn compose(
     }
     let all = try_collect(supervision.wards())?;
     wards.call_once(|| all);
+    if let Some(orders) = settings.faults {
+        faults.arm(orders);
+    }
     supervision.begin(own)?;
     Ok(fibers)
 }
@@ -457,9 +475,9 @@ fn two(messages: Arc<dyn Queue>, controls: Arc<Controls>) -> Result<Vec<Arc<dyn 
 }
 
 /// Where that subsystem's long messages come from.
-fn parcels(memory: &'static MemoryManager<ThisCpu>, of: &Entry) -> Parcels {
+fn parcels(memory: &'static MemoryManager<ThisCpu>, faults: Faults, of: &Entry) -> Parcels {
     Parcels {
-        frames: memory,
+        frames: faults.message_frames(),
         charge: memory,
         owner: of.owner,
     }

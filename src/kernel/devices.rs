@@ -14,12 +14,9 @@ use crate::platform::entropy::KeyedCounter;
 use crate::platform::interrupts::{self, Binding, Source};
 use crate::platform::panic_device::PanicDevice;
 use crate::platform::time::Clock;
-use crate::platform::virtio::{self, DeviceBus, Transport, network::VirtioNetwork};
+use crate::platform::virtio::{self, DeviceBus};
 use alloc::boxed::Box;
 use virtio_drivers::transport::DeviceType;
-
-/// The network device, on whichever transport it was found.
-pub(super) type NetworkDevice = VirtioNetwork<Transport>;
 
 /// A bus beside virtio-mmio.
 pub(super) type Bus = Box<dyn DeviceBus>;

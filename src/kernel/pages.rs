@@ -1,11 +1,12 @@
 //! The pages of port 9100, each joined to the part it shows.
 
+use super::faults::{self, Faults};
 use super::reports::{SharedReports, page};
 use super::resolver::Resolver;
 use super::scheduler::{Fibers, Locked};
 use super::subsystems::diagnosis::sample;
 use super::supervision::Ward;
-use super::supervision::status::{self, Faults};
+use super::supervision::status::{self, Faults as LastFaults};
 use super::this_cpu::ThisCpu;
 use crate::app::Page;
 use crate::bus::registry::Registry;
@@ -26,7 +27,7 @@ use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use spin::Once;
 
-const LINKS: [(&str, &str); 8] = [
+const LINKS: [(&str, &str); 8 + faults::LINKS.len()] = with_faults([
     ("/metrics", "All metrics, as Prometheus text or OpenMetrics"),
     (
         "/metrics/compat",
@@ -50,7 +51,24 @@ const LINKS: [(&str, &str); 8] = [
         "/diagnosis",
         "What the detectors see, with the evidence, as JSON",
     ),
-];
+]);
+
+/// The pages that each image has, and that of the faults where there is one.
+const fn with_faults<const N: usize, const ALL: usize>(
+    pages: [(&'static str, &'static str); N],
+) -> [(&'static str, &'static str); ALL] {
+    let mut all = [("", ""); ALL];
+    let mut at = 0;
+    while at < ALL {
+        all[at] = if at < N {
+            pages[at]
+        } else {
+            faults::LINKS[at - N]
+        };
+        at += 1;
+    }
+    all
+}
 
 /// Makes the routes, anew for each incarnation of the HTTP subsystem.
 pub(super) struct PageMaker {
@@ -65,6 +83,7 @@ pub(super) struct PageMaker {
     pub(super) reports: SharedReports,
     pub(super) symbol_cache: Arc<SymbolCacheCounters>,
     pub(super) clock: &'static dyn Clock,
+    pub(super) faults: Faults,
 }
 
 /// The paths of all pages, `of_application` last: what the HTTP counters are made for.
@@ -77,32 +96,7 @@ pub(super) fn paths(of_application: &[Page]) -> Result<Vec<&'static str>> {
     paths.push_reserved("/");
     paths.extend_reserved(LINKS.iter().map(|&(path, _)| path));
     paths.extend_reserved(of_application.iter().map(|page| page.route.path));
-    #[cfg(feature = "kill-switch")]
-    {
-        paths.try_push("/kill")?;
-    }
     Ok(paths)
-}
-
-#[cfg(feature = "kill-switch")]
-impl PageMaker {
-    fn kill_route(&'static self) -> Result<Route> {
-        use crate::error::{Error, HttpFault::BadRequest, Kind, Subsystem};
-        let page = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
-            let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
-            let order = core::str::from_utf8(request.body).unwrap_or_default();
-            let bad = Kind::Http(BadRequest("a subsystem and a means"));
-            let ward =
-                super::kill_switch::order(wards, order).ok_or(Error::new(Subsystem::Http, bad))?;
-            self.fibers.wake(ward.fiber);
-            json.object(|json| json.member("told").text(ward.profile.name));
-            Ok(())
-        });
-        Ok(Route {
-            access: crate::net::http::Access::Open,
-            ..Route::admin("/kill", crate::net::http::Methods::GetAndPost, page)?
-        })
-    }
 }
 
 impl PageMaker {
@@ -138,7 +132,7 @@ impl PageMaker {
         let resolver: &RefCell<_> = Box::leak(try_box(RefCell::new(resolver))?);
         let subsystems = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let wards = self.wards.get().map_or(&[][..], Vec::as_slice);
-            let mut faults = Faults {
+            let mut faults = LastFaults {
                 reports: self.reports,
                 resolver: &mut resolver.borrow_mut(),
                 now: request.now,
@@ -171,11 +165,8 @@ impl PageMaker {
         routes.push_reserved(Route::get("/subsystems", subsystems)?);
         routes.push_reserved(Route::get("/reports", reports)?);
         routes.push_reserved(Route::get("/diagnosis", diagnosis)?);
+        routes.extend_reserved(self.fault_route()?);
         routes.extend_reserved(of_application.into_iter().map(|page| page.route));
-        #[cfg(feature = "kill-switch")]
-        {
-            routes.try_push(self.kill_route()?)?;
-        }
         Ok(routes)
     }
 }

@@ -16,6 +16,9 @@ const HANG_LIMIT: Duration = Duration::from_secs(5);
 /// Restarts that one group of subsystems bears in five seconds: OTP's default is one, for trees of thousands of
 /// processes. Here a group is the whole of what a user sees, and a restart takes milliseconds.
 const RESTARTS: u16 = 20;
+/// Time between two health checks of one subsystem: a scrape's default interval is longer, and an idle image may execute
+/// some thousand instructions a second.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 /// Port of the metrics endpoint.
 const HTTP_PORT: u16 = 9100;
 
@@ -29,11 +32,14 @@ pub(super) struct Settings {
     pub(super) placement: Placement,
     pub(super) hang_limit: Duration,
     pub(super) restarts: u16,
+    pub(super) health_interval: Duration,
+    /// What is to fail on purpose.
+    pub(super) faults: Option<&'static str>,
 }
 
 impl Settings {
     /// Reads all arguments; one that is unknown or has a bad value is a logged error, and the rest holds.
-    pub(super) fn read(arguments: &str, application: &mut dyn Application) -> Self {
+    pub(super) fn read(arguments: &'static str, application: &mut dyn Application) -> Self {
         let mut settings = Self {
             ending: Ending::Halt,
             http_port: HTTP_PORT,
@@ -43,6 +49,8 @@ impl Settings {
             placement: Placement::default(),
             hang_limit: HANG_LIMIT,
             restarts: RESTARTS,
+            health_interval: HEALTH_INTERVAL,
+            faults: None,
         };
         log::set_max_level(log::LevelFilter::Info);
         for (key, value) in parse(arguments) {
@@ -58,7 +66,7 @@ impl Settings {
         settings
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Option<Result<()>> {
+    fn set(&mut self, key: &str, value: &'static str) -> Option<Result<()>> {
         Some(match key {
             "log" => console::set_level(value),
             "on-panic" => Ending::from_word(value).map(|ending| self.ending = ending),
@@ -85,6 +93,18 @@ impl Settings {
                 }
                 Err(_) => Err(bad_value(key, "restarts, at most 65535")),
             },
+            "health-ms" => match value.parse() {
+                Ok(millis) if millis > 0 => {
+                    self.health_interval = Duration::from_millis(millis);
+                    Ok(())
+                }
+                _ => Err(bad_value(key, "milliseconds, at least 1")),
+            },
+            // Its points are not there yet.
+            "faults" => {
+                self.faults = Some(value);
+                Ok(())
+            }
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

@@ -96,8 +96,8 @@ impl<D: NetworkDevice> Link<D> {
         make_interface(&mut self.device, &self.capabilities, seed, at)
     }
 
-    /// Shows the frame that has come to smoltcp, with `sockets` alone.
-    #[inline]
+    /// Shows the frame that has come to smoltcp, with `sockets` alone. Every frame passes here.
+    #[inline(always)]
     pub(super) fn show(&mut self, sockets: &mut SocketSet<'static>, at: Moment) {
         let (receiver, transmitter) = self.device.split();
         if let Some(frame) = receiver.peek() {

@@ -54,6 +54,13 @@ impl CounterClock {
             .saturating_sub(self.now().as_nanos());
         self.boot_unix_nanos.store(nanos, Relaxed);
     }
+
+    /// Shifts the time of day by that many nanoseconds.
+    #[cfg(feature = "fault-injection")]
+    pub fn shift_wall(&self, nanos: i64) {
+        // Two's complement: a sum that wraps is the difference.
+        self.boot_unix_nanos.fetch_add(nanos as u64, Relaxed);
+    }
 }
 
 impl Default for CounterClock {

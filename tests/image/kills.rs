@@ -1,25 +1,26 @@
 //! Subsystems that die, by each means, under load: the others never notice, what must survive survives, and what died
-//! comes back. On an image with the feature `kill-switch`.
+//! comes back. What kills them are points of the image's own fault injection.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::guest::{Guest, Setting, connect, image};
+use crate::support::guest::{Guest, Setting, connect};
 use crate::support::http::{Response, get, parse_if_whole};
 use crate::support::resp::{Client, Reply};
 
-/// How a subsystem can die.
-const MEANS: [&str; 8] = [
+/// How a subsystem can die: points of `/faults`, each without its `task-`.
+const MEANS: [&str; 9] = [
     "panic",
-    "unmapped",
-    "read-only",
-    "nowhere",
-    "overflow",
-    "loop",
-    "loop-pinned",
-    "allocate",
+    "wild-read",
+    "wild-write",
+    "wild-jump",
+    "stack-overflow",
+    "hang",
+    "hang-pinned",
+    "lock-held",
+    "endless-allocation",
 ];
 /// Deaths of each subsystem by each means; on machines that are looked at briefly; at night, on all.
 const TIMES: u64 = 5;
@@ -39,11 +40,11 @@ pub(super) fn guest(cpus: u32) -> Guest {
 }
 
 pub(super) fn guest_with(cpus: u32, arguments: &str) -> Guest {
-    let settings: [Setting; 4] = [
-        ("IMAGE", image("functional/nos+kill-switch.img")),
+    let own = "nos.hang-ms=100 nos.health-ms=1000 nos.admin-token=kill";
+    let settings: [Setting; 3] = [
         ("MEM", "128M".into()),
         ("SMP", cpus.to_string()),
-        ("APPEND", format!("nos.hang-ms=100 {arguments}")),
+        ("APPEND", format!("{own} {arguments}")),
     ];
     Guest::boot(&settings)
 }
@@ -65,21 +66,25 @@ fn exchange(port: u16, request: &[u8], patience: Duration) -> Vec<u8> {
     bytes
 }
 
+/// A page of JSON, as soon as it is answered.
+pub(super) fn page(guest: &Guest, path: &str) -> String {
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n");
+    let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with('}');
+    let began = Instant::now();
+    loop {
+        let reply = exchange(guest.http_port, ask.as_bytes(), SHORT_PATIENCE);
+        if let Some(reply) = parse_if_whole(&reply).filter(is_whole) {
+            return reply.body;
+        }
+        assert!(began.elapsed() < LIMIT, "{path} is not answered");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A subsystem's row of `/subsystems`.
 pub(super) fn row(guest: &Guest, name: &str) -> String {
     // Whoever asks while HTTP is dead is told so, or nothing.
-    let ask = b"GET /subsystems HTTP/1.1\r\nHost: nos\r\nConnection: close\r\n\r\n";
-    let is_whole = |reply: &Response| reply.status == 200 && reply.body.trim_end().ends_with("]}");
-    let began = Instant::now();
-    let page = loop {
-        if let Some(reply) =
-            parse_if_whole(&exchange(guest.http_port, ask, SHORT_PATIENCE)).filter(is_whole)
-        {
-            break reply.body;
-        }
-        assert!(began.elapsed() < LIMIT, "/subsystems is not answered");
-        thread::sleep(Duration::from_millis(10));
-    };
+    let page = page(guest, "/subsystems");
     let row = page
         .split("{\"name\":")
         .find(|row| row.starts_with(&format!("\"{name}\"")));
@@ -110,12 +115,22 @@ pub(super) fn standing(guest: &Guest, name: &str) -> (u64, u64, bool) {
     )
 }
 
-pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
-    let order = format!("{name} {means}");
-    let request = format!(
-        "POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{order}",
+/// The request that has a subsystem die so often, each time once it is up again.
+fn order(name: &str, means: &str, times: u64) -> String {
+    let order = format!("point=task-{means}&target={name}&times={times}");
+    format!(
+        "POST /faults HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nAuthorization: Bearer kill\r\n\
+         Content-Length: {}\r\n\r\n{order}",
         order.len()
-    );
+    )
+}
+
+pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
+    kill_times(guest, name, means, 1);
+}
+
+pub(super) fn kill_times(guest: &Guest, name: &str, means: &str, times: u64) {
+    let request = order(name, means, times);
     let began = Instant::now();
     // Whoever asks while HTTP is dead is told so; so is who asked it to die, and was heard.
     let is_heard = |reply: &Response| reply.status != 503 || name == "http";
@@ -133,7 +148,10 @@ pub(super) fn kill(guest: &Guest, name: &str, means: &str) {
     // Of these two one may be dead before the answer is whole.
     let may_be_cut = name == "http" || name == "data-plane";
     let is_told = |reply: Response| reply.status == 200 || name == "http" && reply.status == 503;
-    assert!(reply.map_or(may_be_cut, is_told), "{order} was not heard");
+    assert!(
+        reply.map_or(may_be_cut, is_told),
+        "{name} was not told to die by {means}"
+    );
 }
 
 /// Kills one subsystem by every means, and sees to it that it comes back each time with as much memory as before.
@@ -350,8 +368,8 @@ pub(super) fn kill_until_it_starts_again(guest: &Guest) {
     let began = Instant::now();
     while guest.serial().matches("nos: ready").count() < 2 {
         assert!(began.elapsed() < 6 * LIMIT, "{}", guest.serial());
-        let request = b"POST /kill HTTP/1.1\r\nHost: nos\r\nConnection: close\r\nContent-Length: 15\r\n\r\ndiagnosis panic";
-        exchange(guest.http_port, request, PATIENCE);
+        let request = order("diagnosis", "panic", 1);
+        exchange(guest.http_port, request.as_bytes(), PATIENCE);
     }
 }
 
@@ -386,7 +404,7 @@ pub(super) fn await_message(guest: &Guest, topic: &str) {
 pub(crate) fn the_report_of_a_death_is_shown() {
     let guest = guest(1);
     await_message(&guest, "diagnosis");
-    kill(&guest, "diagnosis", "unmapped");
+    kill(&guest, "diagnosis", "wild-read");
     guest.await_serial("nos: subsystem diagnosis died", 1);
     let page = get(guest.http_port, "/subsystems").body;
     let (_, fault) = page.split_once("\"last_fault\":").expect("it died");

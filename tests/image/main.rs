@@ -15,6 +15,7 @@ mod crashes;
 mod differential;
 mod disassembly;
 mod exporter;
+mod faults;
 mod frames;
 mod hostile_http;
 mod hostile_resp;
@@ -151,6 +152,8 @@ fn main() {
         &machines,
         tests![
             disassembly::barriers_stand_round_every_index_of_the_rings,
+            faults::points_are_armed_by_whoever_has_the_token_and_shown_to_all,
+            faults::clients_get_right_answers_whatever_fails_below_them,
             kills::others_never_notice_http_or_diagnosis_die_on_one_cpu,
             kills::others_never_notice_http_or_diagnosis_die_on_two_cpus,
             kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,

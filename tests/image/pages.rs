@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 50] = [
+const FAMILIES: [(&str, &str); 51] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -50,6 +50,7 @@ const FAMILIES: [(&str, &str); 50] = [
     ("nos_kv_commands_total", "counter"),
     ("nos_kv_command_errors_total", "counter"),
     ("nos_kv_command_duration_seconds", "histogram"),
+    ("nos_fault_injections_total", "counter"),
     ("nos_network_receive_bytes_total", "counter"),
     ("nos_network_transmit_bytes_total", "counter"),
     ("nos_network_receive_packets_total", "counter"),

@@ -42,6 +42,9 @@ pub(crate) fn the_parts_that_are_there_work_and_the_rest_serves_without_the_othe
     let refusals = guest.serial().matches("there is no CPU 1 for http").count();
     let expected = if has("smp") { (2, 0) } else { (1, 1) };
     assert_eq!((cpus, refusals), expected, "{}", guest.serial());
+    let faults = get(guest.http_port, "/faults").status;
+    let expected = if has("fault-injection") { 200 } else { 404 };
+    assert_eq!(faults, expected, "/faults is a part's page");
     let count = format!(" on {cpus} CPUs, ");
     assert!(guest.serial().contains(&count), "{}", guest.serial());
     guest.assert_serves();

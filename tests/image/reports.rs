@@ -1,5 +1,5 @@
-//! Reports of deaths: what they hold, which lines they name, and what the next life has of them. On an image with the feature
-//! `kill-switch`, with its table of lines beside it.
+//! Reports of deaths: what they hold, which lines they name, and what the next life has of them. On the image as it is run,
+//! with its table of lines beside it.
 
 use std::fs;
 use std::thread;
@@ -209,7 +209,7 @@ pub(crate) fn the_next_life_has_the_last_report_and_knows_its_places() {
 }
 
 pub(crate) fn what_is_no_table_of_lines_of_this_image_is_left_alone() {
-    let table = fs::read(image("functional/nos+kill-switch.lines")).expect("image.sh made it");
+    let table = fs::read(image("nos.lines")).expect("image.sh made it");
     let mut foreign = table.clone();
     // The identity of the image it is of.
     foreign[28] ^= 1;
@@ -225,7 +225,7 @@ pub(crate) fn what_is_no_table_of_lines_of_this_image_is_left_alone() {
         let file = scratch(name);
         fs::write(&file, bytes).expect("a file can be written");
         let guest = Guest::boot(&[
-            ("IMAGE", image("functional/nos+kill-switch.img")),
+            ("IMAGE", image("nos.img")),
             ("MEM", "64M".into()),
             ("LINE_TABLE", file.display().to_string()),
         ]);

@@ -1,5 +1,5 @@
 //! What deaths and restarts do to memory: a quota ends who allocates without end, and hundreds of restarts cost no
-//! frame. On an image with the feature `kill-switch`.
+//! frame.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::kills::{Ends, LIMIT, guest, guest_with, is_night, kill, memory, row, standing};
+use super::kills::{
+    Ends, LIMIT, guest, guest_with, is_night, kill, kill_times, memory, number, page, row, standing,
+};
 use crate::support::guest::Guest;
 use crate::support::http::get;
 use crate::support::resp::{Client, Reply};
@@ -43,7 +45,7 @@ pub(crate) fn who_allocates_without_end_meets_its_quota_and_not_the_others_memor
         });
         for name in ["diagnosis", "http"] {
             let before = standing(&guest, name).0;
-            kill(&guest, name, "allocate");
+            kill(&guest, name, "endless-allocation");
             let began = Instant::now();
             while standing(&guest, name).0 == before {
                 assert!(began.elapsed() < LIMIT, "{name} did not come back");
@@ -81,7 +83,7 @@ pub(crate) fn a_data_plane_that_allocates_without_end_leaves_the_others_their_me
         assert_eq!(client.command(&["SET", &key, "value"]), Reply::ok());
     }
     let before = standing(&guest, "data-plane").0;
-    kill(&guest, "data-plane", "allocate");
+    kill(&guest, "data-plane", "endless-allocation");
     let began = Instant::now();
     while standing(&guest, "data-plane").0 == before {
         assert!(began.elapsed() < LIMIT, "it did not come back");
@@ -112,62 +114,45 @@ pub(crate) fn a_data_plane_that_allocates_without_end_leaves_the_others_their_me
     guest.assert_serves();
 }
 
-/// Where all frames are when a subsystem has just died and been cleared away.
-#[derive(Debug, PartialEq)]
-struct Frames {
-    /// Free, or with a subsystem that lives: it lets go of them when it dies.
-    passing: u64,
-    /// With the kernel, and with the keyspace.
-    lasting: [u64; 2],
-}
-
-impl Frames {
-    /// From what the image said: a line with the frames of each owner (the kernel and the keyspace come first), and one
-    /// that begins with those that are free.
-    fn read(said: &str) -> Option<Self> {
-        let (said, free) = said.rsplit_once("\nnos: ")?;
-        let (_, owners) = said.rsplit_once("frames of each owner: ")?;
-        let owners: Option<Vec<u64>> = owners
-            .split_whitespace()
-            .map(|frames| frames.parse().ok())
-            .collect();
-        let (lasting, passing) = owners.as_ref()?.split_first_chunk()?;
-        Some(Self {
-            passing: free.parse::<u64>().ok()? + passing.iter().sum::<u64>(),
-            lasting: *lasting,
-        })
+/// Bytes that nobody lets go of: those of the kernel and of the keyspace. All others are free, or with a subsystem that
+/// lives: it lets go of them when it dies.
+fn lasting_bytes(guest: &Guest) -> u64 {
+    let read = || {
+        let (all, subsystems) = (page(guest, "/memory"), page(guest, "/subsystems"));
+        let rows = subsystems.split("{\"name\":").skip(1);
+        let used: u64 = rows.map(|row| memory(row, "used_bytes")).sum();
+        number(&all, "total_bytes") - number(&all, "free_bytes") - used
+    };
+    // What is under way between two pages is in neither.
+    let (began, mut before) = (Instant::now(), read());
+    loop {
+        let now = read();
+        if now == before {
+            return now;
+        }
+        assert!(began.elapsed() < LIMIT, "{before} and then {now} bytes");
+        before = now;
     }
 }
 
-/// Has a subsystem die so often, each time once it is up again, and does `meanwhile`; where the frames are at the end
-/// of it.
-fn die_until(guest: &Guest, name: &str, starts: [u64; 2], meanwhile: impl FnOnce()) -> Frames {
+/// Has a subsystem die so often, each time once it is up again, and does `meanwhile`; what lasts at the end of it.
+fn die_until(guest: &Guest, name: &str, starts: [u64; 2], meanwhile: impl FnOnce()) -> u64 {
     let [done, until] = starts;
-    let line = format!(" frames free after start {until} of {name}\n");
     let began = Instant::now();
-    let deaths = || {
-        let serial = guest.serial();
-        serial.matches(&format!("subsystem {name} died")).count()
-    };
-    let before = deaths();
+    let starts = || number(&row(guest, name), "incarnation");
     // An order whose answer is cut may have been cut itself.
-    while deaths() == before {
+    while starts() == done {
         assert!(began.elapsed() < LIMIT, "{name} does not die");
-        kill(guest, name, &format!("panic {}", until - done));
+        kill_times(guest, name, "panic", until - done);
         thread::sleep(Duration::from_millis(300));
     }
     meanwhile();
-    loop {
-        let serial = guest.serial();
-        if let Some((before, _)) = serial.split_once(&line) {
-            return Frames::read(before).expect("numbers");
-        }
-        assert!(
-            began.elapsed() < 10 * LIMIT,
-            "{name} dies no more: {serial}"
-        );
+    while starts() < until || !standing(guest, name).2 {
+        assert!(began.elapsed() < 10 * LIMIT, "{name} dies no more");
         thread::sleep(Duration::from_millis(100));
     }
+    assert_eq!(starts(), until, "{name} died by itself");
+    lasting_bytes(guest)
 }
 
 /// Clients that come and go for a while, whatever becomes of them.
@@ -192,14 +177,14 @@ fn come_and_go(guest: &Guest) {
     }
 }
 
-/// Exactly as many frames are free after hundreds of restarts of each subsystem as after the first hundred, all caches
-/// drained. What the two that live hold at that moment counts as free: the data plane's connections are those of the
-/// clients that there happen to be. What nobody lets go of must not grow.
+/// After hundreds of restarts of each subsystem the kernel and the keyspace have exactly as much memory as after the
+/// first hundred: of what a subsystem had nothing stays behind when it dies. What the living hold counts as free: the
+/// data plane's connections are those of the clients that there happen to be.
 pub(crate) fn hundreds_of_restarts_cost_no_frame() {
     let guest = guest_with(1, "nos.restarts=65535");
     let late = if is_night() { LATE_NIGHTLY } else { LATE };
     let names = ["data-plane", "diagnosis", "http"];
-    let mut frames = Vec::new();
+    let mut lasting = Vec::new();
     let mut done = 0;
     for until in [EARLY, late] {
         for name in names {
@@ -209,10 +194,10 @@ pub(crate) fn hundreds_of_restarts_cost_no_frame() {
             thread::sleep(SETTLED);
             die_until(&guest, name, [until - QUIET, until], || ())
         });
-        println!("  {quietly:?} after {until} starts of each of {names:?}");
-        frames.push(quietly);
+        println!("  {quietly:?} bytes after {until} starts of each of {names:?}");
+        lasting.push(quietly);
         done = until;
     }
-    assert_eq!(frames[0], frames[1]);
+    assert_eq!(lasting[0], lasting[1]);
     guest.assert_serves();
 }

@@ -14,7 +14,8 @@ use crate::app::{Application, Environment, Incarnation};
 use crate::arch::aarch64::cpu;
 use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
 use crate::error::{Grow, Result, try_box};
-use crate::kernel::devices::{NetworkDevice, NetworkFinder};
+use crate::kernel::devices::NetworkFinder;
+use crate::kernel::faults::{Faults, NetworkDevice};
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
 use crate::kernel::system::System;
@@ -54,6 +55,7 @@ pub(in crate::kernel) struct DataPlaneBody {
     pub(in crate::kernel) clock: &'static CounterClock,
     pub(in crate::kernel) system: Arc<System>,
     pub(in crate::kernel) device: NetworkFinder,
+    pub(in crate::kernel) faults: Faults,
     pub(in crate::kernel) application: &'static dyn Application,
     pub(in crate::kernel) environment: Environment,
     pub(in crate::kernel) network: StackConfig,
@@ -89,6 +91,7 @@ struct DataPlane {
 impl Body for DataPlaneBody {
     fn run(&'static self, ward: &'static Ward) -> Result<Infallible> {
         let device = VirtioNetwork::new(self.device.find()?.transport)?;
+        let device = self.faults.network(device);
         // SAFETY: the supervisor starts this incarnation when the one before is dead and cleared away; its number
         // was never used before.
         let incarnation = unsafe { Incarnation::new(1 + ward.port.incarnation()) };
@@ -188,7 +191,7 @@ impl DataPlane {
             if self.stack.is_configured() {
                 self.tell_ready();
             }
-            ward.obey();
+            ward.begin_turn();
             // Only work brings about a sample: an idle image sleeps.
             if activity != Activity::Idle && now >= self.tells_at {
                 self.tells_at = now + self.body.sample_interval;

@@ -85,7 +85,7 @@ impl Body for DiagnosisBody {
         let mut compaction = Background::new(self.memory, self, CompactionPolicy::DEFAULT);
         ward.is_up();
         loop {
-            ward.obey();
+            ward.begin_turn();
             let deadline = executor.run(self.clock);
             let compacts_at = compaction.poll(self.clock.now()).unwrap_or(NEVER);
             let deadline = deadline.min(compacts_at);

@@ -63,7 +63,7 @@ impl Body for HttpBody {
         ward.is_up();
         let mut http = Http { host };
         loop {
-            ward.obey();
+            ward.begin_turn();
             if ward.attend(&mut http) {
                 self.fibers.rest();
             }

@@ -12,22 +12,24 @@ use crate::platform::time::Duration;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Tests of it do not wait for a minute.
-const IS_SHORT: bool = cfg!(feature = "kill-switch");
-/// Time between two checks of one subsystem: a scrape's default interval is longer, and an idle image may execute
-/// some thousand instructions a second.
-const INTERVAL: Duration = Duration::from_secs(if IS_SHORT { 1 } else { 10 });
-/// Time for an answer. One that hangs is the watchdog's, which is sooner unless `nos.hang-ms=` says otherwise.
-const PATIENCE: Duration = Duration::from_secs(if IS_SHORT { 1 } else { 5 });
+/// Time for an answer, as a part of that between two checks. One that hangs is the watchdog's, which is sooner unless
+/// `nos.hang-ms=` says otherwise.
+const PATIENCE_DIVISOR: u64 = 2;
 /// Checks in a row that may fail.
 const FAILURES_MAX: u32 = 3;
 
-/// Asks all patients in turn, for ever. On the supervisor's executor.
-pub(super) async fn watch(mut patients: Vec<Patient>, fibers: Fibers, port: Arc<Port>) {
+/// Asks all patients in turn, again after each `interval`, for ever. On the supervisor's executor.
+pub(super) async fn watch(
+    mut patients: Vec<Patient>,
+    fibers: Fibers,
+    port: Arc<Port>,
+    interval: Duration,
+) {
+    let patience = Duration::from_nanos(interval.as_nanos() / PATIENCE_DIVISOR);
     loop {
-        port.sleep_until(port.now() + INTERVAL).await;
+        port.sleep_until(port.now() + interval).await;
         for patient in &mut patients {
-            patient.check(&port, fibers).await;
+            patient.check(&port, fibers, patience).await;
         }
     }
 }
@@ -44,14 +46,14 @@ impl Patient {
         Self { ward, failures: 0 }
     }
 
-    async fn check(&mut self, port: &Port, fibers: Fibers) {
+    async fn check(&mut self, port: &Port, fibers: Fibers, patience: Duration) {
         let ward = self.ward;
         if !ward.was_up() {
             self.failures = 0;
             return;
         }
         let ran = fibers.ran_ticks(ward.fiber);
-        let deadline = port.now() + PATIENCE;
+        let deadline = port.now() + patience;
         let request = ward.controls.request(port, Control::Health, deadline);
         let health = match request.await {
             Ok(Report::Health(health)) => health,

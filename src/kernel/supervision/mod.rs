@@ -77,6 +77,7 @@ pub(super) struct Supervision {
     /// What died, and of what.
     reports: SharedReports,
     surroundings: &'static Surroundings,
+    health_interval: Duration,
 }
 
 /// How the supervisor hears of pressure on memory, and where it tells of it.
@@ -88,7 +89,8 @@ pub(super) struct PressureNews {
 }
 
 impl Supervision {
-    /// A supervisor of nothing yet. `port` is its own; each group bears `restarts` in five seconds.
+    /// A supervisor of nothing yet. `port` is its own; each group bears `restarts` in five seconds, and each subsystem is
+    /// asked for its health after each `health_interval`.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -97,7 +99,7 @@ impl Supervision {
         heap: &'static KernelHeap<ThisCpu>,
         clock: &'static dyn Clock,
         port: Arc<Port>,
-        restarts: u16,
+        (restarts, health_interval): (u16, Duration),
         surroundings: &'static Surroundings,
         reports: SharedReports,
     ) -> Result<Self> {
@@ -122,6 +124,7 @@ impl Supervision {
             pressure: None,
             reports,
             surroundings,
+            health_interval,
         })
     }
 
@@ -197,7 +200,13 @@ impl Supervision {
     fn checks(&self) -> Result<Executor> {
         let mut executor = Executor::new(self.port.clone(), 1)?;
         let patients = try_collect(self.wards().map(health::Patient::new))?;
-        executor.spawn(health::watch(patients, self.fibers, self.port.clone()))?;
+        let watch = health::watch(
+            patients,
+            self.fibers,
+            self.port.clone(),
+            self.health_interval,
+        );
+        executor.spawn(watch)?;
         Ok(executor)
     }
 
@@ -238,7 +247,6 @@ impl Supervision {
     fn start(&self, ward: &'static Ward) {
         ward.is_stopped.store(false, Relaxed);
         ward.is_up.store(false, Relaxed);
-        #[cfg(feature = "kill-switch")]
         ward.is_deaf.store(false, Relaxed);
         let name = ward.profile.name;
         // As in `Ward::is_up`.
@@ -299,8 +307,6 @@ impl Supervision {
                 "{name} died in a section that cannot be mended"
             ));
         }
-        #[cfg(feature = "kill-switch")]
-        ward.doom.tell(name, obituary.incarnation, self.memory);
     }
 
     /// Tells of a death: at once on the serial line, then to the next life, then for pages.

@@ -5,6 +5,7 @@ use crate::bus::registry::{Registry, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::{Port, Profile};
 use crate::error::{Error, Kind, Result, try_box};
+use crate::kernel::faults::Turns;
 use crate::kernel::scheduler::FiberId;
 use crate::kernel::{crash, ground};
 use crate::memory::accounts::Owner;
@@ -49,11 +50,9 @@ pub(in crate::kernel) struct Ward {
     pub(super) is_up: AtomicBool,
     /// It was told to stop: its death is not news to the policy.
     pub(super) is_stopped: AtomicBool,
-    /// How it is to die, by a test's wish.
-    #[cfg(feature = "kill-switch")]
-    pub(super) doom: crate::kernel::kill_switch::Doom,
-    /// It does not answer the supervisor, by a test's wish.
-    #[cfg(feature = "kill-switch")]
+    /// What its turns begin with.
+    turns: Turns,
+    /// It does not answer the supervisor, on purpose.
     pub(super) is_deaf: AtomicBool,
 }
 
@@ -69,6 +68,7 @@ impl Ward {
         controls: Arc<Controls>,
         body: &'static dyn Body,
         registry: &'static Registry,
+        turns: Turns,
     ) -> Result<&'static Self> {
         Ok(Box::leak(try_box(Self {
             owner: port.owner(),
@@ -80,40 +80,27 @@ impl Ward {
             registry,
             is_up: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
-            #[cfg(feature = "kill-switch")]
-            doom: crate::kernel::kill_switch::Doom::none(),
-            #[cfg(feature = "kill-switch")]
+            turns,
             is_deaf: AtomicBool::new(false),
         })?))
     }
 
-    /// Dies, if a test wants it to. Each turn of a subsystem begins with it; without the feature it is nothing.
+    /// Each turn of a subsystem begins with it: where the image can be made to fail, this may be the place.
     #[inline(always)]
-    pub(in crate::kernel) fn obey(&self) {
-        #[cfg(feature = "kill-switch")]
-        if self.was_up() {
-            self.doom.meet();
-        }
+    pub(in crate::kernel) fn begin_turn(&self) {
+        self.turns.begin(self);
     }
 
     /// Answers the supervisor, if it asks: for a subsystem that runs its own loop. True if that is to end.
     #[inline(always)]
     pub(in crate::kernel) fn attend(&self, subsystem: &mut impl Subsystem) -> bool {
-        #[cfg(feature = "kill-switch")]
-        if self.is_deaf.load(Relaxed) {
-            return false;
-        }
-        self.controls.questions().depth() > 0 && attend(subsystem, &self.port, &self.controls)
-    }
-
-    /// Has it die by those means in its next turn, and as often again as it was started.
-    #[cfg(feature = "kill-switch")]
-    pub(in crate::kernel) fn kill(&self, means: u8, times: u32) {
-        self.doom.set(means, times);
+        self.controls.questions().depth() > 0
+            && !self.is_deaf.load(Relaxed)
+            && attend(subsystem, &self.port, &self.controls)
     }
 
     /// Has it answer nothing that the supervisor asks, until it is started again.
-    #[cfg(feature = "kill-switch")]
+    #[cfg(feature = "fault-injection")]
     pub(in crate::kernel) fn deafen(&self) {
         self.is_deaf.store(true, Relaxed);
     }

@@ -134,6 +134,7 @@ fn detail_of(error: &Error) -> Option<&'static str> {
         Kind::Http(HttpFault::Forbidden) => Some("nos.admin-token is not set"),
         Kind::OutOfMemory { .. } => Some("out of memory"),
         Kind::LimitReached { what, .. } | Kind::Missing { what } => Some(what),
+        Kind::BadValue { expected, .. } => Some(expected),
         _ => None,
     }
 }
@@ -283,9 +284,16 @@ impl<'a> Response<'a> {
             Some(detail) => (": ", detail),
             None => ("", ""),
         };
+        let kind = error.kind();
+        let (key, expected) = match &kind {
+            Kind::BadValue { key, .. } => (key.as_str(), ": expected "),
+            _ => ("", ""),
+        };
         let body = [
             status.as_str().as_bytes(),
             colon.as_bytes(),
+            key.as_bytes(),
+            expected.as_bytes(),
             detail.as_bytes(),
             b"\n",
         ];

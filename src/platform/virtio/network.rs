@@ -14,7 +14,7 @@ use super::ring::Ring;
 use crate::error::{Error, Grow, Kind, Result, Subsystem};
 use crate::platform::checksum::Segment;
 use crate::platform::network_device::{
-    Checksums, ETHERNET_HEADER_BYTES, NetworkDevice, Receiver, Transmitter,
+    Checksums, ETHERNET_HEADER_BYTES, NetworkDevice, Receiver, StagedTransmitter, Transmitter,
 };
 use crate::platform::split_ring::Writer;
 use alloc::alloc::alloc_zeroed;
@@ -170,6 +170,12 @@ impl<T: Transport> VirtioNetwork<T> {
             receiver,
             transmitter,
         })
+    }
+
+    /// Its two halves, for who stands between them and the stack.
+    #[cfg(feature = "fault-injection")]
+    pub fn into_halves(self) -> (VirtioReceiver<T>, VirtioTransmitter<T>) {
+        (self.receiver, self.transmitter)
     }
 }
 
@@ -342,17 +348,8 @@ impl<T: Transport> Transmitter for VirtioTransmitter<T> {
 
     #[inline]
     fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let buffer = self.free.pop().expect("the caller asked has_room");
-        let total = self.header_bytes + len;
-        // SAFETY: the buffer came from the free list: the device does not have it.
-        let bytes = unsafe { self.buffers.get(buffer, total) };
-        let (header, frame) = bytes.split_at_mut(self.header_bytes);
-        let result = fill(frame);
-        self.write_header(header, frame);
-        let address = self.buffers.address(buffer);
-        self.ring
-            .describe(buffer, address, total as u32, Writer::Driver);
-        self.ring.offer(buffer);
+        let result = fill(self.room_for(len));
+        self.queue(len);
         result
     }
 
@@ -361,5 +358,29 @@ impl<T: Transport> Transmitter for VirtioTransmitter<T> {
         if self.ring.publish() {
             self.ring.notify(&mut *self.transport.borrow_mut());
         }
+    }
+}
+
+impl<T: Transport> StagedTransmitter for VirtioTransmitter<T> {
+    #[inline(always)]
+    fn room_for(&mut self, len: usize) -> &mut [u8] {
+        let buffer = *self.free.last().expect("the caller asked has_room");
+        // SAFETY: the buffer is in the free list: the device does not have it.
+        let bytes = unsafe { self.buffers.get(buffer, self.header_bytes + len) };
+        &mut bytes[self.header_bytes..]
+    }
+
+    #[inline(always)]
+    fn queue(&mut self, len: usize) {
+        let buffer = self.free.pop().expect("the caller wrote to its room");
+        let total = self.header_bytes + len;
+        // SAFETY: the buffer came from the free list: the device does not have it.
+        let bytes = unsafe { self.buffers.get(buffer, total) };
+        let (header, frame) = bytes.split_at_mut(self.header_bytes);
+        self.write_header(header, frame);
+        let address = self.buffers.address(buffer);
+        self.ring
+            .describe(buffer, address, total as u32, Writer::Driver);
+        self.ring.offer(buffer);
     }
 }

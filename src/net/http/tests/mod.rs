@@ -10,6 +10,7 @@ use crate::bus::registry::Registry;
 use crate::error::{Error, Kind, Result, Subsystem};
 use crate::metrics::Value;
 use crate::net::service::{ConnectionId, Next, Output, Progress, Service, Turn};
+use crate::platform::boot_arguments::bad_value;
 use crate::platform::time::{Clock, Duration, Instant};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -38,6 +39,9 @@ impl Handler for Echo {
     fn respond(&mut self, request: &Request<'_>, response: &mut Response<'_>) -> Result<()> {
         if request.body == b"fail" {
             return Err(Error::new(Subsystem::Cache, Kind::Device { what: "test" }));
+        }
+        if request.body == b"bad" {
+            return Err(bad_value("times", "a number"));
         }
         if request.body == b"full" {
             return Err(Error::new(

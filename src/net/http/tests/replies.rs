@@ -273,3 +273,13 @@ fn serve_at_once(server: &mut HttpServer, request: &str, output: &mut Output) ->
         output,
     })
 }
+
+#[test]
+fn a_bad_value_is_told_with_its_key_and_what_it_must_be() {
+    let request = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nbad";
+    let (reply, is_closed) = exchange([request.as_bytes()]);
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+    assert_eq!(body, "400 Bad Request: times: expected a number\n");
+    assert!(!is_closed);
+}
