@@ -6,7 +6,7 @@
 use super::crash::Tell;
 use super::cut::Cut;
 use crate::arch::aarch64::ImageLayout;
-use crate::diagnosis::lines::{Chain, Lines};
+use crate::diagnosis::lines::{Frame, Lines};
 use crate::diagnosis::symbols::{Function, Symbols};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -86,13 +86,19 @@ impl Place {
     }
 
     /// The function that it is in, if that has a name.
+    #[inline(never)]
     pub(in crate::kernel) fn find(self) -> Option<Function<'static>> {
         Symbols::read(ImageLayout::symbols())?.at(self.at_work()?)
     }
 
-    /// The lines that it was made from, if they are known.
-    pub(in crate::kernel) fn chain(self) -> Option<Chain<'static>> {
-        lines()?.at(self.at_work()?)
+    /// Shows the functions at work there and their lines, the innermost first, if they are known.
+    #[inline(never)]
+    pub(in crate::kernel) fn each_frame(self, show: &mut dyn FnMut(Frame<'static>)) {
+        let place = self.at_work();
+        let chain = place.and_then(|place| lines()?.at(place));
+        if let Some(chain) = chain {
+            chain.each(show);
+        }
     }
 
     /// Tells it in lines of a backtrace: the address, and each function at work there.
@@ -108,8 +114,6 @@ impl Place {
             function if function.is_empty() => tell(format_args!("\n")),
             function => tell(format_args!("  {function}\n")),
         }
-        for frame in self.chain().iter().flat_map(Chain::frames) {
-            tell(format_args!("      in {frame}\n"));
-        }
+        self.each_frame(&mut |frame| tell(format_args!("      in {frame}\n")));
     }
 }

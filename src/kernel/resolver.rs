@@ -5,11 +5,11 @@
 
 use super::cut::Cut;
 use super::place::Place;
-use super::reports::SharedReports;
-use crate::diagnosis::lines::{Chain, Frame};
+use super::reports::{SharedReports, copy};
+use crate::diagnosis::lines::Frame;
 use crate::diagnosis::symbol_cache::{SymbolCache, SymbolCacheCounters};
 use crate::diagnosis::symbols::Function;
-use crate::error::try_collect;
+use crate::error::Grow;
 use crate::kernel::crash;
 use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
@@ -48,11 +48,11 @@ impl Resolver {
         ];
         let told = told.into_iter().flatten().flat_map(places_of);
         cache.warm(told.filter_map(Place::at_work), resolve);
-        let kept = reports.lock().kept().len();
-        for at in 0..kept {
-            let report = reports.lock().kept().get(at).cloned();
-            let places = report.iter().flat_map(|report| &report.backtrace);
+        let mut at = 0;
+        while let Some(report) = copy(reports, &|reports| reports.kept().get(at)) {
+            let places = report.backtrace.iter();
             cache.warm(places.filter_map(|place| place.at_work()), resolve);
+            at += 1;
         }
         Self { cache }
     }
@@ -114,9 +114,11 @@ fn text(json: &mut Json<'_>, name: &str, value: &impl Display) {
 
 fn resolve(at: u32) -> Option<Resolved> {
     let place = Place::interrupted(at as usize);
-    let chain = place.chain();
-    // Without memory for them they are not shown.
-    let frames = try_collect(chain.iter().flat_map(Chain::frames)).unwrap_or_default();
+    let mut frames = Vec::new();
+    // Without memory for one it is not shown.
+    place.each_frame(&mut |frame| {
+        let _ = frames.try_push(frame);
+    });
     let function = place.find();
     (function.is_some() || !frames.is_empty()).then_some(Resolved { function, frames })
 }

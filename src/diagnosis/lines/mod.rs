@@ -240,10 +240,13 @@ impl<'a> Chain<'a> {
         Some(())
     }
 
-    /// The frames, the innermost first: the last is the function that the linker knows.
-    pub fn frames(&self) -> impl Iterator<Item = Frame<'a>> {
-        let frames = self.frames[..self.len].iter().rev();
-        frames.filter_map(|&frame| self.lines.frame(frame))
+    /// Shows the frames, the innermost first: the last is the function that the linker knows.
+    pub fn each(&self, show: &mut dyn FnMut(Frame<'a>)) {
+        for &frame in self.frames[..self.len].iter().rev() {
+            if let Some(frame) = self.lines.frame(frame) {
+                show(frame);
+            }
+        }
     }
 }
 

@@ -47,18 +47,13 @@ fn runs(count: u32) -> (Vec<Run>, u32) {
 
 /// What a table tells of a place, the outermost first.
 fn told(lines: &Lines<'_>, place: u32) -> Vec<(String, String, u32)> {
-    let chain = lines.at(place);
-    let mut frames: Vec<_> = chain
-        .iter()
-        .flat_map(Chain::frames)
-        .map(|frame| {
-            (
-                frame.function.to_string(),
-                frame.file.to_string(),
-                frame.line,
-            )
-        })
-        .collect();
+    let mut frames = Vec::new();
+    if let Some(chain) = lines.at(place) {
+        chain.each(&mut |frame| {
+            let function = frame.function.to_string();
+            frames.push((function, frame.file.to_string(), frame.line));
+        });
+    }
     frames.reverse();
     frames
 }
@@ -105,8 +100,9 @@ fn frames_are_shown_as_people_write_them() {
     let chain = std::vec![frame("a::b", "src/a.rs", 7), frame("c", "c-1.0/c.rs", 0)];
     let table = pack(&[(0, chain)], 4, IDENTITY);
     let lines = Lines::read(&table, IDENTITY).expect("a table");
+    let mut shown = Vec::new();
     let chain = lines.at(0).expect("frames");
-    let shown: Vec<_> = chain.frames().map(|frame| frame.to_string()).collect();
+    chain.each(&mut |frame| shown.push(frame.to_string()));
     assert_eq!(shown, ["c at c-1.0/c.rs:0", "a::b at src/a.rs:7"]);
 }
 

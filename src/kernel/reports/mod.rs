@@ -131,6 +131,15 @@ pub(super) struct Reports {
 /// They as they are shared. Who reads them copies one and lets go; the supervisor alone writes.
 pub(super) type SharedReports = &'static Locked<Reports>;
 
+/// A copy of that report, if it is there.
+#[inline(never)]
+pub(super) fn copy(
+    reports: SharedReports,
+    which: &dyn Fn(&Reports) -> Option<&Report>,
+) -> Option<Report> {
+    which(&reports.lock()).cloned()
+}
+
 impl Reports {
     /// None yet, behind a lock.
     pub(super) const fn shared() -> Locked<Self> {

@@ -22,7 +22,7 @@
 //! made, whether it ended of that death or not.
 
 use super::scene::dropped;
-use super::{Report, SharedReports};
+use super::{Report, SharedReports, copy};
 use crate::arch::aarch64::ImageLayout;
 use crate::kernel::crash::{self, LastLife};
 use crate::kernel::resolver::Resolver;
@@ -42,11 +42,10 @@ pub(in crate::kernel) fn write(
             let kept = reports.lock().kept().len();
             for at in (0..kept).rev() {
                 // One that was added meanwhile is shown the next time.
-                let report = reports.lock().kept().get(at).cloned();
-                if let Some(report) = report {
+                if let Some(report) = copy(reports, &|reports| reports.kept().get(at)) {
                     json.object(|json| {
                         whole(json, "number", report.number);
-                        json.member("subsystem").text(report.subsystem);
+                        text(json, "subsystem", report.subsystem);
                         whole(json, "incarnation", report.incarnation.into());
                         write_fault(&report, resolver, now, json);
                     });
@@ -87,41 +86,41 @@ pub(in crate::kernel) fn write_fault(
     now: Instant,
     json: &mut Json<'_>,
 ) {
-    json.member("cause").text(report.cause.label());
+    text(json, "cause", report.cause.label());
     json.member("seconds")
         .number(Value::Nanos(report.at.as_nanos()));
-    json.member("reason").text(&report.reason);
+    text(json, "reason", &report.reason);
     if let Some(syndrome) = report.syndrome {
         json.member("exception").object(|json| {
-            hexadecimal(json.member("esr"), syndrome.esr);
-            hexadecimal(json.member("far"), syndrome.far);
+            hexadecimal(json, "esr", syndrome.esr);
+            hexadecimal(json, "far", syndrome.far);
         });
     }
     if let Some(registers) = &report.registers {
         json.member("registers").object(|json| {
             for (number, &value) in registers.x.iter().enumerate() {
-                hexadecimal(json.member(&name_of(number)), value);
+                hexadecimal(json, &name_of(number), value);
             }
-            hexadecimal(json.member("sp"), registers.sp);
-            hexadecimal(json.member("pc"), registers.pc);
-            hexadecimal(json.member("spsr"), registers.spsr);
+            hexadecimal(json, "sp", registers.sp);
+            hexadecimal(json, "pc", registers.pc);
+            hexadecimal(json, "spsr", registers.spsr);
         });
     }
     let scene = &report.scene;
     json.member("last_messages").array(|json| {
         for received in &scene.messages {
             json.object(|json| {
-                json.member("topic").text(received.topic);
-                json.member("sender").text(received.sender);
+                text(json, "topic", received.topic);
+                text(json, "sender", received.sender);
                 whole(json, "number", received.number);
             });
         }
     });
     if let Some(command) = scene.command {
-        json.member("command").text(command);
+        text(json, "command", command);
     }
     json.member("memory").object(|json| {
-        json.member("pressure").text(scene.pressure.name());
+        text(json, "pressure", scene.pressure.name());
         whole(json, "total_bytes", scene.total_bytes);
         whole(json, "used_bytes", scene.used_bytes);
         whole(json, "own_bytes", scene.usage.used_bytes);
@@ -129,7 +128,7 @@ pub(in crate::kernel) fn write_fault(
     json.member("queues").array(|json| {
         for (topic, tally) in &scene.queues {
             json.object(|json| {
-                json.member("topic").text(topic);
+                text(json, "topic", topic);
                 whole(json, "depth", tally.depth);
                 whole(json, "delivered", tally.delivered);
                 whole(json, "dropped", dropped(tally));
@@ -139,7 +138,7 @@ pub(in crate::kernel) fn write_fault(
     json.member("backtrace").array(|json| {
         let linked_at = ImageLayout::current().linked_at;
         for place in &report.backtrace {
-            hexadecimal(json, linked_at.wrapping_add(place.offset) as u64);
+            json.text(&in_digits(linked_at.wrapping_add(place.offset) as u64));
         }
     });
     json.member("functions").array(|json| {
@@ -154,16 +153,27 @@ pub(in crate::kernel) fn write_fault(
     });
 }
 
+#[inline(never)]
 fn whole(json: &mut Json<'_>, name: &str, number: u64) {
     json.member(name).number(Value::Whole(number));
 }
 
-/// A number as JSON has none: 64 bits of it.
-fn hexadecimal(json: &mut Json<'_>, value: u64) {
-    let mut text = heapless::String::<18>::new();
+#[inline(never)]
+fn text(json: &mut Json<'_>, name: &str, value: &str) {
+    json.member(name).text(value);
+}
+
+/// Writes a number as JSON has none: 64 bits of it.
+#[inline(never)]
+fn hexadecimal(json: &mut Json<'_>, name: &str, value: u64) {
+    json.member(name).text(&in_digits(value));
+}
+
+fn in_digits(value: u64) -> heapless::String<18> {
+    let mut digits = heapless::String::new();
     // "0x" and sixteen digits fit.
-    let _ = write!(text, "{value:#x}");
-    json.text(&text);
+    let _ = write!(digits, "{value:#x}");
+    digits
 }
 
 /// The name of a general register.

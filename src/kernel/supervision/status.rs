@@ -17,7 +17,7 @@
 use super::Ward;
 use crate::bus::registry::{Registry, Row};
 use crate::kernel::reports::scene::dropped;
-use crate::kernel::reports::{SharedReports, page};
+use crate::kernel::reports::{SharedReports, copy, page};
 use crate::kernel::resolver::Resolver;
 use crate::kernel::scheduler::Fibers;
 use crate::kernel::this_cpu::ThisCpu;
@@ -58,8 +58,7 @@ pub(in crate::kernel) struct Faults<'a> {
 
 impl Faults<'_> {
     fn write(&mut self, subsystem: &str, json: &mut Json<'_>) {
-        let last = self.reports.lock().last_of(subsystem).cloned();
-        if let Some(report) = last {
+        if let Some(report) = copy(self.reports, &|reports| reports.last_of(subsystem)) {
             json.member("last_fault").object(|json| {
                 page::write_fault(&report, self.resolver, self.now, json);
             });
