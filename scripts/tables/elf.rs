@@ -1,4 +1,4 @@
-//! The sections of an ELF file of 64 bits, little-endian: as many lines as it takes to find one by its name.
+//! The sections and functions of an ELF file of 64 bits, little-endian: as many lines as it takes to find one by its name.
 
 /// Bytes of a section's header.
 const HEADER_BYTES: usize = 64;
@@ -51,6 +51,30 @@ impl<'a> Elf<'a> {
             address: number(header, 16, 8)?,
             bytes: contents(self.bytes, header)?,
         })
+    }
+}
+
+/// Bytes of a symbol.
+const SYMBOL_BYTES: usize = 24;
+/// The type of a symbol that is a function.
+const FUNCTION: u64 = 2;
+
+impl<'a> Elf<'a> {
+    /// Where each function begins, and its name, in order.
+    pub(crate) fn functions(&self) -> Vec<(u64, &'a str)> {
+        let bytes = |name| self.section(name).map_or(&[][..], |section| section.bytes);
+        let names = bytes(".strtab");
+        let (symbols, _) = bytes(".symtab").as_chunks::<SYMBOL_BYTES>();
+        let function = |symbol: &[u8; SYMBOL_BYTES]| {
+            let is_function = number(symbol, 4, 1)? & 15 == FUNCTION;
+            let name = names.get(number(symbol, 0, 4)? as usize..)?;
+            let name = name.split(|&byte| byte == 0).next()?;
+            let name = std::str::from_utf8(name).ok()?;
+            is_function.then_some((number(symbol, 8, 8)?, name))
+        };
+        let mut functions: Vec<_> = symbols.iter().filter_map(function).collect();
+        functions.sort_unstable();
+        functions
     }
 }
 

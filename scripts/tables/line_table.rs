@@ -59,20 +59,32 @@ fn table(image: &str, sources: &str) -> Result<Vec<u8>, String> {
     };
     let told = |error| format!("the DWARF of {image}: {error}");
     let context = Context::from_dwarf(Dwarf::load(section)?).map_err(told)?;
+    let functions = elf.functions();
+    let symbol = |place: u64| {
+        let before = functions.partition_point(|(start, _)| *start <= place);
+        let (_, name) = functions.get(before.checked_sub(1)?)?;
+        let name = format!("{:#}", rustc_demangle::demangle(name));
+        let name = plain(&name);
+        name.rsplit("::").next().map(String::from)
+    };
     let mut runs: Vec<Run> = Vec::new();
     for offset in (0..text.bytes.len() as u32).step_by(4) {
         let place = text.address + u64::from(offset);
         let mut found = context.find_frames(place).skip_all_loads().map_err(told)?;
         let mut frames = Vec::new();
         while let Some(frame) = found.next().map_err(told)? {
-            let Some(function) = frame.function else {
+            // The compiler leaves out functions into which nothing was inlined: their lines are there, their names are not.
+            let name = match &frame.function {
+                Some(function) => Some(plain(&function.demangle().map_err(told)?)),
+                None => symbol(place),
+            };
+            let Some(function) = name else {
                 continue;
             };
-            let name = function.demangle().map_err(told)?;
             let location = frame.location;
             let file = location.as_ref().and_then(|location| location.file);
             frames.push(Frame {
-                function: plain(&name),
+                function,
                 file: short(file.unwrap_or("?"), sources),
                 line: location.and_then(|location| location.line).unwrap_or(0),
             });

@@ -1,10 +1,8 @@
 //! What the compiler made of the image where the source alone proves nothing: the barriers round the virtio
 //! rings, and the first instructions. Read from `nos.debug` by the pinned toolchain's own llvm-objdump.
 
-use std::process::Command;
-
-use crate::support::guest::{image, root};
-use crate::support::tools::succeed;
+use crate::support::guest::image;
+use crate::support::tools::{llvm, succeed};
 
 /// Instructions between two that belong together: the compiler puts a few others between them.
 const APART_MAX: usize = 10;
@@ -39,25 +37,8 @@ impl Instruction {
 }
 
 fn disassembled(file: &str) -> Vec<Instruction> {
-    let sysroot = succeed(
-        Command::new("rustc")
-            .current_dir(root())
-            .args(["--print", "sysroot"]),
-        b"",
-    );
-    let libraries = format!("{}/lib/rustlib", sysroot.trim());
-    let objdump = std::fs::read_dir(&libraries)
-        .expect("the toolchain's directory can be listed")
-        .map(|entry| {
-            entry
-                .expect("it can be listed")
-                .path()
-                .join("bin/llvm-objdump")
-        })
-        .find(|program| program.exists())
-        .expect("scripts/setup.sh installs the component llvm-tools");
     let listing = succeed(
-        Command::new(objdump).args(["-d", "--no-show-raw-insn", "--demangle", file]),
+        llvm("objdump").args(["-d", "--no-show-raw-insn", "--demangle", file]),
         b"",
     );
     parse(&listing)

@@ -164,6 +164,7 @@ fn main() {
             kills::keys_outlive_the_data_plane_on_eight_cpus,
             kills::a_subsystem_that_answers_no_health_check_is_started_again,
             kills::the_report_of_a_death_is_shown,
+            reports::the_table_of_lines_tells_where_each_function_of_the_image_begins,
             reports::a_death_is_told_with_the_lines_it_happened_at_inlined_functions_included,
             reports::a_clients_command_that_hangs_is_named_without_its_data,
             reports::the_next_life_has_the_last_report_and_knows_its_places,

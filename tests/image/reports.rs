@@ -1,6 +1,7 @@
 //! Reports of deaths: what they hold, which lines they name, and what the next life has of them. On the image as it is run,
 //! with its table of lines beside it.
 
+use nos::diagnosis::lines::Lines;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::kills::{
 use crate::support::guest::{Guest, image, root, scratch};
 use crate::support::http::get;
 use crate::support::resp::{Client, encode};
+use crate::support::tools::llvm;
 
 /// What is said of an initial RAM disk that is something else.
 const FOREIGN: &str = "the initial RAM disk is not this image's table of lines: left alone";
@@ -148,6 +150,63 @@ pub(crate) fn a_death_is_told_with_the_lines_it_happened_at_inlined_functions_in
     let page = get(guest.http_port, "/metrics").body;
     let same = format!("{misses} {before}\n");
     assert!(page.contains(&same), "no {same} in {page}");
+}
+
+/// The last word of a path, without what it is instantiated for.
+fn last_word(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+/// Of what ships. Where one was made of two functions, the other's name may stand there; and the first
+/// instruction of a function may be of another line of it than the one that begins it.
+pub(crate) fn the_table_of_lines_tells_where_each_function_of_the_image_begins() {
+    let table = fs::read(image("nos.lines")).expect("image.sh made it");
+    let identity = *table[28..].first_chunk().expect("a header");
+    let lines = Lines::read(&table, identity).expect("a table");
+    assert!(lines.is_whole());
+    let listed = llvm("nm")
+        .args(["--demangle", "--defined-only", &image("nos.debug")])
+        .output();
+    let listed = String::from_utf8(listed.expect("it runs").stdout).expect("text");
+    let symbols = || {
+        listed.lines().filter_map(|line| {
+            let (address, rest) = line.split_once(' ')?;
+            let (kind, name) = rest.split_once(' ')?;
+            // Of text: others are constants.
+            kind.eq_ignore_ascii_case("t").then_some(())?;
+            Some((u64::from_str_radix(address, 16).ok()?, name))
+        })
+    };
+    let start = symbols()
+        .find(|(_, name)| *name == "__image_start")
+        .expect("a symbol")
+        .0;
+    let (mut functions, mut named, mut begun) = (0, 0, 0);
+    for (address, name) in symbols() {
+        // Plain functions and methods: closures and implementations of traits have other words for names.
+        let path = name.rsplit_once("::h").filter(|(_, hash)| hash.len() == 16);
+        let Some((path, _)) =
+            path.filter(|(path, _)| path.starts_with("nos::") && !path.contains(['<', '$']))
+        else {
+            continue;
+        };
+        let word = last_word(path);
+        let mut outermost = None;
+        let chain = lines.at((address - start) as u32);
+        let chain = chain.unwrap_or_else(|| panic!("{path} has no lines"));
+        chain.each(&mut |frame| outermost = Some(frame));
+        let frame = outermost.unwrap_or_else(|| panic!("{path} has no frames"));
+        functions += 1;
+        if last_word(&frame.function.to_string()) == word {
+            named += 1;
+            let file = frame.file.to_string();
+            begun += usize::from(source(&file, frame.line.into()).contains(&format!("fn {word}")));
+        }
+    }
+    println!("  {functions} functions, {named} named, {begun} at the line where they begin");
+    assert!(functions > 300);
+    assert!(named * 100 > functions * 95, "{named} of {functions}");
+    assert!(begun * 100 > functions * 85, "{begun} of {functions}");
 }
 
 /// LCS of two long values, asked for many times at once, takes longer than the watchdog allows here.

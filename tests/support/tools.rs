@@ -36,6 +36,20 @@ fn test_tools() -> PathBuf {
     root().join("target/test-tools")
 }
 
+/// A program of the pinned toolchain's own LLVM.
+pub(crate) fn llvm(name: &str) -> Command {
+    let mut asked = Command::new("rustc");
+    let sysroot = succeed(asked.current_dir(root()).args(["--print", "sysroot"]), b"");
+    let libraries = format!("{}/lib/rustlib", sysroot.trim());
+    let hosts = std::fs::read_dir(&libraries).expect("the toolchain's directory can be listed");
+    let program = |host: std::io::Result<std::fs::DirEntry>| {
+        let host = host.expect("it can be listed").path();
+        host.join(format!("bin/llvm-{name}"))
+    };
+    let program = hosts.map(program).find(|program| program.exists());
+    Command::new(program.expect("scripts/setup.sh installs the component llvm-tools"))
+}
+
 /// Runs a client to its end with `input`, and panics with all it said if it fails or hangs.
 #[track_caller]
 pub(crate) fn succeed(command: &mut Command, input: &[u8]) -> String {
