@@ -43,6 +43,10 @@ bench-alloc-baseline: ## counts the memory manager's instructions anew: benches/
 bench-alloc bench-alloc-baseline bench-alloc-check: setup-test
 	@scripts/bench-alloc.sh $(patsubst bench-alloc-%,%,$(filter-out bench-alloc,$@))
 
+.PHONY: bench-faults
+bench-faults: setup-test image ## SEED=1 FAULTS=300: faults on the running image under load, every outcome counted
+	@scripts/bench-faults.sh
+
 .PHONY: bench-anomaly
 bench-anomaly: setup-run ## DATA=DIR: scores the rows of recorded series (*.csv: timestamp,value) into target/bench/anomaly/
 	@DATA='$(DATA)' scripts/bench-anomaly.sh

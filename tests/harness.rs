@@ -176,16 +176,26 @@ fn a_guest_that_ends_without_a_word_is_a_failure() {
     );
 }
 
-/// In the benchmark's own language, beside this file.
-#[test]
-fn the_benchmarks_table_and_file_say_what_was_measured() {
+/// Tests of a benchmark, in its own language, beside this file.
+#[track_caller]
+fn run_tests_of_a_benchmark(file: &str, count: usize) {
     let output = Command::new("python3")
-        .arg(Path::new(ROOT).join("tests/harness/bench_serve_test.py"))
+        .arg(Path::new(ROOT).join("tests/harness").join(file))
         .output()
         .expect("python3 is there: the set-up asks for it");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && said.contains("Ran 5 tests"),
+        output.status.success() && said.contains(&format!("Ran {count} tests")),
         "{said}"
     );
+}
+
+#[test]
+fn the_benchmarks_table_and_file_say_what_was_measured() {
+    run_tests_of_a_benchmark("bench_serve_test.py", 5);
+}
+
+#[test]
+fn a_campaign_of_faults_judges_what_it_sees() {
+    run_tests_of_a_benchmark("bench_faults_test.py", 9);
 }
