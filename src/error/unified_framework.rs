@@ -66,6 +66,8 @@ pub enum Subsystem {
     Memory,
     /// Registry.
     Bus,
+    /// Block devices, checkpoints.
+    Storage,
     /// Sockets, flows, addresses.
     Network,
     /// The HTTP server.
@@ -356,6 +358,7 @@ impl fmt::Display for Subsystem {
             Self::Http => "http",
             Self::Diagnosis => "diagnosis",
             Self::Scheduler => "scheduler",
+            Self::Storage => "storage",
             Self::Cache => "cache",
             Self::Application => "application",
         })

@@ -1,12 +1,14 @@
 //! What the machine is, as the device tree says it: memory map, CPUs, interrupt controller, console,
 //! clock, PCI, virtio. The plain types build on the host too; the drivers only on the target.
 
+pub mod block_device;
 pub mod boot_arguments;
 pub mod checksum;
 #[cfg(target_os = "none")]
 pub mod clock;
 #[cfg(target_os = "none")]
 pub mod console;
+pub mod crc32c;
 pub mod device_tree;
 pub mod entropy;
 #[cfg(target_os = "none")]

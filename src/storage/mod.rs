@@ -1,15 +1,18 @@
-//! Storage: what the parts of the image ask of a block device, and one that lives in memory.
+//! Storage: what the parts of the image ask of a block device, one that lives in memory, and checkpoints.
 //!
-//! Nothing in the image uses one yet: the linker leaves all of this out, so it is no feature of its own.
+//! Two traits: [`BlockDevice`] is done when it returns, for tests and for what may wait; [`BlockQueue`] is asked later,
+//! and is what drivers are and what a fiber that must not wait uses. [`Immediate`] makes the second of the first.
 
+pub mod checkpoint;
+mod immediate;
 mod memory_device;
 
+pub use crate::platform::block_device::{BLOCK_BYTES, BUFFER_BYTES, BlockQueue, Operation};
+pub use immediate::Immediate;
 pub use memory_device::MemoryDevice;
 
 use crate::error::Result;
-
-/// Bytes of a block, the unit of reading and writing.
-pub const BLOCK_BYTES: usize = 512;
+use alloc::boxed::Box;
 
 /// A device of numbered blocks of [`BLOCK_BYTES`].
 ///
@@ -37,4 +40,31 @@ pub trait BlockDevice: Send {
     /// # Errors
     /// `Device` if the device fails.
     fn flush(&mut self) -> Result<()>;
+}
+
+/// The image's disk, as it is handed to who uses it.
+pub struct Disk {
+    /// The device.
+    pub queue: Box<dyn BlockQueue>,
+    /// What is on it may be overwritten, whatever it is: the operator said so.
+    pub may_format: bool,
+}
+
+/// Where the disk is got from.
+pub trait DiskBay: Sync {
+    /// Takes the disk into use, if there is one: afresh, whatever was under way with it is forgotten.
+    ///
+    /// # Errors
+    /// `Device` if it cannot be used; `OutOfMemory`.
+    fn open(&self) -> Result<Option<Disk>>;
+}
+
+/// A bay without a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct NoDisk;
+
+impl DiskBay for NoDisk {
+    fn open(&self) -> Result<Option<Disk>> {
+        Ok(None)
+    }
 }

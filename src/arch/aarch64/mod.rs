@@ -12,6 +12,7 @@ pub mod backtrace;
 pub mod cache;
 pub mod cpu;
 pub mod cpu_block;
+pub mod crc;
 mod entry;
 pub mod exceptions;
 pub mod fiber;
