@@ -132,10 +132,11 @@ impl Store {
         self.want_changes(false);
     }
 
-    /// Closes the usual road while a look at a key counts, or an overwritten one is to be told.
+    /// Closes the usual road while a look at a key counts, or an overwritten one is to be told, or saved before.
     pub(super) fn choose_road(&mut self) {
         let counts_uses = self.policy.ranking == Ranking::LeastFrequent;
-        self.is_usual_road_closed = counts_uses || self.changes.is_wanted;
+        self.is_usual_road_closed =
+            counts_uses || self.changes.is_wanted || self.snapshot.is_taken();
     }
 }
 

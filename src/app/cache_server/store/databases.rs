@@ -41,6 +41,7 @@ impl Store {
         if !self.tables[index].is_open() {
             return;
         }
+        self.spoil_snapshot();
         self.record.flush(Some(index));
         for link in self.tables[index].iter() {
             if let Some(position) = Entry::at(&self.arena, link.handle).expiry_position() {
@@ -59,6 +60,7 @@ impl Store {
     /// Removes all keys of all databases: gives blocks back, and looks at no key.
     pub fn flush_all(&mut self) {
         self.changes.note_flush();
+        self.spoil_snapshot();
         self.record.flush(None);
         for table in &mut self.tables {
             table.close(&mut self.budget);

@@ -5,7 +5,7 @@
 //! | 0 | 0..26 | access: last use in LRU ticks, or LFU minutes (16 bits) and counter (8 bits) |
 //! | 0 | 26..28 | encoding as OBJECT tells it |
 //! | 0 | 28..32 | type, never 0: the word tells a live slot from a free one |
-//! | 1 | 0..24, 24..28 | length of the key; number of the table |
+//! | 1 | 0..24, 24..28, 28 | length of the key; number of the table; mark of the last snapshot that saved it or was before it |
 //! | 2 | 0..32 | length of the value |
 //! | 3 | 0..32 | position in the expiry index plus one; 0 without expiry |
 //!
@@ -23,6 +23,7 @@ const ACCESS_MASK: u32 = (1 << 26) - 1;
 const ENCODING_MASK: u32 = 3 << 26;
 const KEY_LEN_MASK: u32 = (1 << 24) - 1;
 const TYPE_STRING: u32 = 1 << 28;
+const MARK: u32 = 1 << 28;
 
 const _: () = assert!(MAX_BYTES < KEY_LEN_MASK as usize);
 
@@ -187,6 +188,16 @@ impl<'a> Entry<'a> {
         (word(self.slot, 1) >> 24 & 0xf) as usize
     }
 
+    /// What a checkpoint keeps of it beside key, value and expiry: its first word without the type.
+    pub(super) fn notes(self) -> u32 {
+        word(self.slot, 0) & (ENCODING_MASK | ACCESS_MASK)
+    }
+
+    /// Its mark.
+    pub(super) fn mark(self) -> bool {
+        word(self.slot, 1) & MARK != 0
+    }
+
     /// The access bits.
     pub(super) fn access(self) -> u32 {
         word(self.slot, 0) & ACCESS_MASK
@@ -226,7 +237,7 @@ impl<'a> EntryMut<'a> {
     }
 
     /// Writes header and key of a new entry without expiry, the value being as long as said but whatever
-    /// the slot held. The first word, which makes it live, comes last.
+    /// the slot held. `table` is its number with the mark above it. The first word, which makes it live, comes last.
     #[inline]
     pub(super) fn init(
         &mut self,
@@ -241,6 +252,24 @@ impl<'a> EntryMut<'a> {
         self.slot[HEADER_BYTES..HEADER_BYTES + key.len()].copy_from_slice(key);
         in_order();
         set_word(self.slot, 0, TYPE_STRING | encoding.bits() | access);
+    }
+
+    /// Sets its mark.
+    pub(super) fn set_mark(&mut self, mark: bool) {
+        let mark = if mark { MARK } else { 0 };
+        set_word(self.slot, 1, word(self.slot, 1) & !MARK | mark);
+    }
+
+    /// Writes an entry without expiry whole, as [`EntryMut::init`] and what follows it do; `notes` are [`Entry::notes`].
+    #[inline(always)]
+    pub(super) fn restore(&mut self, table: usize, (key, value): (&[u8], &[u8]), notes: u32) {
+        set_word(self.slot, 1, key.len() as u32 | (table as u32) << 24);
+        set_word(self.slot, 2, value.len() as u32);
+        set_word(self.slot, 3, 0);
+        set_word(self.slot, 0, TYPE_STRING | notes);
+        let (key_at, value_at) = self.slot[HEADER_BYTES..].split_at_mut(key.len());
+        key_at.copy_from_slice(key);
+        value_at[..value.len()].copy_from_slice(value);
     }
 
     /// Makes the slot a free one's, as a look at its first word tells.

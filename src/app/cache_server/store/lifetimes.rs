@@ -30,6 +30,7 @@ impl Store {
         let Some(found) = self.find(database, key) else {
             return Ok(false);
         };
+        self.preserve(found.handle);
         self.record.prepare(None, None);
         self.record.expiry = redo_of(found.handle, expiry);
         self.record.change(None);

@@ -31,7 +31,11 @@ mod expiries;
 mod intent;
 mod lifetimes;
 mod recovery;
+mod restore;
 mod size_classes;
+mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod stepping;
 mod table;
@@ -55,11 +59,13 @@ use expiries::{Expiries, Node};
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use intent::Record;
+use snapshot::Snapshot;
 use table::{Link, Place, Table};
 
 pub use changes::{Cause, Change, ChangeLog};
 pub use entry::{Encoding, EntryMut};
 pub use recovery::{Outcome, Recovery};
+pub use snapshot::Progress;
 
 /// Databases a client can select.
 pub const DATABASES: usize = 16;
@@ -176,6 +182,7 @@ pub struct Store {
     events: Events,
     record: Record,
     changes: Changes,
+    snapshot: Snapshot,
 }
 
 impl Store {
@@ -208,6 +215,7 @@ impl Store {
             events: Events::default(),
             record: Record::new(),
             changes: Changes::default(),
+            snapshot: Snapshot::new(),
         };
         store.choose_road();
         store
@@ -429,6 +437,7 @@ impl Store {
 
     /// Removes the entry that `found` names.
     fn remove_found(&mut self, index: usize, found: Found, cause: Cause) {
+        self.preserve(found.handle);
         let key = Entry::at(&self.arena, found.handle).key();
         self.changes.note(key, cause);
         self.record.prepare(None, None);

@@ -145,6 +145,22 @@ impl Table {
         self.bucket_count
     }
 
+    /// Grows an empty table for so many keys, as far as memory goes.
+    pub(super) fn expect(&mut self, keys: usize, budget: &mut Budget) {
+        if self.len > 0 || self.open(budget).is_err() {
+            return;
+        }
+        let wanted = keys.div_ceil(GROW_LOAD);
+        while self.bucket_count < wanted {
+            let room = self.pages.blocks.len() * BUCKETS_PER_PAGE;
+            if self.bucket_count == room && self.pages.add(PAGE_ORDER, budget).is_err() {
+                break;
+            }
+            self.bucket_count = wanted.min(room.max(self.bucket_count + 1));
+            self.set_level(self.bucket_count.ilog2());
+        }
+    }
+
     /// Finds the first link with `hash`. Few keys share theirs: [`Table::next`] has the others.
     #[inline(always)]
     pub(super) fn first(&self, hash: u32) -> Option<(Place, Handle)> {
@@ -417,7 +433,8 @@ impl Table {
         let mut number = self.home(link.hash);
         loop {
             let bucket = self.bucket_mut(number);
-            if let Some(word) = bucket[..LINKS].iter_mut().find(|word| **word == [0; 8]) {
+            let is_free = |word: &&mut [u8; 8]| u64::from_le_bytes(**word) == 0;
+            if let Some(word) = bucket[..LINKS].iter_mut().find(is_free) {
                 *word = link.to_word();
                 return Ok(());
             }

@@ -73,6 +73,9 @@ impl Store {
         let old = self.find(database, key).map(|found| found.handle);
         let old_len = old.map_or(0, |handle| Entry::at(&self.arena, handle).value().len());
         let len = old_len.max(offset.saturating_add(bytes.len()));
+        if let Some(handle) = old {
+            self.preserve(handle);
+        }
         if let Some(handle) = old
             && self.patch_in_place(handle, (old_len, len), offset, bytes)
         {
@@ -130,6 +133,10 @@ impl Store {
         if target == Some(source) {
             return Ok(true);
         }
+        self.preserve(source);
+        if let Some(target) = target {
+            self.preserve(target);
+        }
         let entry = Entry::at(&self.arena, source);
         let value = (entry.value().len(), entry.encoding());
         let (access, position) = (entry.access(), entry.expiry_position());
@@ -137,7 +144,7 @@ impl Store {
         self.record.build(None);
         let new = self.take_slot(index, bytes)?;
         let mut entry = EntryMut::at(&mut self.arena, new);
-        entry.init(index, to.1, value, access);
+        entry.init(self.snapshot.stamp(index), to.1, value, access);
         entry.set_expiry_position(position);
         let (source_at, target_at) = (HEADER_BYTES + from.1.len(), HEADER_BYTES + to.1.len());
         self.arena
@@ -186,6 +193,7 @@ impl Store {
         let Some(found) = found else {
             return self.make((index, hash, key), bytes, write);
         };
+        self.preserve(found.handle);
         let is_same_size = self.arena.slot(found.handle).len() == slot_bytes_for(bytes);
         match write.source {
             Source::Bytes(value) if is_same_size && value.len() <= REDO_BYTES => {
@@ -210,11 +218,14 @@ impl Store {
             _ => self.lru_now,
         });
         let value = (write.len, write.encoding);
-        EntryMut::at(&mut self.arena, new).init(index, key, value, access);
+        let stamp = self.snapshot.stamp(index);
+        EntryMut::at(&mut self.arena, new).init(stamp, key, value, access);
         self.fill(new, None, write.source);
         self.link(index, hash, new)?;
         self.live_keys += 1;
-        self.apply_expiry(new, write.expiry);
+        if let Expiry::AtMs(_) = write.expiry {
+            self.apply_expiry(new, write.expiry);
+        }
         self.record.end();
         Ok(())
     }
@@ -354,7 +365,7 @@ pub(super) fn redo_of(handle: Handle, expiry: Expiry) -> Option<(Handle, Option<
 }
 
 /// Bytes of an entry with a key and a value of these lengths.
-fn checked_entry_bytes(key_len: usize, value_len: usize) -> Result<usize> {
+pub(super) fn checked_entry_bytes(key_len: usize, value_len: usize) -> Result<usize> {
     if value_len > ENTRY_BYTES_MAX.saturating_sub(key_len) {
         return Err(Error::new(
             Subsystem::Cache,
