@@ -9,6 +9,7 @@ use nos::net::http::{FixedPage, HttpCounters, HttpServer, Limits, Route};
 use nos::net::service::{ConnectionId, Next, Output, Service, Turn};
 use nos::platform::network_device::{Checksums, NetworkDevice, Receiver, Transmitter};
 use nos::platform::time::{Clock, Instant};
+use nos::storage::NoDisk;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -91,6 +92,8 @@ pub fn cache_server() -> Box<dyn Service> {
         clock: &Still,
         seed: 1,
         power: &StaysOn,
+        disk: &NoDisk,
+        parts: &[],
     };
     let application = Box::new(CacheApplication::default());
     let parts = application.start(environment);

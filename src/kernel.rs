@@ -17,6 +17,8 @@ pub mod crash;
 pub mod crash_area;
 mod cut;
 mod devices;
+#[cfg_attr(not(feature = "block-device"), path = "kernel/without/disk.rs")]
+mod disk;
 #[cfg_attr(not(feature = "fault-injection"), path = "kernel/without/faults.rs")]
 mod faults;
 pub mod ground;
@@ -60,6 +62,7 @@ use alloc::vec::Vec;
 use bell::{FiberBell, PressureBell};
 use core::sync::atomic::AtomicBool;
 use devices::NetworkFinder;
+use disk::DiskFinder;
 use faults::Faults;
 use ground::Ground;
 use pages::PageMaker;
@@ -194,6 +197,9 @@ fn compose(
     let (own, data_plane, http, diagnosis) = (own?, data_plane?, http?, diagnosis?);
     let device = NetworkFinder::new(ground.machine, bus);
     device.bind(fibers, data_plane)?;
+    let may_format = settings.may_format_disk;
+    let disk = DiskFinder::new(ground.machine, bus, may_format, fibers, data_plane)?;
+    let disk: &'static _ = leak(disk);
     system.stage_done("devices");
 
     let available = memory.free_frames() * PAGE_SIZE as u64;
@@ -215,6 +221,8 @@ fn compose(
             .keep_alive
             .map_or(0, |silence| silence.as_secs()),
         power: leak(MachinePower(ground.conduit)),
+        disk,
+        parts: &[],
     };
     application.prepare(environment)?;
     let application: &'static dyn Application = Box::leak(application);
@@ -345,6 +353,7 @@ fn compose(
         system: system.clone(),
         device,
         faults,
+        disk,
         application,
         environment,
         network: settings.network,

@@ -18,6 +18,8 @@ use crate::metrics::Source;
 use crate::net::http::Route;
 use crate::net::service::Service;
 use crate::platform::time::Clock;
+use crate::storage::DiskBay;
+use crate::storage::checkpoint::CheckpointPart;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -84,6 +86,10 @@ pub struct Environment {
     pub keep_alive_seconds: u64,
     /// Ends the machine.
     pub power: &'static dyn Power,
+    /// Where the disk is, if there is one.
+    pub disk: &'static dyn DiskBay,
+    /// What is saved to it beside what the application has.
+    pub parts: &'static [&'static dyn CheckpointPart],
 }
 
 /// Ends the machine, at an application's wish.

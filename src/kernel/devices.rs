@@ -108,7 +108,7 @@ fn device_key(ground: &Ground, bus: Option<&mut Bus>) -> Result<u128> {
 }
 
 /// Finds the first device of a type, on virtio-mmio or else on PCI.
-fn find(
+pub(super) fn find(
     machine: &Machine<'_>,
     bus: Option<&mut Bus>,
     wanted: DeviceType,

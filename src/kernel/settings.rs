@@ -35,6 +35,8 @@ pub(super) struct Settings {
     pub(super) health_interval: Duration,
     /// What is to fail on purpose.
     pub(super) faults: Option<&'static str>,
+    /// What is on the disk is given up.
+    pub(super) may_format_disk: bool,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Settings {
             restarts: RESTARTS,
             health_interval: HEALTH_INTERVAL,
             faults: None,
+            may_format_disk: false,
         };
         log::set_max_level(log::LevelFilter::Info);
         for (key, value) in parse(arguments) {
@@ -105,6 +108,13 @@ impl Settings {
                 self.faults = Some(value);
                 Ok(())
             }
+            "disk" => match value {
+                "use" | "format" => {
+                    self.may_format_disk = value == "format";
+                    Ok(())
+                }
+                _ => Err(bad_value(key, "use or format")),
+            },
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

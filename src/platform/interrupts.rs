@@ -30,6 +30,8 @@ pub enum Source {
     Timer,
     /// The network device.
     Network,
+    /// The block device.
+    Block,
     /// Another CPU that has work for this one.
     Wake,
     /// Nobody serves it.
@@ -37,9 +39,10 @@ pub enum Source {
 }
 
 /// All sources, with the words that metrics use.
-pub const SOURCES: [(Source, &str); 4] = [
+pub const SOURCES: [(Source, &str); 5] = [
     (Source::Timer, "timer"),
     (Source::Network, "network"),
+    (Source::Block, "block"),
     (Source::Wake, "wake"),
     (Source::Unexpected, "unexpected"),
 ];

@@ -25,6 +25,7 @@ use nos::net::counters::{DropReason, NetworkCounters};
 use nos::net::stack::{Activity, Secrets, Stack};
 use nos::platform::network_device::{Checksums, NetworkDevice, Receiver, Transmitter};
 use nos::platform::time::{Clock, Duration, Instant};
+use nos::storage::NoDisk;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -254,6 +255,8 @@ impl World {
             seed: 7,
             keep_alive_seconds: 300,
             power: Box::leak(Box::new(NoPower)),
+            disk: &NoDisk,
+            parts: &[],
         };
         application.prepare(environment).expect("there is memory");
         let application: &'static CacheApplication = Box::leak(Box::new(application));

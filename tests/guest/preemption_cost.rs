@@ -42,6 +42,7 @@ use nos::platform::device_tree::Interrupt;
 use nos::platform::interrupts::{self, Binding, Source};
 use nos::platform::network_device::{NetworkDevice, Receiver};
 use nos::platform::time::{Clock, Duration, Instant};
+use nos::storage::NoDisk;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
@@ -279,6 +280,8 @@ fn begin(machine: &'static Machine) {
         clock: ground.clock,
         seed: 7,
         power: Box::leak(Box::new(NoPower)),
+        disk: &NoDisk,
+        parts: &[],
     };
     application.prepare(environment).expect("there is memory");
     let application: &'static CacheApplication = Box::leak(Box::new(application));

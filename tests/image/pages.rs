@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 51] = [
+const FAMILIES: [(&str, &str); 54] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -51,6 +51,9 @@ const FAMILIES: [(&str, &str); 51] = [
     ("nos_kv_command_errors_total", "counter"),
     ("nos_kv_command_duration_seconds", "histogram"),
     ("nos_fault_injections_total", "counter"),
+    ("nos_checkpoint_writes_total", "counter"),
+    ("nos_checkpoint_bytes", "gauge"),
+    ("nos_checkpoint_last_timestamp_seconds", "gauge"),
     ("nos_network_receive_bytes_total", "counter"),
     ("nos_network_transmit_bytes_total", "counter"),
     ("nos_network_receive_packets_total", "counter"),

@@ -18,7 +18,8 @@ fn readme_arguments() -> Vec<(String, String)> {
 fn shown(value: &str) -> String {
     match value.strip_suffix("mb").map(str::parse::<u64>) {
         Some(Ok(megabytes)) => (megabytes << 20).to_string(),
-        _ => value.into(),
+        // Pairs, which are shown with blanks.
+        _ => value.replace([':', ','], " "),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cache server as an application of the image: what survives of it, and what serves in its name.
 
 use super::server::Server;
-use super::{CacheConfig, CacheServer, KvCounters};
+use super::{CacheConfig, CacheServer, CheckpointCounters, KvCounters};
 use crate::app::{Application, Environment, Incarnation, Parts, Survivor};
 use crate::error::{Grow, Result, try_box};
 use crate::net::service::Service;
@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 pub struct CacheApplication {
     config: CacheConfig,
     pub(super) counters: Arc<KvCounters>,
+    checkpoints: Arc<CheckpointCounters>,
     /// Keys, settings and counts, from `prepare` on.
     server: Option<Survivor<Server>>,
 }
@@ -29,7 +30,8 @@ impl Application for CacheApplication {
 
     fn prepare(&mut self, environment: Environment) -> Result<()> {
         let counters = Arc::clone(&self.counters);
-        let server = Server::new(self.config.clone(), environment, counters);
+        let mut server = Server::new(self.config.clone(), environment, counters);
+        server.checkpoints = Arc::clone(&self.checkpoints);
         self.server = Some(Survivor::new(server));
         Ok(())
     }
@@ -37,6 +39,8 @@ impl Application for CacheApplication {
     fn parts(&self) -> Result<Parts> {
         let mut parts = Parts::default();
         parts.sources.try_push(("cache", self.counters.clone()))?;
+        let checkpoints = self.checkpoints.clone();
+        parts.sources.try_push(("checkpoints", checkpoints))?;
         Ok(parts)
     }
 
@@ -46,12 +50,13 @@ impl Application for CacheApplication {
 
     fn serve(
         &'static self,
-        _: Environment,
+        environment: Environment,
         incarnation: &Incarnation,
     ) -> Result<Vec<Box<dyn Service>>> {
         let server = self.server.as_ref().expect("prepared before it serves");
         let mut services: Vec<Box<dyn Service>> = Vec::new();
-        services.try_push(try_box(CacheServer::new(server.lend(incarnation)))?)?;
+        let service = CacheServer::new(server.lend(incarnation)).with_disk(environment.disk);
+        services.try_push(try_box(service)?)?;
         Ok(services)
     }
 }

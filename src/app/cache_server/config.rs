@@ -5,6 +5,7 @@
 //! [`parameters`]: super::parameters
 
 use super::parameters::Parameter;
+use super::persistence::{SAVE_POINTS_MAX, SavePoint};
 use crate::cache::eviction::EvictionPolicy;
 use crate::error::Result;
 use heapless::Vec;
@@ -19,6 +20,8 @@ const DEFAULT_SLOWER_THAN_US: i64 = 10_000;
 const DEFAULT_SLOWLOG_LEN: u64 = 128;
 /// Keys that are remembered for clients that track (Redis' default).
 const DEFAULT_TRACKING_KEYS_MAX: u64 = 1_000_000;
+/// Redis' default for `save`: seconds and changes.
+const DEFAULT_SAVE_POINTS: [(u32, u32); 3] = [(3600, 1), (300, 100), (60, 10_000)];
 /// Unconsumed bytes of one client, at most: Redis allows 1 GiB, an image of a few megabytes cannot.
 const DEFAULT_QUERY_BYTES_MAX: u64 = 64 << 20;
 
@@ -54,6 +57,12 @@ pub struct CacheConfig {
     pub slowlog_len: u64,
     /// Keys that are remembered for clients that track, at most; 0 for no bound but memory's.
     pub tracking_keys_max: u64,
+    /// When checkpoints are written, where there is a disk.
+    pub save_points: Vec<SavePoint, SAVE_POINTS_MAX>,
+    /// The settings that boot arguments gave, each by its bit.
+    pub given: u64,
+    /// Those that were changed since the first start, each by its bit.
+    pub changed: u64,
 }
 
 /// How much output a client may have under way (`client-output-buffer-limit normal`).
@@ -97,6 +106,11 @@ impl Default for CacheConfig {
             slower_than_us: DEFAULT_SLOWER_THAN_US,
             slowlog_len: DEFAULT_SLOWLOG_LEN,
             tracking_keys_max: DEFAULT_TRACKING_KEYS_MAX,
+            save_points: Vec::from_iter(
+                DEFAULT_SAVE_POINTS.map(|(seconds, changes)| SavePoint { seconds, changes }),
+            ),
+            given: 0,
+            changed: 0,
         }
     }
 }
@@ -104,7 +118,9 @@ impl Default for CacheConfig {
 impl CacheConfig {
     /// Takes a boot argument; `None` if no setting has that name.
     pub fn set(&mut self, key: &str, value: &str) -> Option<Result<()>> {
-        Parameter::named(key.as_bytes()).map(|parameter| parameter.set(self, value.as_bytes()))
+        let parameter = Parameter::named(key.as_bytes())?;
+        self.given |= parameter.bit();
+        Some(parameter.set(self, value.as_bytes()))
     }
 
     /// True if clients have to authenticate.

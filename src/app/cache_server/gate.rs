@@ -12,13 +12,15 @@
 //! [`tracking`]: super::tracking
 
 use super::commands::{find, is_write};
-use super::reply::Reply;
 use super::resp::{Limits, Parsed, Parser};
 use super::session::{Fate, Session};
 use super::tracking::hand_over;
 use super::{CacheServer, Step};
-use crate::net::service::{ConnectionId, Next, Output, Progress, Turn};
+use crate::net::service::{ConnectionId, Next, Progress, Turn};
 use crate::platform::time::Instant;
+
+/// The answer to a WAIT that is over, in both protocols: no replica has acknowledged.
+pub(super) const NOBODY_ACKNOWLEDGED: &[u8] = b":0\r\n";
 
 /// What a pause holds up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +41,27 @@ pub(super) enum Held {
     Paused,
     /// By a command of its own, until then, or for ever.
     Waiting(Option<Instant>),
+    /// Until a checkpoint is written.
+    Saving {
+        /// The machine is to be turned off then.
+        is_last: bool,
+    },
     /// Its wait is over, and the reply to be written.
     Released {
-        /// It is an error.
-        is_error: bool,
+        /// The reply.
+        answer: &'static [u8],
     },
 }
 
 impl Held {
     /// True while a command of the client's own lasts.
     pub(super) fn is_waiting(self) -> bool {
-        matches!(self, Self::Waiting(_))
+        matches!(self, Self::Waiting(_) | Self::Saving { .. })
+    }
+
+    /// True if it is counted among those that wait.
+    fn is_counted(self) -> bool {
+        self.is_waiting() || matches!(self, Self::Released { .. })
     }
 }
 
@@ -139,7 +151,7 @@ impl Gate {
 
     /// Forgets a client that is gone.
     pub(super) fn forget(&mut self, held: Held) {
-        self.waiting -= usize::from(matches!(held, Held::Waiting(_) | Held::Released { .. }));
+        self.waiting -= usize::from(held.is_counted());
         self.settle();
     }
 }
@@ -175,10 +187,10 @@ impl CacheServer {
             *parser = Parser::default();
         }
         self.end_waits(turn.now);
-        if let Held::Released { is_error } = session.held {
+        if let Held::Released { answer } = session.held {
             self.server.gate.forget(session.held);
             session.held = Held::Free;
-            reply_to_wait(session, turn.output, is_error);
+            turn.output.write(answer);
         }
         let next = loop {
             let input = &turn.input[consumed..];
@@ -269,7 +281,8 @@ impl CacheServer {
         }
         for session in server.sessions.iter_mut() {
             if matches!(session.held, Held::Waiting(Some(until)) if until <= now) {
-                session.held = Held::Released { is_error: false };
+                let answer = NOBODY_ACKNOWLEDGED;
+                session.held = Held::Released { answer };
                 server.gate.wake();
             }
         }
@@ -289,7 +302,7 @@ impl CacheServer {
         let found = later.find(|session| match session.held {
             Held::Paused => !is_paused,
             Held::Released { .. } => true,
-            Held::Free | Held::Waiting(_) => session.mail.is_any(),
+            Held::Free | Held::Waiting(_) | Held::Saving { .. } => session.mail.is_any(),
         });
         if let Some(session) = &found {
             server.gate.wake_from = Some(session.connection.slot as usize + 1);
@@ -303,18 +316,5 @@ impl CacheServer {
             }
             session.connection
         })
-    }
-}
-
-/// Answers a WAIT that is over: no replica has acknowledged.
-fn reply_to_wait(session: &Session, output: &mut Output, is_error: bool) {
-    let mut reply = Reply {
-        output,
-        protocol: session.protocol,
-    };
-    if is_error {
-        reply.raw(&[b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"]);
-    } else {
-        reply.integer(0);
     }
 }

@@ -15,6 +15,9 @@
 //! With no key about to expire and no `timeout` set there is no deadline: an idle server sleeps.
 
 mod application;
+mod checkpointer;
+#[cfg(test)]
+mod checkpointer_tests;
 mod commands;
 mod config;
 mod counters;
@@ -28,6 +31,7 @@ mod incarnation_tests;
 mod inline;
 mod number;
 mod parameters;
+mod persistence;
 #[cfg(test)]
 mod policy_tests;
 mod recent;
@@ -35,8 +39,10 @@ mod reply;
 #[cfg(test)]
 mod reply_tests;
 mod resp;
+mod restoration;
 mod server;
 mod session;
+mod settings_part;
 mod sha256;
 mod slowlog;
 pub mod store;
@@ -46,12 +52,15 @@ mod tracking;
 mod word;
 
 use crate::error::Grow;
+use crate::storage::DiskBay;
 pub use application::CacheApplication;
 pub use config::{CacheConfig, DEFAULT_PORT};
 pub use counters::KvCounters;
+pub use persistence::{CheckpointCounters, SavePoint};
 
 use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
+use checkpointer::Checkpointer;
 use commands::{Context, can_repeat, execute, execute_repeats};
 use core::net::SocketAddrV4;
 use gate::Held;
@@ -73,6 +82,7 @@ pub struct CacheServer {
     expiry_not_before: Instant,
     /// When clients are looked for next that are idle for too long, or held up for long enough; `None` without any.
     client_check: Option<Instant>,
+    checkpointer: Checkpointer,
 }
 
 impl CacheServer {
@@ -85,7 +95,14 @@ impl CacheServer {
             runs: Runs::default(),
             expiry_not_before: now,
             client_check: None,
+            checkpointer: Checkpointer::NONE,
         }
+    }
+
+    /// Restores from the disk in the bay and saves there, if there is one.
+    fn with_disk(mut self, bay: &dyn DiskBay) -> Self {
+        self.checkpointer = Checkpointer::new(bay, self.server);
+        self
     }
 
     /// Runs the requests in `turn.input` until it or the room for replies ends.
@@ -395,6 +412,7 @@ impl Service for CacheServer {
         if self.client_check.is_some_and(|check| check <= now) {
             self.check_clients(now);
         }
+        self.checkpointer.tick(self.server, now);
         if self.server.gate.is_attentive() {
             self.tell_all(None);
         }
@@ -417,9 +435,13 @@ impl Service for CacheServer {
 
     #[inline]
     fn deadline(&self) -> Option<Instant> {
-        match (self.expiry_deadline(), self.client_check) {
+        let own = match (self.expiry_deadline(), self.client_check) {
             (Some(expiry), Some(idle)) => Some(expiry.min(idle)),
             (one, other) => one.or(other),
+        };
+        match self.checkpointer.deadline(self.server) {
+            Instant::NEVER => own,
+            at => Some(own.map_or(at, |own| own.min(at))),
         }
     }
 

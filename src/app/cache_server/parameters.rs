@@ -4,6 +4,7 @@
 
 use super::config::{CacheConfig, OutputLimit};
 use super::number::{parse_i64, parse_size};
+use super::persistence::{SAVE_POINTS_MAX, SavePoint};
 use super::word::Word;
 use crate::error::{Error, Kind, Result, ShortText, Subsystem};
 use core::fmt::Write;
@@ -36,6 +37,8 @@ enum Access {
     KeepAlive,
     /// What replies to one client may take.
     Output,
+    /// When checkpoints are written.
+    Save,
     /// Always this, though Redis could change it.
     Fixed(&'static str),
     /// Always this, in Redis too while it runs.
@@ -235,7 +238,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     fixed("notify-keyspace-events", ""),
     fixed("protected-mode", "no"),
     fixed("repl-backlog-size", "0"),
-    fixed("save", ""),
+    Parameter {
+        name: "save",
+        access: Access::Save,
+    },
     Parameter {
         name: "tcp-keepalive",
         access: Access::KeepAlive,
@@ -257,6 +263,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     immutable("unixsocket", ""),
 ];
 
+const _: () = assert!(PARAMETERS.len() <= u64::BITS as usize);
+
 impl Parameter {
     /// The setting of that name.
     pub(super) fn named(name: &[u8]) -> Option<&'static Self> {
@@ -276,8 +284,15 @@ impl Parameter {
             Access::Port => show(buffer.format(config.port).as_bytes()),
             Access::KeepAlive => show(buffer.format(config.keep_alive_secs).as_bytes()),
             Access::Output => show(shown_output(&config.output_limit).as_bytes()),
+            Access::Save => show(shown_save_points(&config.save_points).as_bytes()),
             Access::Fixed(value) | Access::Immutable(value) => show(value.as_bytes()),
         }
+    }
+
+    /// Its bit in the sets of settings ([`CacheConfig::given`]).
+    pub(super) fn bit(&self) -> u64 {
+        let place = PARAMETERS.iter().position(|one| one.name == self.name);
+        1 << place.expect("it is one of them")
     }
 
     /// True if it cannot be set while the server runs, not even to what it is.
@@ -347,6 +362,10 @@ impl Parameter {
                     return Err(bad(why));
                 }
             }
+            Access::Save => {
+                let points = save_points(value);
+                config.save_points = points.ok_or(bad("Invalid save parameters"))?;
+            }
             Access::Fixed("yes" | "no") if !is_switch(value) => {
                 return Err(bad("argument must be 'yes' or 'no'"));
             }
@@ -358,6 +377,33 @@ impl Parameter {
         }
         Ok(())
     }
+}
+
+type SavePoints = heapless::Vec<SavePoint, SAVE_POINTS_MAX>;
+
+/// Reads pairs of seconds and changes, all of them separated by blanks, or, as boot arguments cannot have those, by
+/// colons and commas; nothing for none.
+fn save_points(text: &[u8]) -> Option<SavePoints> {
+    let words = text.split(|byte| byte.is_ascii_whitespace() || b":,".contains(byte));
+    let mut numbers = words
+        .filter(|word| !word.is_empty())
+        .map(|word| parse_i64(word).and_then(|number| u32::try_from(number).ok()));
+    let mut points = SavePoints::new();
+    while let Some(seconds) = numbers.next() {
+        let (seconds, changes) = (seconds.filter(|&seconds| seconds > 0)?, numbers.next()??);
+        points.push(SavePoint { seconds, changes }).ok()?;
+    }
+    Some(points)
+}
+
+fn shown_save_points(points: &SavePoints) -> heapless::String<192> {
+    let mut text = heapless::String::new();
+    for (number, SavePoint { seconds, changes }) in points.iter().enumerate() {
+        let gap = if number == 0 { "" } else { " " };
+        // Eight pairs of numbers of at most 10 digits fit.
+        let _ = write!(text, "{gap}{seconds} {changes}");
+    }
+    text
 }
 
 fn is_switch(value: &[u8]) -> bool {

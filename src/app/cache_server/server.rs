@@ -7,7 +7,9 @@
 use super::commands::COMMAND_COUNT;
 use super::config::CacheConfig;
 use super::counters::KvCounters;
-use super::gate::Gate;
+use super::gate::{Gate, Held, Paused};
+use super::parameters::Parameter;
+use super::persistence::{CheckpointCounters, Persistence};
 use super::recent::Recent;
 use super::session::{Session, Sessions};
 use super::slowlog::SlowLog;
@@ -15,7 +17,8 @@ use super::store::{Events, Look, Outcome, Recovery, Store, Touch, Value};
 use super::tracking::Tracking;
 use crate::app::{Environment, Power};
 use crate::net::service::ConnectionId;
-use crate::platform::time::{Clock, Instant, NANOS_PER_MILLI};
+use crate::platform::time::{Clock, Duration, Instant, NANOS_PER_MILLI};
+use crate::storage::checkpoint::CheckpointPart;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -214,6 +217,12 @@ pub(super) struct Server {
     pub budget_bytes: u64,
     /// What `/metrics` shows.
     pub counters: Arc<KvCounters>,
+    /// What is known of checkpoints.
+    pub persistence: Persistence,
+    /// What `/metrics` shows of them.
+    pub checkpoints: Arc<CheckpointCounters>,
+    /// What is saved beside keys and settings.
+    pub parts: &'static [&'static dyn CheckpointPart],
     /// When the server started.
     pub started: Instant,
     /// The time of the present turn.
@@ -258,6 +267,8 @@ impl Server {
             seed,
             keep_alive_seconds,
             power,
+            disk: _,
+            parts,
         } = environment;
         config.keep_alive_secs = keep_alive_seconds;
         let mut random = crate::cache::random::Random::new(seed ^ 0x6e6f_735f_7275_6e21);
@@ -282,6 +293,9 @@ impl Server {
             power,
             budget_bytes: memory_budget_bytes,
             counters,
+            persistence: Persistence::new(now),
+            checkpoints: Arc::default(),
+            parts,
             started: now,
             now,
             run_id,
@@ -301,6 +315,7 @@ impl Server {
         self.gate = Gate::default();
         self.tracking.abandon();
         self.store.abandon_changes();
+        self.store.abandon_snapshot();
         core::mem::forget(core::mem::take(&mut self.doomed));
         let Recovery { outcome, lost } = self.store.recover();
         if outcome != Outcome::Intact {
@@ -357,12 +372,85 @@ impl Server {
         compiler_fence(Ordering::SeqCst);
         self.finish_change();
         self.apply_settings();
+        self.persistence.asked.look = true;
     }
 
     fn finish_change(&mut self) {
         self.config = self.next_config.clone();
         compiler_fence(Ordering::SeqCst);
         self.is_changing = false;
+    }
+
+    /// There is no disk: CONFIG GET says so, but for what a boot argument asked for.
+    pub(super) fn forget_save_points(&mut self) {
+        let is_given =
+            Parameter::named(b"save").is_some_and(|save| self.config.given & save.bit() != 0);
+        if !is_given {
+            self.config.save_points.clear();
+        }
+    }
+
+    /// Removes what was restored of a checkpoint that is not all there.
+    pub(super) fn forget_loaded(&mut self) {
+        self.store.flush_all();
+        let persistence = &mut self.persistence;
+        (persistence.keys_loaded, persistence.keys_expired) = (0, 0);
+    }
+
+    /// Holds all clients up until what was saved is there, and begins without what a dead incarnation restored of it.
+    pub(super) fn begin_loading(&mut self) {
+        self.forget_loaded();
+        self.gate.pause(Paused::Everything, Instant::NEVER);
+    }
+
+    /// What was saved is there, or is not to be had.
+    pub(super) fn finish_loading(&mut self) {
+        if !core::mem::replace(&mut self.persistence.is_loaded, true) {
+            self.gate.unpause();
+        }
+    }
+
+    /// True if a save point is passed.
+    pub(super) fn is_save_due(&self, now: Instant) -> bool {
+        let changes = self.persistence.changes(&self.counters);
+        let since = now.since(self.persistence.last_try);
+        self.config.save_points.iter().any(|point| {
+            changes >= u64::from(point.changes)
+                && since >= Duration::from_secs(point.seconds.into())
+        })
+    }
+
+    /// When save points are to be looked at next, no sooner than in so long.
+    pub(super) fn next_save_check(&self, now: Instant, interval: Duration) -> Instant {
+        let ends = self.config.save_points.iter().map(|point| {
+            let end = self.persistence.last_try + Duration::from_secs(point.seconds.into());
+            end.max(now + interval)
+        });
+        ends.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// When the last checkpoint was completed, or else the server started, in seconds since the Unix epoch.
+    pub(super) fn last_save_secs(&self) -> u64 {
+        match self.persistence.last_save_secs {
+            0 => (self.clock.boot_unix_nanos() + self.started.as_nanos()) / 1_000_000_000,
+            seconds => seconds,
+        }
+    }
+
+    /// Answers those who wait for a checkpoint; those who wait for the machine's end with it only if that failed now.
+    pub(super) fn release_savers(&mut self, is_written: bool, ends: bool) {
+        for session in self.sessions.iter_mut() {
+            let answer: &[u8] = match (session.held, is_written) {
+                (Held::Saving { is_last: false }, true) => b"+OK\r\n",
+                (Held::Saving { is_last: false }, false) => b"-ERR\r\n",
+                (Held::Saving { is_last: true }, false) if ends => {
+                    b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n"
+                }
+                _ => continue,
+            };
+            session.held = Held::Released { answer };
+            self.gate.wake();
+        }
     }
 
     /// Makes the keyspace obey settings that were changed.

@@ -7,6 +7,7 @@ use crate::app::{Environment, Power};
 use crate::cache::random::Random;
 use crate::metrics::{Encoder, Format, Source};
 use crate::platform::time::Clock;
+use crate::storage::NoDisk;
 use alloc::sync::Arc;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -23,6 +24,16 @@ const BOOT_UNIX_NANOS: u64 = 1_700_000_000_000_000_000;
 pub(super) struct Machine {
     now_nanos: AtomicU64,
     is_off: AtomicBool,
+}
+
+impl Machine {
+    pub(super) fn pass_millis(&self, millis: u64) {
+        self.now_nanos.fetch_add(millis * NANOS_PER_MILLI, Relaxed);
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.is_off.load(Relaxed)
+    }
 }
 
 impl Clock for Machine {
@@ -49,6 +60,8 @@ pub(super) fn environment(machine: &'static Machine) -> Environment {
         seed: 7,
         keep_alive_seconds: 20,
         power: machine,
+        disk: &NoDisk,
+        parts: &[],
     }
 }
 
@@ -141,9 +154,7 @@ impl Fixture {
     }
 
     pub(super) fn pass_millis(&self, millis: u64) {
-        self.machine
-            .now_nanos
-            .fetch_add(millis * NANOS_PER_MILLI, Relaxed);
+        self.machine.pass_millis(millis);
     }
 
     fn page(&self) -> String {

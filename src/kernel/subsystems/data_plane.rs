@@ -15,6 +15,7 @@ use crate::arch::aarch64::cpu;
 use crate::bus::{Envelope, Health, Mailbox, Port, Profile, Subsystem};
 use crate::error::{Grow, Result, try_box};
 use crate::kernel::devices::NetworkFinder;
+use crate::kernel::disk::DiskFinder;
 use crate::kernel::faults::{Faults, NetworkDevice};
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
@@ -56,6 +57,7 @@ pub(in crate::kernel) struct DataPlaneBody {
     pub(in crate::kernel) system: Arc<System>,
     pub(in crate::kernel) device: NetworkFinder,
     pub(in crate::kernel) faults: Faults,
+    pub(in crate::kernel) disk: &'static DiskFinder,
     pub(in crate::kernel) application: &'static dyn Application,
     pub(in crate::kernel) environment: Environment,
     pub(in crate::kernel) network: StackConfig,
@@ -138,6 +140,7 @@ impl Body for DataPlaneBody {
             Ok(found) => drop(found),
             Err(error) => log::error!("the network device cannot be reset: {error}"),
         }
+        self.disk.quiet();
         self.counters.forget_connections();
     }
 

@@ -34,6 +34,8 @@ use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use core::marker::PhantomData;
 use core::ops::Deref;
 
+/// Descriptor flag: the buffer goes on in another descriptor.
+const CONTINUES: u16 = 1;
 /// Descriptor flag: the device writes the buffer.
 const DEVICE_WRITES: u16 = 2;
 /// Ring flag of the driver: no interrupt, please. Of the device: no notification, please.
@@ -54,7 +56,7 @@ struct Descriptor {
     address: AtomicU64,
     len: AtomicU32,
     flags: AtomicU16,
-    /// Zero, as the memory came: no buffer has a second part.
+    /// With `CONTINUES`: the descriptor of the buffer's next part.
     next: AtomicU16,
 }
 
@@ -185,6 +187,23 @@ impl<const N: usize, M: Deref<Target = Memory<N>>, O: Orders> SplitRing<N, M, O>
         descriptor.address.store(address, Ordering::Relaxed);
         descriptor.len.store(len, Ordering::Relaxed);
         descriptor.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Says that buffer `n`, which was described, goes on with buffer `next`: that one is offered with it, and not by
+    /// itself. Describing `n` anew takes that back.
+    ///
+    /// # Panics
+    /// If the device has the buffer.
+    pub fn continue_with(&mut self, n: u16, next: u16) {
+        assert!(
+            !self.is_offered[usize::from(n)],
+            "buffer {n} is the device's"
+        );
+        let descriptor = &self.memory.descriptors[usize::from(n)];
+        let flags = descriptor.flags.load(Ordering::Relaxed);
+        // Relaxed: as in `describe`.
+        descriptor.flags.store(flags | CONTINUES, Ordering::Relaxed);
+        descriptor.next.store(next, Ordering::Relaxed);
     }
 
     /// Gives buffer `n` to the device, from the next [`SplitRing::publish`] on.

@@ -29,6 +29,8 @@ macro_rules! features {
     };
 }
 
+#[cfg(feature = "block-device")]
+pub mod block;
 pub mod entropy;
 pub mod network;
 #[cfg_attr(not(feature = "virtio-pci"), path = "without_pci.rs")]

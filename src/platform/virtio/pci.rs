@@ -24,6 +24,7 @@ const MODERN_FIRST: u16 = 0x1040;
 const fn transitional(wanted: DeviceType) -> Option<u16> {
     match wanted {
         DeviceType::Network => Some(0x1000),
+        DeviceType::Block => Some(0x1001),
         DeviceType::EntropySource => Some(0x1005),
         _ => None,
     }

@@ -70,6 +70,7 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
                 _ => Err(error),
             };
         }
+        changed.changed |= parameter.bit();
     }
     context.server.change_settings(changed);
     context.reply.ok();

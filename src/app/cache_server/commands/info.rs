@@ -225,7 +225,11 @@ fn memory(reply: &mut Reply<'_>, server: &Server, asking: &Session) -> Result<()
 }
 
 fn persistence(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()> {
-    let started = server.clock.boot_unix_nanos() + server.started.as_nanos();
+    let known = &server.persistence;
+    let current = known
+        .saving_since
+        .map(|since| server.now.since(since).as_nanos() / 1_000_000_000);
+    let status = ["err", "ok"][usize::from(known.is_last_ok)];
     lines!(reply,
         "loading": 0,
         "async_loading": 0,
@@ -233,18 +237,18 @@ fn persistence(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()
         "current_cow_size": 0,
         "current_cow_size_age": 0,
         "current_fork_perc": "0.00",
-        "current_save_keys_processed": 0,
-        "current_save_keys_total": 0,
-        "rdb_changes_since_last_save": 0,
-        "rdb_bgsave_in_progress": 0,
-        "rdb_last_save_time": started / 1_000_000_000,
-        "rdb_last_bgsave_status": "ok",
-        "rdb_last_bgsave_time_sec": -1,
-        "rdb_current_bgsave_time_sec": -1,
-        "rdb_saves": 0,
+        "current_save_keys_processed": current.map_or(0, |_| known.keys_saved),
+        "current_save_keys_total": current.map_or(0, |_| known.keys_to_save),
+        "rdb_changes_since_last_save": known.changes(&server.counters),
+        "rdb_bgsave_in_progress": u8::from(current.is_some() || known.asked.save),
+        "rdb_last_save_time": server.last_save_secs(),
+        "rdb_last_bgsave_status": status,
+        "rdb_last_bgsave_time_sec": known.last_seconds,
+        "rdb_current_bgsave_time_sec": current.map_or(-1, |seconds| seconds as i64),
+        "rdb_saves": known.saves,
         "rdb_last_cow_size": 0,
-        "rdb_last_load_keys_expired": 0,
-        "rdb_last_load_keys_loaded": 0,
+        "rdb_last_load_keys_expired": known.keys_expired,
+        "rdb_last_load_keys_loaded": known.keys_loaded,
         "aof_enabled": 0,
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,

@@ -1,12 +1,11 @@
-//! Commands that ask the server about itself, or end it.
+//! Commands that ask the server about itself.
 
 use super::Context;
 use super::connection::REDIS_VERSION;
-use crate::app::cache_server::number::{integer, refused, refused_text};
+use crate::app::cache_server::number::{integer, refused_text};
 use crate::app::cache_server::resp::Args;
-use crate::app::cache_server::session::Fate;
 use crate::app::cache_server::word::Word;
-use crate::error::{CommandFault, Result};
+use crate::error::Result;
 
 /// `TIME`
 pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
@@ -15,31 +14,6 @@ pub(super) fn time(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
     context.reply.array(2);
     context.reply.bulk_integer((micros / 1_000_000) as i64);
     context.reply.bulk_integer((micros % 1_000_000) as i64);
-    Ok(())
-}
-
-/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: nothing is saved, and the machine goes off at once.
-pub(super) fn shutdown(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
-    let has = |name: &str| args.from(1).any(|word| word.is_word(name.as_bytes()));
-    let known = ["NOSAVE", "SAVE", "NOW", "FORCE", "ABORT"];
-    let is_known = |word: &[u8]| known.iter().any(|k| word.is_word(k.as_bytes()));
-    if !args.from(1).all(is_known) || has("NOSAVE") && has("SAVE") || has("ABORT") && args.len() > 2
-    {
-        return Err(refused(CommandFault::Syntax));
-    }
-    if has("ABORT") {
-        return Err(refused_text("ERR No shutdown in progress."));
-    }
-    context.session.fate = Fate::Closing;
-    context.server.power.off();
-    Ok(())
-}
-
-/// `LASTSAVE`: nothing is ever saved, so it is the start that a Redis without a snapshot names too.
-pub(super) fn lastsave(context: &mut Context<'_>, _: Args<'_>) -> Result<()> {
-    let server = &context.server;
-    let nanos = server.clock.boot_unix_nanos() + server.started.as_nanos();
-    context.reply.integer((nanos / 1_000_000_000) as i64);
     Ok(())
 }
 

@@ -29,6 +29,7 @@ mod module;
 mod natural;
 mod options;
 mod pause;
+mod persistence;
 mod repeats;
 mod replication;
 mod scan;

@@ -4,7 +4,7 @@
 
 use super::Context;
 use super::replication::timeout;
-use crate::app::cache_server::gate::{Held, Paused};
+use crate::app::cache_server::gate::{Held, NOBODY_ACKNOWLEDGED, Paused};
 use crate::app::cache_server::number::{integer, refused_text};
 use crate::app::cache_server::resp::Args;
 use crate::app::cache_server::session::Fate;
@@ -13,6 +13,13 @@ use crate::error::Result;
 use crate::platform::time::{Duration, NANOS_PER_MILLI};
 
 impl Context<'_> {
+    /// Holds the client that asks until a checkpoint is written.
+    pub(super) fn wait_for_save(&mut self, is_last: bool) {
+        self.session.held = Held::Saving { is_last };
+        self.session.fate = Fate::Yielding;
+        self.server.gate.note_waiting();
+    }
+
     /// Holds the client that asks until the time is over, or for ever; 0 is for ever.
     pub(super) fn wait(&mut self, millis: u64) -> Result<()> {
         let until = (millis > 0).then(|| self.server.now + duration(millis));
@@ -71,10 +78,15 @@ pub(super) fn unblock(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     };
     let id = u64::try_from(integer(args.at(2))?).ok();
     let mut sessions = context.server.sessions.iter_mut();
-    let waiting = sessions.find(|session| Some(session.id) == id && session.held.is_waiting());
+    let waiting =
+        sessions.find(|session| Some(session.id) == id && matches!(session.held, Held::Waiting(_)));
     let is_found = waiting.is_some();
     if let Some(session) = waiting {
-        session.held = Held::Released { is_error };
+        let answer = match is_error {
+            true => b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
+            false => NOBODY_ACKNOWLEDGED,
+        };
+        session.held = Held::Released { answer };
         context.server.gate.wake();
     }
     context.reply.integer(i64::from(is_found));

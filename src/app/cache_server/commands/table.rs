@@ -4,8 +4,8 @@
 
 use super::{
     Command, Flags, KeyRange, acl, client, command, config, connection, counters, database, expiry,
-    info, introspection, keys, latency, lcs, memory, module, pause, replication, scan, slowlog,
-    strings, tracking,
+    info, introspection, keys, latency, lcs, memory, module, pause, persistence, replication, scan,
+    slowlog, strings, tracking,
 };
 
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
@@ -22,6 +22,7 @@ const ALWAYS_FAST: Flags = ALWAYS.and(Flags::FAST);
 const SESSION: Flags = ALWAYS.and(Flags::NOSCRIPT);
 /// For operators.
 const OPERATOR: Flags = SESSION.and(Flags::ADMIN);
+const SAVES: Flags = Flags::ADMIN.and(Flags::NOSCRIPT);
 const WATCHER: Flags = ALWAYS.and(Flags::ADMIN);
 /// Before authentication.
 const HANDSHAKE: Flags = SESSION.and(Flags::FAST).and(Flags::NO_AUTH);
@@ -118,6 +119,7 @@ pub(crate) static COMMANDS: &[Command] = rows! {
     "reset", 1, HANDSHAKE, NO_KEYS, connection::reset, NO_SUBCOMMANDS;
     "select", 2, ALWAYS_FAST, NO_KEYS, database::select, NO_SUBCOMMANDS;
     "acl", -2, Flags::NONE, NO_KEYS, acl::help, ACL;
+    "bgsave", -1, SAVES, NO_KEYS, persistence::bgsave, NO_SUBCOMMANDS;
     "command", -1, ALWAYS, NO_KEYS, command::all, COMMAND;
     "config", -2, Flags::NONE, NO_KEYS, config::help, CONFIG;
     "dbsize", 1, READ_FAST, NO_KEYS, database::dbsize, NO_SUBCOMMANDS;
@@ -125,14 +127,15 @@ pub(crate) static COMMANDS: &[Command] = rows! {
     "flushall", -1, WRITE_SLOW, NO_KEYS, database::flushall, NO_SUBCOMMANDS;
     "flushdb", -1, WRITE_SLOW, NO_KEYS, database::flushdb, NO_SUBCOMMANDS;
     "info", -1, ALWAYS, NO_KEYS, info::info, NO_SUBCOMMANDS;
-    "lastsave", 1, ALWAYS_FAST, NO_KEYS, introspection::lastsave, NO_SUBCOMMANDS;
+    "lastsave", 1, ALWAYS_FAST, NO_KEYS, persistence::lastsave, NO_SUBCOMMANDS;
     "latency", -2, Flags::NONE, NO_KEYS, latency::help, LATENCY;
     "lolwut", -1, READ_FAST, NO_KEYS, introspection::lolwut, NO_SUBCOMMANDS;
     "memory", -2, Flags::NONE, NO_KEYS, memory::help, MEMORY;
     "module", -2, Flags::NONE, NO_KEYS, module::help, MODULE;
     "replicaof", 3, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE), NO_KEYS, replication::replicaof, NO_SUBCOMMANDS;
     "role", 1, SESSION.and(Flags::FAST), NO_KEYS, replication::role, NO_SUBCOMMANDS;
-    "shutdown", -1, OPERATOR, NO_KEYS, introspection::shutdown, NO_SUBCOMMANDS;
+    "save", 1, SAVES, NO_KEYS, persistence::save, NO_SUBCOMMANDS;
+    "shutdown", -1, OPERATOR, NO_KEYS, persistence::shutdown, NO_SUBCOMMANDS;
     "slaveof", 3, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE), NO_KEYS, replication::replicaof, NO_SUBCOMMANDS;
     "slowlog", -2, Flags::NONE, NO_KEYS, slowlog::help, SLOWLOG;
     "swapdb", 3, WRITE_FAST, NO_KEYS, database::swapdb, NO_SUBCOMMANDS;

@@ -1,0 +1,35 @@
+//! In place of the disk, where the image is built without it.
+
+use super::devices::Bus;
+use super::scheduler::{FiberId, Fibers, Locked};
+use crate::error::Result;
+use crate::platform::device_tree::Machine;
+use crate::storage::{Disk, DiskBay};
+
+/// Where no disk is found.
+pub(super) struct DiskFinder;
+
+impl DiskFinder {
+    /// Looks for nothing.
+    ///
+    /// # Errors
+    /// None: as with one.
+    pub(super) fn new(
+        _: &'static Machine<'static>,
+        _: &'static Locked<Option<Bus>>,
+        _: bool,
+        _: Fibers,
+        _: FiberId,
+    ) -> Result<Self> {
+        Ok(Self)
+    }
+
+    /// There is nothing to reset.
+    pub(super) fn quiet(&self) {}
+}
+
+impl DiskBay for DiskFinder {
+    fn open(&self) -> Result<Option<Disk>> {
+        Ok(None)
+    }
+}
