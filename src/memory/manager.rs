@@ -19,6 +19,7 @@ mod movable;
 mod pressure;
 mod recovery;
 mod requests;
+mod room;
 mod zeroed;
 
 pub use charges::Account;

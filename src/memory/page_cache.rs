@@ -323,21 +323,22 @@ impl CpuCache {
         left
     }
 
-    /// Takes those blocks out of which `leaves` says so, as many as there are places for. The caller gives them back to the
-    /// zone at once: the owner map goes on saying that they are here. Answers how many.
+    /// Takes those of the `newest` blocks out of which `leaves` says so, as many as there are places for. The caller gives
+    /// them back to the zone at once: the owner map goes on saying that they are here. Answers how many.
     ///
     /// # Safety
     /// As [`CpuCache::refill`].
     pub(super) unsafe fn take_out(
         &self,
         class: Class,
+        newest: usize,
         places: &mut [Pfn],
-        leaves: impl Fn(Pfn) -> bool,
+        leaves: impl FnMut(Pfn) -> bool,
         accounts: &Accounts,
     ) -> usize {
         let stack = self.stack(class);
         // SAFETY: by this function's contract; what is charged for too much is cut before anybody looks.
-        let taken = unsafe { stack.take_some(places, leaves) };
+        let taken = unsafe { stack.take_some(newest, places, leaves) };
         if taken > 0 {
             self.keep_charged(class, stack.len(), accounts);
             count(&stack.drains);

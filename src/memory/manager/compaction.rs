@@ -77,15 +77,18 @@ impl<C: LocalCpu> MemoryManager<C> {
         done
     }
 
-    /// Does what there is to do for a request of that order that was refused: gives cached blocks back that could become
-    /// one, or all before it compacts. False if nothing has changed by that.
-    pub(super) fn make_room(&self, order: Order) -> bool {
+    /// Does what there is to do for a request of that order that was refused: compacts for a large one, else has this CPU,
+    /// if it `looks_here`, or the others give cached blocks back. False if nothing has changed by that.
+    pub(super) fn make_room(&self, order: Order, looks_here: bool) -> bool {
         match order.get().checked_sub(PAGEBLOCK_ORDER) {
             Some(beyond) if self.has_movers() => {
                 self.compact(CompactionPolicy::DEFAULT, 1 << beyond, &|| false);
                 true
             }
-            _ => self.give_back_for(order) || self.ask_others(ASK_BLOCKS | ASK_STOCKS),
+            _ => {
+                (looks_here && self.give_back_for(order))
+                    || self.ask_others(ASK_BLOCKS | ASK_STOCKS)
+            }
         }
     }
 

@@ -2,13 +2,12 @@
 //! CPUs for what they hold.
 //!
 //! A stock that is empty is filled again for a batch, from blocks that lie in the cache or from the zone. When neither
-//! has a block, the CPU's cache gives back what could become one, all others give back all that they hold, for a large one
-//! memory is compacted ([`super::compaction`]), and the zone is asked once more; when a charge is refused, all stocks
-//! are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is interrupted, and when it
-//! gets here itself.
+//! has a block, the CPU's cache gives back what is missing of one ([`super::room`]), all others give back all that they
+//! hold, for a large one memory is compacted ([`super::compaction`]), and the zone is asked once more after each; when a
+//! charge is refused, all stocks are given back first. Another CPU is asked to do it: it looks before it sleeps, when it is
+//! interrupted, and when it gets here itself.
 //!
-//! No visit to the zone takes more than 5,000 instructions. A request that is refused looks at each block in the cache of
-//! its CPU, at about 25 instructions.
+//! No call takes more than 5,000 instructions, waiting for another CPU and compaction aside, nor does a visit to the zone.
 #![allow(unsafe_code, reason = "uses the cache of the CPU it runs on")]
 
 use super::super::accounts::Owner;
@@ -21,16 +20,16 @@ use super::super::zone::owners::{KnownZero, Use, holder_of};
 use super::{MemoryManager, TIMED_ONE_IN, out_of_memory};
 use crate::error::Result;
 use crate::platform::spin_once;
+use core::mem::take;
 
-/// How often a request that was refused is tried again, after what others hold was given back.
+/// How often a request that was refused is tried again: after what this CPU holds was given back, and what others do.
 const RETRIES: usize = 2;
 /// The part of a batch that an owner is charged for in advance when blocks lie in the cache that nobody is charged for.
 const RESTOCK_DIVISOR: usize = 4;
+/// Blocks that a free gives back which has ended a period as well: that takes as long as half a batch.
+const FEW: usize = 8;
 /// Looks at another CPU's answer before a request goes on without it: about a tenth of a millisecond.
 const PATIENCE: usize = 20_000;
-
-/// Blocks that go back to the zone in one section.
-const GIVEN_AT_ONCE: usize = 32;
 
 /// What came of a request.
 pub(super) enum Taken {
@@ -58,14 +57,16 @@ impl<C: LocalCpu> MemoryManager<C> {
         let owner = owner.unwrap_or_else(|| self.cpu.owner());
         let request = || self.pinned(|runner| self.request(began, runner, owner, order, of));
         let mut taken = request();
+        let (mut looks_here, mut flushes) = (true, true);
         for _ in 0..RETRIES {
             let is_worth_it = match taken {
                 Taken::Block(_) => false,
-                Taken::Nothing => self.make_room(order),
-                Taken::BeyondQuota => {
+                Taken::Nothing => self.make_room(order, take(&mut looks_here)),
+                Taken::BeyondQuota if take(&mut flushes) => {
                     self.flush_all();
                     true
                 }
+                Taken::BeyondQuota => false,
             };
             if !is_worth_it {
                 break;
@@ -209,9 +210,11 @@ impl<C: LocalCpu> MemoryManager<C> {
             let cache = self.cache();
             let now = self.cpu.ticks();
             self.answer(cache);
-            if self.end_periods(cache, now) {
+            let is_period_over = self.end_periods(cache, now);
+            if is_period_over {
                 cache.ask(ASK_MORE);
             }
+            let most = if is_period_over { FEW } else { usize::MAX };
             if let Some(class) = Class::of(order, of)
                 && let Some(bytes) = self.owners.cacheable(first, order)
                 && let Some(owner) = holder_of(bytes, order, of)
@@ -221,7 +224,7 @@ impl<C: LocalCpu> MemoryManager<C> {
                 if cache.stack(class).is_full() && !unsafe { cache.wake(class, now) } {
                     // SAFETY: as above.
                     let overflow =
-                        |zone: &mut _| unsafe { cache.overflow(class, zone, &self.accounts) };
+                        |zone: &mut _| unsafe { cache.overflow(class, most, zone, &self.accounts) };
                     self.visit(runner, overflow);
                 }
                 // SAFETY: as above.
@@ -248,56 +251,6 @@ impl<C: LocalCpu> MemoryManager<C> {
         };
         while self.pinned(drain) {}
         self.ask_others(ASK_BLOCKS | ASK_STOCKS);
-    }
-
-    /// Gives what lies in this CPU's cache back to the zone, as far as a block of `order` could come of it; false if that
-    /// is nothing. The rest goes back by and by, as memory is short.
-    pub(super) fn give_back_for(&self, order: Order) -> bool {
-        // What is large enough serves as it is.
-        let mut serving = Class::all().filter(|class| class.order() >= order);
-        let drain = |class| {
-            self.pinned(|runner| {
-                let cache = self.cache();
-                // SAFETY: this is the cache's CPU, in the section that alone uses it.
-                let drain =
-                    |zone: &mut _| unsafe { cache.drain(class, 1, true, zone, &self.accounts) };
-                cache.is_open() && self.visit(runner, drain) > 0
-            })
-        };
-        if serving.any(drain) {
-            return true;
-        }
-        self.pinned(|_| {
-            let cache = self.cache();
-            if cache.is_open() {
-                // SAFETY: as above.
-                unsafe { cache.press() };
-            }
-        });
-        let mut has_given = false;
-        for class in Class::all().filter(|class| class.order() < order) {
-            while self.pinned(|runner| self.give_back_some_for(runner, class, order)) {
-                has_given = true;
-            }
-        }
-        has_given
-    }
-
-    /// Gives back some blocks of a class that could become part of one of `order`; false if there is none.
-    fn give_back_some_for(&self, runner: Owner, class: Class, order: Order) -> bool {
-        let cache = self.cache();
-        let mut places = [Pfn(0); GIVEN_AT_ONCE];
-        let could_merge = |first| self.owners.is_free_but_for_caches(first, order);
-        // SAFETY: this is the cache's CPU, in the section that alone uses it.
-        let taken = cache
-            .is_open()
-            .then(|| unsafe { cache.take_out(class, &mut places, could_merge, &self.accounts) });
-        let mut rest = &places[..taken.unwrap_or(0)];
-        while !rest.is_empty() {
-            let given = self.visit(runner, |zone| zone.give_back_some(rest, class.order()));
-            rest = &rest[..rest.len() - given];
-        }
-        taken > Some(0)
     }
 
     /// Gives back what owners are charged for in advance, as far as the other CPUs come to look.

@@ -71,7 +71,7 @@ impl CpuCache {
     }
 
     /// Gives a batch back, or half of what may be here, since the stack of `class` is full; twice as much if nothing was
-    /// fetched since the last. Where no pageblock is free the limit falls to the floor: large blocks form only of what
+    /// fetched since the last, but not more than `most`. Where no pageblock is free the limit falls to the floor: large blocks form only of what
     /// caches give back then, and a request for one that is refused looks at each block here.
     ///
     /// # Safety
@@ -79,6 +79,7 @@ impl CpuCache {
     pub(in crate::memory) unsafe fn overflow(
         &self,
         class: Class,
+        most: usize,
         zone: &mut Zone,
         accounts: &Accounts,
     ) {
@@ -92,7 +93,7 @@ impl CpuCache {
             } else {
                 batch
             };
-            let given = self.drain(class, count, false, zone, accounts);
+            let given = self.drain(class, count.min(most), false, zone, accounts);
             if zone.has_free_pageblock() {
                 stack.resize(|sizing| sizing.overflowed(given as u32));
             } else {

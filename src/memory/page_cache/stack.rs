@@ -170,6 +170,15 @@ impl Stack {
         unsafe { core::slice::from_raw_parts(self.end.load(Relaxed).sub(count), count) }
     }
 
+    /// The blocks that came last, up to `count` of them, the newest first.
+    ///
+    /// # Safety
+    /// As [`Stack::pop`], and none is taken or put while they are looked at.
+    pub(in crate::memory) unsafe fn newest(&self, count: usize) -> &[Pfn] {
+        // SAFETY: the blocks from `top` to `end` are the stack's and valid.
+        unsafe { core::slice::from_raw_parts(self.top.load(Relaxed), self.len().min(count)) }
+    }
+
     /// Notes that so many of those have left; then it is to be settled.
     ///
     /// # Safety
@@ -181,17 +190,18 @@ impl Stack {
         self.end.store(end, Relaxed);
     }
 
-    /// Takes those out of which `leaves` says so, the oldest first, as long as there are places. They are charged to
-    /// nobody; the others stay in their order. Answers how many.
+    /// Takes those of the `newest` out of which `leaves` says so, the oldest of them first, as long as there are places.
+    /// They are charged to nobody; the others stay in their order. Answers how many.
     ///
     /// # Safety
     /// As [`Stack::pop`]; if less are left than are charged for, the caller cuts a stock at once.
     pub(super) unsafe fn take_some(
         &self,
+        newest: usize,
         places: &mut [Pfn],
-        leaves: impl Fn(Pfn) -> bool,
+        mut leaves: impl FnMut(Pfn) -> bool,
     ) -> usize {
-        let len = self.len();
+        let len = self.len().min(newest);
         let top = self.top.load(Relaxed);
         // SAFETY: the blocks from `top` to `end` are the stack's and valid, and nobody else looks at them.
         let blocks = unsafe { core::slice::from_raw_parts_mut(top, len) };
@@ -476,10 +486,12 @@ mod tests {
                     37 => {
                         let mut places = [Pfn(0); 5];
                         let leaves = |block: Pfn| block.0 % 3 == 0;
-                        let taken = stack.take_some(&mut places, leaves);
+                        let newest = random.below(45);
+                        let taken = stack.take_some(newest, &mut places, leaves);
                         stack.cut_stock(Owner::KERNEL, taken as u64);
                         stack.settle(false);
-                        let gone = model.iter().copied().filter(|&block| leaves(block));
+                        let looked_at = model.iter().skip(model.len().saturating_sub(newest));
+                        let gone = looked_at.copied().filter(|&block| leaves(block));
                         let gone: VecDeque<_> = gone.take(5).collect();
                         assert!(gone.iter().eq(&places[..taken]));
                         model.retain(|block| !gone.contains(block));

@@ -202,24 +202,41 @@ impl OwnerMap {
         places.iter().for_each(|place| place.store(word, Relaxed));
     }
 
-    /// True if the aligned block of `order` around `page`, which is in a page cache, is free once the caches have given
-    /// back what they hold of it; or if only what is not managed is in the way.
-    pub(in crate::memory) fn is_free_but_for_caches(&self, page: Pfn, order: Order) -> bool {
-        let index = self.geometry.index_of_managed(page);
+    /// Of the aligned blocks of `order` around `blocks`, which are in a page cache, the number of one that is free once the
+    /// caches have given back what they hold of it; or has only what is not managed in the way. Takes one off `looks` for
+    /// each that it looked at, and more if it read the words around it, one for two; it ends when there is none left.
+    pub(in crate::memory) fn find_nearly_free(
+        &self,
+        blocks: &[Pfn],
+        order: Order,
+        looks: &mut usize,
+    ) -> Option<u64> {
         // Most often one of the nearest frames is in use.
         let near = (order.frames() as usize).min(WORD_FRAMES);
-        let first = index % WORD_FRAMES / near * near;
-        let word = self.words[index / WORD_FRAMES].load(Relaxed);
-        let bytes = word.to_le() >> (8 * first) & (u64::MAX >> (64 - 8 * near));
-        is_none_in_hand(bytes) && self.are_free_but_for_caches(index, order)
+        let mask = u64::MAX >> (64 - 8 * near);
+        for &block in blocks {
+            *looks = looks.checked_sub(1)?;
+            let index = self.geometry.index_of_managed(block);
+            let first = index % WORD_FRAMES / near * near;
+            let word = self.words[index / WORD_FRAMES].load(Relaxed);
+            let bytes = word.to_le() >> (8 * first) & mask;
+            if is_none_in_hand(bytes) && self.is_free_but_for_caches(index, order, looks) {
+                return Some(block.0 >> order.get());
+            }
+        }
+        None
     }
 
-    /// As [`OwnerMap::is_free_but_for_caches`], of all words of the block around the frame of that index.
-    fn are_free_but_for_caches(&self, index: usize, order: Order) -> bool {
-        let words = order.frames() as usize / WORD_FRAMES;
-        let start = index / WORD_FRAMES / words.max(1) * words;
-        let mut words = self.words[start..start + words].iter();
-        words.all(|word| is_none_in_hand(word.load(Relaxed)))
+    /// True if no word of the block of `order` around the frame of that index says that a block in hand starts there.
+    #[inline(never)]
+    fn is_free_but_for_caches(&self, index: usize, order: Order, looks: &mut usize) -> bool {
+        let count = order.frames() as usize / WORD_FRAMES;
+        let start = index / WORD_FRAMES / count.max(1) * count;
+        let words = self.words[start..start + count].iter();
+        let free = words.take_while(|word| is_none_in_hand(word.load(Relaxed)));
+        let free = free.count();
+        *looks = looks.saturating_sub(1 + free / 2);
+        free == count
     }
 
     /// Notes that a block has been handed out by the zone, at the expense of `owner`.
