@@ -44,6 +44,7 @@ mod tests;
 pub(super) use stats::{PerOrder, ZoneStats};
 
 use super::frames::{Mobility, Order, Pfn};
+use core::hint::assert_unchecked;
 use geometry::Geometry;
 use owners::OwnerMap;
 use pageblock_sets::PageblockSets;
@@ -254,7 +255,39 @@ impl Zone {
 
     #[inline(never)]
     fn move_to_other_sets(&mut self, pageblock: usize, before: State, after: State) {
-        self.sets.change(pageblock, before.sets(), after.sets());
+        if before.is_plainly_immovable() && after.is_plainly_immovable() {
+            // Most often.
+            let first = set_of(Mobility::Immovable, 0);
+            let (was, is) = (before.above_largest(), after.above_largest());
+            return self.change_run(pageblock, first + was, first + is);
+        }
+        self.move_to_any_sets(pageblock, before, after);
+    }
+
+    #[inline(never)]
+    fn move_to_any_sets(&mut self, pageblock: usize, before: State, after: State) {
+        let (from, to) = (before.serving_sets(), after.serving_sets());
+        if from.start == to.start {
+            self.change_run(pageblock, from.end, to.end);
+        } else {
+            self.sets.leave(pageblock, from);
+            self.sets.enter(pageblock, to);
+        }
+        let (from, to) = (before.sets_of_use(), after.sets_of_use());
+        if from != to {
+            self.sets.leave(pageblock, from);
+            self.sets.enter(pageblock, to);
+        }
+    }
+
+    /// Has a pageblock be in the same sets that follow each other up to before `to`, instead of `from`.
+    #[inline(always)]
+    fn change_run(&mut self, pageblock: usize, from: usize, to: usize) {
+        if from < to {
+            self.sets.enter(pageblock, from..to);
+        } else {
+            self.sets.leave(pageblock, to..from);
+        }
     }
 
     fn state(&self, pageblock: usize) -> State {
@@ -267,8 +300,18 @@ impl Zone {
 
     /// The pageblock of a frame, and how far into it the frame is.
     #[inline(always)]
+    #[expect(
+        unsafe_code,
+        reason = "every frame that comes back is located, and the checks would be a tenth of what that takes"
+    )]
     fn locate(&self, frame: Pfn) -> (usize, usize) {
         let index = self.geometry.index_of_managed(frame);
+        // SAFETY: the index is one of those of all chunks' frames, of which the map has a byte each; and `Zone::new` has
+        // made a tree for each pageblock of these.
+        unsafe {
+            self.owners.assume_index(index);
+            assert_unchecked(index / PAGEBLOCK_FRAMES < self.trees.len());
+        }
         (index / PAGEBLOCK_FRAMES, index % PAGEBLOCK_FRAMES)
     }
 

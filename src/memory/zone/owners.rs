@@ -43,6 +43,7 @@ use crate::error::{Error, Kind, Result, Subsystem};
 use crate::memory::accounts::Owner;
 use crate::memory::frames::{Order, Pfn};
 use code::{HOLE, LARGE_MIN, ZERO, decode, is_none_in_hand, is_told_order, names, told};
+use core::hint::assert_unchecked;
 use core::slice;
 use core::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
@@ -131,6 +132,7 @@ impl OwnerMap {
             before.is_empty() && after.is_empty(),
             "it is aligned to words"
         );
+        assert_eq!(storage.frames.len(), geometry.chunks() * CHUNK_FRAMES);
         let (first, chunks) = geometry.largest_bank();
         let largest = &storage.frames[chunks.start * CHUNK_FRAMES..chunks.end * CHUNK_FRAMES];
         Self {
@@ -146,6 +148,16 @@ impl OwnerMap {
     /// How far into all chunks' frames a frame is, if it lies in one.
     pub(in crate::memory) fn index(&self, frame: Pfn) -> Option<usize> {
         self.geometry.index(frame)
+    }
+
+    /// Tells the compiler that a frame has that index.
+    ///
+    /// # Safety
+    /// It is below the number of frames of all chunks of the map's geometry.
+    #[inline(always)]
+    pub(super) unsafe fn assume_index(&self, index: usize) {
+        // SAFETY: there is a byte for each of these frames, as `new` has checked.
+        unsafe { assert_unchecked(index < self.storage.frames.len()) };
     }
 
     /// True if page caches may hold every block: there is one bank.

@@ -171,12 +171,7 @@ impl Zone {
                 rest = others;
                 continue;
             }
-            let mut frames = 0_u64;
-            let mut left = rest.len();
-            while left > 0 && rest[left - 1].0 / WORD_FRAMES == word {
-                left -= 1;
-                frames |= 1 << (rest[left].0 % WORD_FRAMES);
-            }
+            let (mut frames, mut left) = last_of_word(rest, *last);
             if frames.count_ones() as usize != rest.len() - left {
                 in_two_places(pageblock, node_for(offset, 0));
             }
@@ -253,6 +248,29 @@ impl Zone {
             rest = &rest[..rest.len() - self.give_back_some(rest, Order::ZERO)];
         }
     }
+}
+
+/// Of frames the last that lie in one word with `last`, a bit each, and how many come before them.
+#[inline(always)]
+fn last_of_word(pages: &[Pfn], last: Pfn) -> (u64, usize) {
+    let beyond = |page: &Pfn| page.0 ^ last.0;
+    let bit = |page: &Pfn| 1 << (page.0 % WORD_FRAMES);
+    let mut frames = 0;
+    let mut rest = pages;
+    // Four at a time, as most often all of a batch do.
+    while let [before @ .., a, b, c, d] = rest
+        && beyond(a) | beyond(b) | beyond(c) | beyond(d) < WORD_FRAMES
+    {
+        frames |= bit(a) | bit(b) | bit(c) | bit(d);
+        rest = before;
+    }
+    while let [before @ .., page] = rest
+        && beyond(page) < WORD_FRAMES
+    {
+        frames |= bit(page);
+        rest = before;
+    }
+    (frames, rest.len())
 }
 
 /// Writes frames that follow each other.

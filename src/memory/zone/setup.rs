@@ -29,6 +29,11 @@ impl Zone {
         spans: impl Iterator<Item = Range<u64>>,
     ) -> Self {
         let pageblocks = 2 * geometry.chunks();
+        assert_eq!(
+            geometry.chunks(),
+            owners.chunks(),
+            "they are for one memory"
+        );
         let (trees, sets) = storage.split_at_mut(pageblocks * TREE_WORDS);
         let (trees, _) = trees.as_chunks_mut();
         for tree in trees.iter_mut() {

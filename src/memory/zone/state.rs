@@ -2,6 +2,7 @@
 
 use super::tree::{PAGEBLOCK_FRAMES, ROOT_ORDER};
 use crate::memory::frames::Mobility;
+use core::ops::Range;
 
 /// The word.
 ///
@@ -109,6 +110,13 @@ impl State {
         Self(self.0 & !ISOLATED | if isolated { ISOLATED } else { 0 })
     }
 
+    /// True if it is immovable, and neither isolated nor, on its way to its first block, all free: then its sets are as many
+    /// as [`State::above_largest`] says.
+    #[inline(always)]
+    pub(super) fn is_plainly_immovable(self) -> bool {
+        self.0 & (IMMOVABLE | ISOLATED) == IMMOVABLE && self.above_largest() <= ROOT_ORDER
+    }
+
     /// True if it may belong into other sets than `other`: what is in use matters of movable pageblocks alone.
     #[inline(always)]
     pub(super) fn is_elsewhere(self, other: Self) -> bool {
@@ -120,8 +128,30 @@ impl State {
         (self.0 ^ other.0) >> same != 0
     }
 
+    /// The sets by free blocks that it belongs into. Those of a pageblock that is partly free begin with that of order 0,
+    /// and each holds all members of the next.
+    pub(super) fn serving_sets(self) -> Range<usize> {
+        let above = self.above_largest();
+        let first = ((self.0 & IMMOVABLE) >> SET_SHIFT) as usize + 1;
+        if self.is_isolated() {
+            0..0
+        } else if above > ROOT_ORDER {
+            first + above - 1..first + above
+        } else {
+            first..first + above
+        }
+    }
+
+    /// The set by use that it belongs into, if it does.
+    pub(super) fn sets_of_use(self) -> Range<usize> {
+        if self.is_isolated() || self.is_immovable() {
+            return 0..0;
+        }
+        let set = USE_SET + (self.0 >> (USED_SHIFT + USE_STEP_SHIFT) & 0x1f) as usize;
+        set..set + 1
+    }
+
     /// The sets that the pageblock belongs into, a bit each.
-    #[inline(always)]
     pub(super) fn sets(self) -> u64 {
         if self.is_isolated() {
             return 0;
@@ -165,6 +195,15 @@ mod tests {
                 sets as u32 & ((2 << set_of(mobility, order)) - 1)
             );
             assert!(sets & 1 << set_of(mobility, order) != 0);
+        }
+        let full = full.of(Mobility::Movable);
+        let partly = (0..ROOT_ORDER).map(|order| full.with_largest(order));
+        for state in partly.chain([full, State::FREE, State::FREE_PAIR]) {
+            let immovable = state.of(Mobility::Immovable);
+            for state in [state, immovable, state.isolated(true)] {
+                let sets = state.serving_sets().chain(state.sets_of_use());
+                assert_eq!(sets.fold(0, |bits, set| bits | 1 << set), state.sets());
+            }
         }
     }
 }

@@ -98,7 +98,9 @@ impl Zone {
         }
         self.sets.clear();
         for pageblock in 0..pageblocks {
-            self.sets.change(pageblock, 0, self.state(pageblock).sets());
+            let state = self.state(pageblock);
+            self.sets.enter(pageblock, state.serving_sets());
+            self.sets.enter(pageblock, state.sets_of_use());
         }
         Verdict::Rebuilt
     }
