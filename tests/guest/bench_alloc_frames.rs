@@ -27,9 +27,11 @@ const REPEAT_MAX: u64 = 70;
 const RANDOM_90_MAX: u64 = 200;
 const DEAREST_MAX: u64 = 5_000;
 
-/// Pairs of `repeat`, and frees of `random-90`: so many that a few frames more or less of memory make no difference.
+/// Pairs of `repeat`: so many that a few frames more or less of memory make no difference.
 const REPEATS: usize = 20_000;
-const STEPS: usize = 150_000;
+/// Frees of `random-90` for each frame, in quarters: every block changes hands some four times. A number that stays the
+/// same would leave more memory mostly as the frees at random left it, which is another load.
+const TURNOVER_QUARTERS: usize = 9;
 /// Instructions after which a workload is cut short: the baseline's frees in random order are quadratic.
 const BUDGET: u64 = 1_000_000_000;
 
@@ -407,14 +409,14 @@ fn random_90<F: Frames>(frames: &F, live: &mut Live, counted: &mut Counted) -> u
     let mut failed = 0;
     // An image that ends a frame later would be another run of dice: 157 to 169, as tried with 24 sizes of memory. So the
     // lowest frames are held until whole chunks are left.
-    let odd = frames.frames() % Order::MAX.frames() as usize;
+    let all = frames.frames();
+    let odd = all % Order::MAX.frames() as usize;
+    let whole = all - odd;
     for _ in 0..odd {
-        if let Some(first) = frames.allocate(Order::ZERO) {
-            live.push(first, Order::ZERO);
-        }
+        let first = frames.allocate(Order::ZERO).expect("all is free");
+        live.push(first, Order::ZERO);
     }
-    let odd = live.len;
-    let full = (frames.frames() - odd) as u64 * 9 / 10;
+    let full = whole as u64 * 9 / 10;
     let mut used = 0;
     // Until blocks are refused, and then to the last frame.
     for only in [None, Some(Order::ZERO)] {
@@ -432,7 +434,7 @@ fn random_90<F: Frames>(frames: &F, live: &mut Live, counted: &mut Counted) -> u
         frames.free(first, order);
         used -= order.frames();
     }
-    for _ in 0..STEPS {
+    for _ in 0..whole * TURNOVER_QUARTERS / 4 {
         let block = live.swap_remove(odd + random.below(live.len - odd));
         free(frames, block, &mut counted.frees);
         used -= block.1.frames();
