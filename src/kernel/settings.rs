@@ -39,6 +39,15 @@ pub(super) struct Settings {
     pub(super) may_format_disk: bool,
 }
 
+/// Whether what is on the disk is given up.
+fn gives_up_disk(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "use" => Ok(false),
+        "format" => Ok(true),
+        _ => Err(bad_value(key, "use or format")),
+    }
+}
+
 impl Settings {
     /// Reads all arguments; one that is unknown or has a bad value is a logged error, and the rest holds.
     pub(super) fn read(arguments: &'static str, application: &mut dyn Application) -> Self {
@@ -108,13 +117,7 @@ impl Settings {
                 self.faults = Some(value);
                 Ok(())
             }
-            "disk" => match value {
-                "use" | "format" => {
-                    self.may_format_disk = value == "format";
-                    Ok(())
-                }
-                _ => Err(bad_value(key, "use or format")),
-            },
+            "disk" => gives_up_disk(key, value).map(|gives_up| self.may_format_disk = gives_up),
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

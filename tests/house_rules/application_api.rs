@@ -6,7 +6,7 @@ use crate::source::File;
 const APPLICATION: &str = "src/app/cache_server/";
 
 /// The rooms of that part, and in each the names after the room's; none for the whole room.
-const API: [(&str, &[&str]); 7] = [
+const API: [(&str, &[&str]); 8] = [
     (
         "app",
         &[
@@ -26,6 +26,7 @@ const API: [(&str, &[&str]); 7] = [
     ("metrics", &[]),
     ("net", &["service", "http"]),
     ("platform", &["boot_arguments", "time"]),
+    ("storage", &[]),
 ];
 
 /// The paths of the application that lead elsewhere, each with its place.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::guest::{Guest, Setting, scratch};
+use crate::kills::{kill, standing};
+use crate::support::guest::{Guest, Setting, image, scratch};
 use crate::support::http::get;
 use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
@@ -248,5 +249,32 @@ pub(crate) fn disks_on_every_transport_are_saved_to_and_restored_from() {
         assert_eq!(found, Reply::Integer(number as i64 + 1), "{device}");
         assert_eq!(client.command(&["SAVE"]), Reply::ok(), "{device}");
         assert!(metric(&guest, "nos_interrupts_total", "block") > 0);
+    }
+}
+
+pub(crate) fn a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_saves_again() {
+    let file = disk("deaths", 64);
+    let mut settings = machine(&file, "");
+    settings.push(("IMAGE", image("functional/nos+kill-switch.img")));
+    let guest = Guest::boot(&settings);
+    for (round, by) in ["one", "two", "three"].into_iter().enumerate() {
+        let mut client = guest.redis();
+        fill(&mut client, KEYS, by);
+        client.command(&["BGSAVE"]);
+        kill(&guest, "data-plane", "panic");
+        let began = Instant::now();
+        while standing(&guest, "data-plane").0 <= round as u64 {
+            assert!(began.elapsed() < LIMIT, "the data plane does not come back");
+        }
+        let mut client = guest.redis();
+        assert_all(&mut client, KEYS, by);
+        await_save(&mut client);
+        assert_eq!(client.command(&["SAVE"]), Reply::ok());
+        drop(client);
+        // On a copy: the machine goes on with the disk.
+        let copy = scratch(&format!("deaths-copy-{}.img", std::process::id()));
+        std::fs::copy(&file, &copy).expect("a file can be written");
+        let other = Guest::boot(&machine(&copy, ""));
+        assert_all(&mut other.redis(), KEYS, by);
     }
 }

@@ -25,6 +25,8 @@ use alloc::boxed::Box;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at the save points, at least.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// From one buffer to the next, at least: about what it takes to fill one, so that other subsystems on the same CPU run.
+const PACE: Duration = Duration::from_nanos(100_000);
 /// How often a checkpoint begins anew after databases were flushed.
 const RESTARTS_MAX: u8 = 8;
 
@@ -321,6 +323,7 @@ impl Checkpointer {
                 } else if is_all || store.saved_bytes() >= BUFFER_BYTES {
                     let len = store.take_saved(queue.buffer(slot));
                     save.writer.write(queue, slot, len);
+                    self.next = now + PACE;
                 }
                 self.work = Work::Saving(save);
             }

@@ -7,6 +7,7 @@ use crate::app::{Application, Environment, Incarnation};
 use crate::error::Result;
 use crate::storage::{BLOCK_BYTES, BlockDevice, Disk, DiskBay, Immediate};
 use core::mem::forget;
+use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
@@ -90,6 +91,16 @@ impl DiskBay for Platter {
     }
 }
 
+impl Machine {
+    fn pass_nanos(&self, nanos: u64) {
+        self.now_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    fn is_off(&self) -> bool {
+        self.is_off.load(Relaxed)
+    }
+}
+
 struct World {
     application: &'static CacheApplication,
     machine: &'static Machine,
@@ -141,11 +152,13 @@ impl World {
         self.machine.now()
     }
 
-    /// One tick, if one is due; false if not.
+    /// One tick, if one is due or will be in less than a millisecond; false if not.
     fn tick(&mut self) -> bool {
-        let now = self.now();
-        let is_due = self.services[0].agenda().deadline <= now;
+        let (now, at) = (self.now(), self.services[0].agenda().deadline);
+        let is_due = at < now + Duration::from_millis(1);
         if is_due {
+            self.machine.pass_nanos(at.max(now).since(now).as_nanos());
+            let now = self.now();
             self.services[0].tick(now);
         }
         is_due
@@ -257,7 +270,7 @@ fn keys_expiries_and_changed_settings_are_there_after_a_boot() {
 
 impl World {
     fn machine_passes(&self, millis: u64) {
-        self.machine.pass_millis(millis);
+        self.machine.pass_nanos(millis * NANOS_PER_MILLI);
     }
 }
 

@@ -11,29 +11,15 @@ use crate::storage::NoDisk;
 use alloc::sync::Arc;
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::boxed::Box;
-use std::format;
-use std::string::String;
-use std::vec;
-use std::vec::Vec;
+use std::{boxed::Box, format, string::String, vec, vec::Vec};
 
 /// 2023-11-14, some time after the machine's reset.
 const BOOT_UNIX_NANOS: u64 = 1_700_000_000_000_000_000;
 
 #[derive(Default)]
 pub(super) struct Machine {
-    now_nanos: AtomicU64,
-    is_off: AtomicBool,
-}
-
-impl Machine {
-    pub(super) fn pass_millis(&self, millis: u64) {
-        self.now_nanos.fetch_add(millis * NANOS_PER_MILLI, Relaxed);
-    }
-
-    pub(super) fn is_off(&self) -> bool {
-        self.is_off.load(Relaxed)
-    }
+    pub(super) now_nanos: AtomicU64,
+    pub(super) is_off: AtomicBool,
 }
 
 impl Clock for Machine {
@@ -154,7 +140,9 @@ impl Fixture {
     }
 
     pub(super) fn pass_millis(&self, millis: u64) {
-        self.machine.pass_millis(millis);
+        self.machine
+            .now_nanos
+            .fetch_add(millis * NANOS_PER_MILLI, Relaxed);
     }
 
     fn page(&self) -> String {

@@ -28,11 +28,11 @@ use crate::error::Result;
 use crate::storage::checkpoint::record::{KEY_HEAD_BYTES_MAX, KeyRecord, Record};
 use alloc::vec::Vec;
 
-/// Bytes that may wait to be taken: a few of the largest values.
-const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// Bytes that may wait to be taken: some of the largest values.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Buckets walked in one turn: some four hundred keys, a few ten thousand instructions.
 const BUCKETS_PER_TURN: usize = 64;
-/// With this much waiting the walk waits as well.
+/// With this much waiting the walk waits as well, in the middle of a bucket if need be.
 const BACKLOG_BYTES: usize = 64 << 10;
 
 /// How far a snapshot is.
@@ -90,6 +90,11 @@ impl Snapshot {
     #[inline(always)]
     pub(super) fn stamp(&self, table: usize) -> usize {
         table | usize::from(self.mark) << 4
+    }
+
+    /// True while enough waits to be taken.
+    fn is_ahead(&self) -> bool {
+        self.backlog.len() - self.taken >= BACKLOG_BYTES
     }
 
     /// Forgets what waits.
@@ -181,8 +186,8 @@ impl Store {
     /// Saves a few more keys, or marks them; nothing while enough waits to be taken.
     pub fn walk_snapshot(&mut self) {
         for _ in 0..BUCKETS_PER_TURN {
-            let waits = self.snapshot.backlog.len() - self.snapshot.taken >= BACKLOG_BYTES;
-            if waits || matches!(self.snapshot.progress, Progress::Nothing | Progress::Saved) {
+            let is_over = matches!(self.snapshot.progress, Progress::Nothing | Progress::Saved);
+            if is_over || self.snapshot.is_ahead() {
                 return;
             }
             self.walk_bucket();
@@ -199,12 +204,20 @@ impl Store {
         } = self;
         let table = snapshot.table;
         let walked = snapshot.progress;
+        let mut is_whole = true;
         let next = tables[table].scan(snapshot.cursor, |link| {
-            snapshot.settle(arena, expiries, link.handle);
+            is_whole &= !snapshot.is_ahead();
+            if is_whole {
+                snapshot.settle(arena, expiries, link.handle);
+            }
         });
         if snapshot.progress != walked {
             // Spoilt on the way: from the start.
             return self.choose_road();
+        }
+        if !is_whole {
+            // The rest of the bucket comes next: what is saved is marked.
+            return;
         }
         snapshot.cursor = next;
         if next != 0 {

@@ -235,17 +235,44 @@ fn a_flush_spoils_a_snapshot_and_the_next_is_of_what_is_left() {
 }
 
 #[test]
+fn a_turn_saves_a_bounded_piece_of_many_keys_or_one_value() {
+    for (keys, len) in [(30_000, 40), (600, 60_000), (15, 1 << 20)] {
+        let mut store = store(9);
+        let value = vec![3; len];
+        for number in 0..keys {
+            let key = format!("key:{number}");
+            let set = store.set(0, key.as_bytes(), &value, Encoding::Raw, Expiry::Never);
+            set.expect("memory");
+        }
+        begin(&mut store);
+        let (mut bytes, mut saved) = (Vec::new(), 0);
+        while store.snapshot() == Progress::Walking || store.saved_bytes() > 0 {
+            store.walk_snapshot();
+            let now = store.snapshot_keys();
+            assert!(now - saved <= 64 * 12, "{} keys in one turn", now - saved);
+            assert!(store.saved_bytes() < (64 << 10) + len + 100);
+            saved = now;
+            take(&mut store, &mut bytes, 32 << 10);
+        }
+        store.end_snapshot();
+        assert_eq!(keys_of(&bytes).len(), keys);
+    }
+}
+
+#[test]
 fn a_snapshot_that_nobody_takes_is_given_up_and_takes_no_memory() {
-    let mut store = store(5);
-    let value = vec![7; 1 << 20];
-    for number in 0..20 {
+    let policy = EvictionPolicy::ALLKEYS_LRU;
+    let mut store = Store::new(host_frames(96 << 20), 90 << 20, policy, 5);
+    let value = vec![7; 1_000_000];
+    for number in 0..80 {
         let key = [b'k', number];
-        store
-            .set(0, &key, &value, Encoding::Raw, Expiry::Never)
-            .expect("memory");
+        let set = store.set(0, &key, &value, Encoding::Raw, Expiry::Never);
+        set.expect("memory");
     }
     begin(&mut store);
-    for number in 0..20 {
+    for number in 0..80 {
+        let is_taken = store.snapshot() == Progress::Walking;
+        assert_eq!(is_taken, number <= 67, "{number}");
         assert!(store.remove(0, &[b'k', number]));
     }
     assert_eq!(
