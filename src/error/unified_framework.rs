@@ -275,6 +275,8 @@ pub enum HttpFault {
     MethodNotAllowed(&'static str),
     /// 408: the request did not arrive in time.
     Timeout,
+    /// 409: it cannot be done as things stand; says why.
+    Conflict(&'static str),
     /// 413: the body is longer than the bound.
     BodyTooLarge,
     /// 414: the target is longer than the bound.

@@ -2,7 +2,8 @@
 //!
 //! Always true: every reply is counted once, under its route if it has one (but for want of the admin token,
 //! which no handler sees: those stand under `other`) and under `other` if not; the
-//! series are the same from the first scrape to the last.
+//! series are the same from the first scrape to the last, but for those of 409, which few routes can answer: they come with
+//! the first one.
 
 use super::response::Status;
 use crate::error::{Error, Grow, Kind, Result, Subsystem};
@@ -10,11 +11,12 @@ use crate::metrics::{Counter, Encoder, Histogram, Label, Source, Value, heading}
 use alloc::vec::Vec;
 
 /// The statuses a routed request can end with; any other that a handler's error has counts as the last.
-const ROUTE_STATUSES: [Status; 6] = [
+const ROUTE_STATUSES: [Status; 7] = [
     Status::Ok,
     Status::BadRequest,
     Status::NotFound,
     Status::MethodNotAllowed,
+    Status::Conflict,
     Status::Unavailable,
     Status::InternalError,
 ];
@@ -162,6 +164,9 @@ impl Source for HttpCounters {
         let other = ("other", &OTHER_STATUSES[..], &self.other[..]);
         for (path, statuses, counters) in routes.chain([other]) {
             for (status, counter) in statuses.iter().zip(counters) {
+                if *status == Status::Conflict && counter.get() == 0 {
+                    continue;
+                }
                 family.sample(
                     &[
                         ("path", Label::Word(path)),

@@ -26,6 +26,8 @@ pub enum Status {
     MethodNotAllowed,
     /// 408.
     RequestTimeout,
+    /// 409.
+    Conflict,
     /// 413.
     ContentTooLarge,
     /// 414.
@@ -44,7 +46,7 @@ pub enum Status {
 
 impl Status {
     /// All of them, rising.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::BadRequest,
         Self::Unauthorized,
@@ -52,6 +54,7 @@ impl Status {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::Conflict,
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::FieldsTooLarge,
@@ -90,6 +93,7 @@ impl Status {
             Self::NotFound => head!("404 Not Found"),
             Self::MethodNotAllowed => head!("405 Method Not Allowed"),
             Self::RequestTimeout => head!("408 Request Timeout"),
+            Self::Conflict => head!("409 Conflict"),
             Self::ContentTooLarge => head!("413 Content Too Large"),
             Self::UriTooLong => head!("414 URI Too Long"),
             Self::FieldsTooLarge => head!("431 Request Header Fields Too Large"),
@@ -110,6 +114,7 @@ impl Status {
                 HttpFault::NotFound => Self::NotFound,
                 HttpFault::MethodNotAllowed(_) => Self::MethodNotAllowed,
                 HttpFault::Timeout => Self::RequestTimeout,
+                HttpFault::Conflict(_) => Self::Conflict,
                 HttpFault::BodyTooLarge => Self::ContentTooLarge,
                 HttpFault::TargetTooLong => Self::UriTooLong,
                 HttpFault::HeadTooLarge => Self::FieldsTooLarge,
@@ -129,7 +134,11 @@ impl Status {
 /// What the body of an error reply says after the status, where there is more to say.
 fn detail_of(error: &Error) -> Option<&'static str> {
     match error.kind() {
-        Kind::Http(HttpFault::BadRequest(what) | HttpFault::NotImplemented(what)) => Some(what),
+        Kind::Http(
+            HttpFault::BadRequest(what)
+            | HttpFault::Conflict(what)
+            | HttpFault::NotImplemented(what),
+        ) => Some(what),
         Kind::Http(HttpFault::Unauthorized) => Some("this route needs the admin token"),
         Kind::Http(HttpFault::Forbidden) => Some("nos.admin-token is not set"),
         Kind::OutOfMemory { .. } => Some("out of memory"),

@@ -16,7 +16,7 @@ pub trait Handler {
 
 /// One path and what answers it.
 pub struct Route {
-    /// The path, from the first `/`, without query.
+    /// The path, from the first `/`, without query. A segment of it may be `{NAME}`, which stands for any.
     pub path: &'static str,
     /// The methods it has.
     pub methods: Methods,

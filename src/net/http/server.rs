@@ -14,6 +14,7 @@ use super::fault::fault;
 use super::request::{self, Framing, Head, Limits, Request};
 use super::response::{Content, Persistence, Response, Status};
 use super::route::{Access, Method, Methods, Route};
+use super::target::Target;
 use crate::error::{Error, HttpFault, Kind, Result, Subsystem};
 use crate::net::service::{Agenda, ConnectionId, Next, Output, Progress, Service, Turn};
 use crate::platform::time::{Clock, Instant};
@@ -205,7 +206,8 @@ impl HttpServer {
         let route = self
             .routes
             .iter()
-            .position(|route| head.target.is(route.path));
+            .position(|route| head.target.is(route.path))
+            .or_else(|| self.pattern_of(&head.target));
         let outcome = match route {
             Some(route) => self.respond(route, head, body, now, &mut response),
             None => respond_unrouted(head, &mut response),
@@ -227,6 +229,13 @@ impl HttpServer {
         }
         self.counters
             .observe(self.clock.now().since(started).as_nanos());
+    }
+
+    /// The route with a pattern that the target fits.
+    #[cold]
+    fn pattern_of(&self, target: &Target<'_>) -> Option<usize> {
+        let mut routes = self.routes.iter();
+        routes.position(|route| target.fits(route.path))
     }
 
     fn respond(

@@ -59,6 +59,19 @@ impl<'a> Target<'a> {
         self.path == route || (self.path.len() > route.len() && self.is_escaped_form_of(route))
     }
 
+    /// True if the path is `pattern` with anything that is one segment in the place of its `{…}`. The path's own escapes
+    /// are not looked through.
+    #[cold]
+    pub(super) fn fits(&self, pattern: &str) -> bool {
+        let Some((start, rest)) = pattern.split_once('{') else {
+            return false;
+        };
+        let end = rest.split_once('}').map_or(rest, |(_, end)| end);
+        let middle = self.path.strip_prefix(start);
+        let middle = middle.and_then(|path| path.strip_suffix(end));
+        middle.is_some_and(|segment| segment.bytes().all(|byte| byte != b'/'))
+    }
+
     #[cold]
     fn is_escaped_form_of(&self, route: &str) -> bool {
         let path = self.path.as_bytes();
@@ -128,6 +141,25 @@ mod tests {
                 Ok(Target { path, query }),
                 "{target}"
             );
+        }
+    }
+
+    #[test]
+    fn a_segment_of_a_pattern_stands_for_any() {
+        let pattern = "/diagnosis/{id}/apply";
+        for (path, fits) in [
+            ("/diagnosis/17/apply", true),
+            ("/diagnosis/x/apply", true),
+            ("/diagnosis//apply", true),
+            ("/diagnosis/apply", false),
+            ("/diagnosis/1/2/apply", false),
+            ("/diagnosis/1/apply/", false),
+            ("/diagnosis/1/applyx", false),
+            ("/diagnosi/1/apply", false),
+        ] {
+            let target = Target::parse(path).expect("a path");
+            assert_eq!(target.fits(pattern), fits, "{path}");
+            assert!(!target.fits("/diagnosis"), "{path}");
         }
     }
 
