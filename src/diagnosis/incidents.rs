@@ -5,27 +5,32 @@
 //! incident is what was seen: its diagnosis follows from that, and is made again for whoever asks.
 //!
 //! Always true: at most one incident is open; the last [`PAST_LEN`] are kept, and the last [`HISTORY_LEN`] remedies that
-//! were applied, in memory that was there from the start; an attempt that nobody saw help in time has failed.
+//! were applied, in memory that was there from the start; an attempt that nobody saw help in time has failed; each that
+//! is closed is counted once, by its cause, by the time it took to detect and by the time it took to recover.
 //!
-//! Flow: detectors call [`Incidents::raise`] and [`Incidents::clear`], the supervisor's checks
-//! [`Incidents::health_checked`]; [`Incidents::act`] applies what is recommended; the kernel calls [`Incidents::tick`] while
-//! one is open ([`Incidents::due`]), and `GET /diagnosis` shows [`Incidents::report`].
+//! Flow: who sees a symptom tells it here, which takes a few hundred instructions: it may be done under a lock. What takes
+//! long works on a copy, a [`Case`]: [`attend`] diagnoses, acts and closes, [`report`] writes `GET /diagnosis`,
+//! [`order`] takes what the operator asks for. They reach the incidents by [`Shared`], for a moment each time.
 
+mod attend;
+mod case;
+mod course;
+mod metrics;
 mod report;
 mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use attend::{Ordered, attend, order};
+pub use case::Case;
+pub use metrics::write_metrics;
+pub use report::report;
 pub use tally::Tally;
 
-use super::remediation_recommendations::{
-    Actuator, Advice, Attempt, Facts, Level, Outcome, RECOMMENDED_MAX, Reason, Recommendation,
-    Verification, recommend,
-};
+use super::remediation_recommendations::{Attempt, Level, Outcome, RemedyKind, Verification};
 use super::root_cause_analysis::{
-    Diagnosis, Incident, PARTS_MAX, Part, PartId, SIGHTINGS_MAX, SymptomKind, SymptomSet, Workspace,
+    PARTS_MAX, Part, PartId, SIGHTINGS_MAX, Sighting, SymptomKind, SymptomSet,
 };
-use crate::error::{Error, Kind, Result, Subsystem};
 use crate::platform::time::{Duration, Instant};
 use heapless::{Deque, Vec};
 
@@ -33,6 +38,18 @@ use heapless::{Deque, Vec};
 pub const PAST_LEN: usize = 16;
 /// Attempts that are kept; more than all remedies' bounds allow within a minute.
 pub const HISTORY_LEN: usize = 32;
+/// Deaths of parts that are kept, to tell a part that dies again and again.
+const DEATHS_LEN: usize = 16;
+/// So many deaths of one part
+const REPEATED: usize = 4;
+/// within that time are one after the other for the same reason (a guess: a client's retries come within a minute).
+const REPEATED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How incidents are reached: whoever needs them has them for a moment, and nobody else has them then.
+pub trait Shared {
+    /// Runs `section` with them.
+    fn with<R>(&self, section: impl FnOnce(&mut Incidents) -> R) -> R;
+}
 
 /// When an incident is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +65,18 @@ impl IncidentPolicy {
     };
 }
 
-/// One incident from when it was opened.
+/// One incident from when it was opened, without what all have in common.
 #[derive(Clone, Debug)]
 struct Record {
-    incident: Incident,
+    number: u64,
+    /// When it began, at the latest: what saw the first symptom had not seen it then, or saw the fault itself.
+    began: Instant,
     opened: Instant,
+    /// When something got well last.
+    mended: Option<Instant>,
     closed: Option<Instant>,
+    until: Instant,
+    sightings: Vec<Sighting, SIGHTINGS_MAX>,
 }
 
 /// A symptom that lasts.
@@ -67,14 +90,21 @@ pub struct Incidents {
     watched: SymptomSet,
     parts: Vec<Part, PARTS_MAX>,
     opened_total: u64,
+    /// Which incident the log told of last.
+    told: u64,
     open: Option<Record>,
     lasting: Vec<Lasting, SIGHTINGS_MAX>,
     /// When the last symptom was raised or cleared.
     changed: Instant,
     past: Deque<Record, PAST_LEN>,
     history: Vec<Attempt, HISTORY_LEN>,
+    deaths: Deque<(PartId, Instant), DEATHS_LEN>,
+    /// By part: how often it was refused memory beyond its quota.
+    refusals: [u64; PARTS_MAX],
+    /// What the operator asked for.
+    ordered: Option<(RemedyKind, Option<PartId>)>,
+    exhaustion: Option<Duration>,
     tally: Tally,
-    workspace: Workspace,
 }
 
 impl Incidents {
@@ -91,14 +121,31 @@ impl Incidents {
             watched,
             parts,
             opened_total: 0,
+            told: 0,
             open: None,
             lasting: Vec::new(),
             changed: Instant::ZERO,
             past: Deque::new(),
             history: Vec::new(),
+            deaths: Deque::new(),
+            refusals: [0; PARTS_MAX],
+            ordered: None,
+            exhaustion: None,
             tally: Tally::new(),
-            workspace: Workspace::new(),
         }
+    }
+
+    /// Forgets everything but the counts: for when whoever had them died and may have left half a change. What was
+    /// open is over, as unknown.
+    pub fn forget(&mut self) {
+        if self.open.take().is_some() {
+            self.tally.count_incident("unknown");
+        }
+        self.lasting.clear();
+        self.past.clear();
+        self.history.clear();
+        self.deaths.clear();
+        self.ordered = None;
     }
 
     /// The part of that name.
@@ -107,50 +154,79 @@ impl Incidents {
         place.map(|place| PartId(place as u8))
     }
 
-    /// Takes in that a symptom is there; returns whether it is news.
+    /// Takes in that a symptom is there, which was not before `began`; returns whether it is news.
     ///
     /// # Panics
     /// If a symptom of a part comes without one, or the other way round.
-    pub fn raise(&mut self, symptom: SymptomKind, part: Option<PartId>, now: Instant) -> bool {
-        if self.open.is_none() {
-            self.opened_total += 1;
-            let number = self.opened_total;
-            self.open = Some(Record {
-                incident: Incident::new(number, self.watched, self.parts.clone()),
-                opened: now,
-                closed: None,
-            });
-            log::warn!("incident {number} opened: {}", symptom.row().about);
-        }
-        let open = self.open.as_mut().expect("it was opened above");
-        let is_news = open.incident.see(symptom, part, now);
+    pub fn raise(
+        &mut self,
+        symptom: SymptomKind,
+        part: Option<PartId>,
+        began: Instant,
+        now: Instant,
+    ) -> bool {
+        let is_news = self.see(symptom, part, (began, now), now);
         if !self.lasting.contains(&(symptom, part)) {
             // One that does not fit is seen, and is not waited for.
             let _ = self.lasting.push((symptom, part));
         }
-        self.changed = now;
         is_news
     }
 
-    /// Takes in an event: a symptom that is over as it is seen.
+    /// Takes in an event that was at `at`: a symptom that is over as it is seen. As [`Incidents::raise`] otherwise.
     ///
     /// # Panics
     /// As [`Incidents::raise`].
-    pub fn event(&mut self, symptom: SymptomKind, part: Option<PartId>, now: Instant) -> bool {
-        let is_news = self.raise(symptom, part, now);
-        self.lasting.retain(|&lasting| lasting != (symptom, part));
-        is_news
+    pub fn event(
+        &mut self,
+        symptom: SymptomKind,
+        part: Option<PartId>,
+        at: Instant,
+        now: Instant,
+    ) -> bool {
+        self.see(symptom, part, (at, at), now)
+    }
+
+    /// Takes in that a symptom is there that alone is no incident: nothing, unless one is open.
+    pub fn join(&mut self, symptom: SymptomKind, part: Option<PartId>, now: Instant) -> bool {
+        self.open.is_some() && self.see(symptom, part, (now, now), now)
+    }
+
+    /// Takes in how often a part was refused memory beyond its quota by now: a symptom whenever that has grown.
+    pub fn refused(&mut self, part: PartId, total: u64, at: Instant, now: Instant) {
+        if let Some(known) = self.refusals.get_mut(usize::from(part.0))
+            && core::mem::replace(known, total) < total
+        {
+            self.event(SymptomKind::QuotaReached, Some(part), at, now);
+        }
+    }
+
+    /// Takes in the death of a part: the symptom that it was, and that it comes again and again if it does.
+    pub fn died(&mut self, symptom: SymptomKind, part: PartId, at: Instant, now: Instant) {
+        self.event(symptom, Some(part), at, now);
+        if self.deaths.is_full() {
+            self.deaths.pop_front();
+        }
+        // There is room.
+        let _ = self.deaths.push_back((part, at));
+        let is_one =
+            |(other, when): &(PartId, Instant)| *other == part && at.since(*when) < REPEATED_WITHIN;
+        if self.deaths.iter().filter(|death| is_one(death)).count() >= REPEATED {
+            self.event(SymptomKind::RestartsRepeated, Some(part), at, now);
+        }
     }
 
     /// Takes in that a symptom is there no more.
     pub fn clear(&mut self, symptom: SymptomKind, part: Option<PartId>, now: Instant) {
         let before = self.lasting.len();
         self.lasting.retain(|&lasting| lasting != (symptom, part));
-        if self.lasting.len() < before {
-            self.changed = now;
+        if self.lasting.len() == before {
+            return;
         }
+        self.changed = now;
+        self.mend(now);
         if self.lasting.is_empty() {
-            self.settle(Outcome::Recovered, |attempt| {
+            self.settle(Outcome::Recovered, now, |attempt| {
                 matches!(
                     attempt.remedy.row().verification,
                     Verification::SymptomsClear(_)
@@ -159,20 +235,19 @@ impl Incidents {
         }
     }
 
-    /// Takes in the outcome of a part's health check.
-    pub fn health_checked(&mut self, part: PartId, is_passed: bool) {
-        if is_passed {
-            self.settle(Outcome::Recovered, |attempt| {
-                let by_check = matches!(
-                    attempt.remedy.row().verification,
-                    Verification::HealthCheckPasses(_)
-                );
-                by_check && attempt.part == Some(part)
-            });
-        }
+    /// Takes in that a part is well: it came up, or passed its health check.
+    pub fn well(&mut self, part: PartId, now: Instant) {
+        self.clear(SymptomKind::HealthCheckMissed, Some(part), now);
+        self.settle(Outcome::Recovered, now, |attempt| {
+            let by_check = matches!(
+                attempt.remedy.row().verification,
+                Verification::HealthCheckPasses(_)
+            );
+            by_check && attempt.part == Some(part)
+        });
     }
 
-    /// When [`Incidents::tick`] is to be called next; nothing while no incident is open.
+    /// When something is to be done next by [`attend`]; nothing while no incident is open.
     pub fn due(&self) -> Option<Instant> {
         self.open.as_ref()?;
         let awaited = self
@@ -181,105 +256,37 @@ impl Incidents {
             .filter(|attempt| attempt.outcome.is_none());
         let ends = awaited
             .filter_map(|attempt| Some(attempt.at + attempt.remedy.row().verification.within()?));
-        let quiet = self
-            .lasting
-            .is_empty()
-            .then_some(self.changed + self.policy.quiet);
+        let quiet = self.lasting.is_empty().then(|| self.quiet_at());
         ends.chain(quiet).min()
     }
 
-    /// Ends what is over by `now`: attempts that did not help in time, and the incident.
-    pub fn tick(&mut self, now: Instant) {
-        self.settle(Outcome::Failed, |attempt| {
-            let within = attempt.remedy.row().verification.within();
-            within.is_some_and(|within| now >= attempt.at + within)
-        });
-        if !self.lasting.is_empty() || now < self.changed + self.policy.quiet {
-            return;
-        }
-        if let Some(mut record) = self.open.take() {
-            record.closed = Some(now);
-            let diagnosis = Diagnosis::of(&record.incident, &mut self.workspace);
-            self.tally.count_incident(diagnosis.name());
-            log::info!(
-                "incident {} closed: {}",
-                record.incident.number,
-                diagnosis.name()
-            );
-            if self.past.is_full() {
-                self.past.pop_front();
+    /// Notes a remedy that is being applied, before it is: its effect may come before it returns, or end who applies it.
+    pub fn begin(&mut self, remedy: RemedyKind, part: Option<PartId>, now: Instant) {
+        if self.history.is_full() {
+            let oldest = self.history.remove(0);
+            if oldest.outcome.is_none() {
+                self.tally
+                    .count_attempt(oldest.remedy.row().action, Outcome::Failed);
             }
-            // There is room.
-            let _ = self.past.push_back(record);
         }
+        // There is room.
+        let _ = self.history.push(Attempt {
+            remedy,
+            part,
+            incident: self.opened_total,
+            at: now,
+            outcome: None,
+        });
     }
 
-    /// What the open incident comes from, as far as is known by `now`.
-    pub fn diagnosis(&mut self, now: Instant) -> Option<Diagnosis> {
-        let open = self.open.as_mut()?;
-        open.incident.until = open.incident.until.max(now);
-        Some(Diagnosis::of(&open.incident, &mut self.workspace))
+    /// Takes in how long memory will last as it goes now; nothing if it will.
+    pub fn forecast(&mut self, exhaustion: Option<Duration>) {
+        self.exhaustion = exhaustion;
     }
 
-    /// What is to be done about the open incident.
-    pub fn recommend(
-        &mut self,
-        facts: impl Fn(Option<PartId>) -> Facts,
-        now: Instant,
-    ) -> Vec<Recommendation, RECOMMENDED_MAX> {
-        let diagnosis = self.diagnosis(now);
-        diagnosis.map_or(Vec::new(), |known| self.recommended(&known, facts, now))
-    }
-
-    fn recommended(
-        &self,
-        diagnosis: &Diagnosis,
-        facts: impl Fn(Option<PartId>) -> Facts,
-        now: Instant,
-    ) -> Vec<Recommendation, RECOMMENDED_MAX> {
-        let number = self.opened_total;
-        recommend(diagnosis, number, self.level, facts, &self.history, now)
-    }
-
-    /// Applies what is recommended, if anything is; returns what was tried.
-    pub fn act(&mut self, actuator: &mut impl Actuator, now: Instant) -> Option<Attempt> {
-        let recommended = self.recommend(|part| actuator.facts(part), now);
-        let first = recommended
-            .iter()
-            .find(|known| known.advice == Advice::Apply)?;
-        Some(self.perform(*first, actuator, now))
-    }
-
-    /// Applies what the operator asks for: the first remedy of the open incident of that number that is advised, and
-    /// that doubt or the level alone kept from being applied, or that of that name.
-    ///
-    /// # Errors
-    /// `Missing` if that incident is not open, or advises no such remedy.
-    pub fn apply(
-        &mut self,
-        number: u64,
-        remedy: Option<&str>,
-        actuator: &mut impl Actuator,
-        now: Instant,
-    ) -> Result<Attempt> {
-        let missing = |what| Error::new(Subsystem::Diagnosis, Kind::Missing { what });
-        if self
-            .open
-            .as_ref()
-            .is_none_or(|open| open.incident.number != number)
-        {
-            return Err(missing("open incident of that number"));
-        }
-        let recommended = self.recommend(|part| actuator.facts(part), now);
-        let may_be = |known: &&Recommendation| match (known.advice, remedy) {
-            (Advice::Refuse(_) | Advice::Advise(Reason::Operator), _) => false,
-            (_, Some(name)) => known.remedy.row().name == name,
-            (Advice::Apply | Advice::Advise(Reason::Level | Reason::Doubtful), None) => true,
-            (Advice::Advise(_), None) => false,
-        };
-        let asked = recommended.iter().find(may_be);
-        let asked = asked.ok_or(missing("remedy that may be applied now"))?;
-        Ok(self.perform(*asked, actuator, now))
+    /// How long memory will last as it goes now; nothing if it will.
+    pub fn exhaustion(&self) -> Option<Duration> {
+        self.exhaustion
     }
 
     /// Incidents, attempts and their outcomes, counted since boot.
@@ -295,56 +302,5 @@ impl Incidents {
     /// Whether one is open.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
-    }
-
-    fn perform(
-        &mut self,
-        known: Recommendation,
-        actuator: &mut impl Actuator,
-        now: Instant,
-    ) -> Attempt {
-        let name = known.remedy.row().name;
-        let done = actuator.perform(known.remedy, known.part);
-        match done {
-            Ok(()) => log::warn!(
-                "incident {}: {name} against {}",
-                self.opened_total,
-                known.cause
-            ),
-            Err(error) => log::error!(
-                "incident {}: {name} could not be done: {error}",
-                self.opened_total
-            ),
-        }
-        let attempt = Attempt {
-            remedy: known.remedy,
-            part: known.part,
-            incident: self.opened_total,
-            at: now,
-            outcome: done.err().map(|_| Outcome::Skipped),
-        };
-        if let Some(outcome) = attempt.outcome {
-            self.tally
-                .count_attempt(attempt.remedy.row().action, outcome);
-        }
-        if self.history.is_full() {
-            self.history.remove(0);
-        }
-        // There is room.
-        let _ = self.history.push(attempt);
-        attempt
-    }
-
-    /// Says what became of those attempts of which it is not known.
-    fn settle(&mut self, outcome: Outcome, of: impl Fn(&Attempt) -> bool) {
-        let open = self
-            .history
-            .iter_mut()
-            .filter(|attempt| attempt.outcome.is_none());
-        for attempt in open.filter(|attempt| of(attempt)) {
-            attempt.outcome = Some(outcome);
-            self.tally
-                .count_attempt(attempt.remedy.row().action, outcome);
-        }
     }
 }

@@ -7,8 +7,8 @@
 //!
 //! What is seen within a window of time is an [`Incident`](root_cause_analysis::Incident); its
 //! [`Diagnosis`](root_cause_analysis::Diagnosis) ranks causes; [`recommend`](remediation_recommendations::recommend)
-//! says what is to be done; [`Incidents`](incidents::Incidents) opens them, acts, and remembers. These are not joined to the
-//! image yet.
+//! says what is to be done; [`Incidents`](incidents::Incidents) opens them, acts, and remembers. [`watch`] raises symptoms by
+//! samples; deaths, pressure and health checks are told by the supervisor.
 //!
 //! It knows of the parts it watches only the samples it is handed; `kernel` takes them and publishes the report.
 //! [`detectors`] is the kit that detection is built from: what judges one series of values by its past.
@@ -28,6 +28,7 @@ pub mod root_cause_analysis;
 pub mod symbol_cache;
 pub mod symbols;
 mod symptom;
+pub mod watch;
 
 pub use fault_detection::{DetectionPolicy, FaultDetection, MemorySample};
 pub use symptom::{Detector, Evidence, Observation, Ratio, Symptom, Threshold};

@@ -73,23 +73,43 @@ impl Level {
     }
 }
 
-/// Which preconditions hold now.
+/// Which preconditions hold now, and what cannot be done at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts(u16);
+pub struct Facts {
+    holding: u16,
+    lacking: u16,
+}
 
 impl Facts {
     /// None that needs anything.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self {
+        holding: 0,
+        lacking: 0,
+    };
 
     /// The same, and this one holds.
     #[must_use]
     pub const fn with(self, precondition: Precondition) -> Self {
-        Self(self.0 | 1 << precondition as u16)
+        Self {
+            holding: self.holding | 1 << precondition as u16,
+            ..self
+        }
     }
 
-    /// Whether that one holds.
-    pub const fn hold(self, precondition: Precondition) -> bool {
-        matches!(precondition, Precondition::Always) || self.0 >> precondition as u16 & 1 == 1
+    /// The same, and nobody can do that.
+    #[must_use]
+    pub const fn without(self, action: Action) -> Self {
+        Self {
+            lacking: self.lacking | 1 << action as u16,
+            ..self
+        }
+    }
+
+    /// Whether a remedy can be done: its precondition holds, and there is somebody to do it.
+    pub const fn permit(self, remedy: &Remedy) -> bool {
+        let holds = matches!(remedy.precondition, Precondition::Always)
+            || self.holding >> remedy.precondition as u16 & 1 == 1;
+        holds && self.lacking >> remedy.action as u16 & 1 == 0
     }
 }
 
@@ -160,6 +180,8 @@ pub enum Reason {
     TooOften,
     /// It was tried in this incident, and did not help.
     FailedBefore,
+    /// Nothing is wrong any more.
+    AllIsWell,
 }
 
 impl Reason {
@@ -174,6 +196,7 @@ impl Reason {
             Self::Precondition => "what it needs is not there",
             Self::TooOften => "it was tried as often as it may be",
             Self::FailedBefore => "it was tried in this incident and did not help",
+            Self::AllIsWell => "all is well again",
         }
     }
 }
@@ -206,10 +229,10 @@ pub trait Actuator {
 }
 
 /// What all recommendations of one diagnosis are judged by.
-struct Judge<'a, F> {
+struct Judge<'a> {
     incident: u64,
     level: Level,
-    facts: F,
+    facts: &'a dyn Fn(Option<PartId>) -> Facts,
     history: &'a [Attempt],
     now: Instant,
 }
@@ -220,7 +243,7 @@ pub fn recommend(
     diagnosis: &Diagnosis,
     incident: u64,
     level: Level,
-    facts: impl Fn(Option<PartId>) -> Facts,
+    facts: &dyn Fn(Option<PartId>) -> Facts,
     history: &[Attempt],
     now: Instant,
 ) -> Vec<Recommendation, RECOMMENDED_MAX> {
@@ -268,7 +291,7 @@ pub fn recommend(
     recommended
 }
 
-impl<F: Fn(Option<PartId>) -> Facts> Judge<'_, F> {
+impl Judge<'_> {
     fn advice(&self, remedy: RemedyKind, part: Option<PartId>, cause: &Ranked) -> Advice {
         let row = remedy.row();
         let attempts = self
@@ -279,7 +302,7 @@ impl<F: Fn(Option<PartId>) -> Facts> Judge<'_, F> {
             .clone()
             .filter(|attempt| attempt.incident == self.incident);
         let recent = attempts.filter(|attempt| self.now.since(attempt.at) < row.attempts.within);
-        if !(self.facts)(part).hold(row.precondition) {
+        if !(self.facts)(part).permit(row) {
             Advice::Refuse(Reason::Precondition)
         } else if here
             .any(|attempt| matches!(attempt.outcome, Some(Outcome::Failed | Outcome::Skipped)))

@@ -5,13 +5,28 @@ use super::local_cpu::LocalCpu;
 use super::manager::MemoryManager;
 use super::page_cache::CacheStats;
 use super::zone::PerOrder;
-use crate::metrics::{Encoder, Label, Source, Value, heading};
+use crate::metrics::{Counter, Encoder, Label, Source, Value, Vitals, heading};
+
+/// Orders whose refusal is felt: up to eight frames.
+const SMALL_ORDERS: usize = 4;
 
 impl<C: LocalCpu> Source for MemoryManager<C> {
     fn collect(&self, page: &mut Encoder<'_>) {
         self.collect_memory(page);
         self.collect_buddy(page);
         self.collect_page_caches(page);
+    }
+
+    fn vitals(&self, vitals: &mut Vitals) {
+        let small = self.refusals().iter().take(SMALL_ORDERS);
+        vitals.memory_bytes = self.total_frames() * PAGE_SIZE as u64;
+        vitals.free_bytes = self.free_frames() * PAGE_SIZE as u64;
+        vitals.frames_refused = small.map(Counter::get).sum();
+        for cache in self.cache_stats() {
+            vitals.cached_pages += cache.hits;
+            vitals.refills += cache.misses;
+            vitals.page_cache_pages += cache.pages;
+        }
     }
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {

@@ -7,10 +7,12 @@
 mod counters;
 mod encoder;
 mod json;
+mod vitals;
 
 pub use counters::{Counter, Gauge, Histogram, LATENCY_BOUNDS_NS};
 pub use encoder::{Encoder, Family, Format, Heading, Label, Value, heading};
 pub use json::Json;
+pub use vitals::Vitals;
 
 /// A part whose counters a scrape shows.
 pub trait Source: Sync {
@@ -20,6 +22,9 @@ pub trait Source: Sync {
     /// Writes those of its families that the usual exporters (of Redis, of a Linux node) have as well, under
     /// their names and with their labels, for dashboards made for those. Most parts have none.
     fn collect_compat(&self, _page: &mut Encoder<'_>) {}
+
+    /// Puts into `vitals` what detectors look at of this part. Most parts have nothing there.
+    fn vitals(&self, _vitals: &mut Vitals) {}
 }
 
 impl<S: Source + ?Sized> Source for &S {
@@ -29,5 +34,9 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn collect_compat(&self, page: &mut Encoder<'_>) {
         (**self).collect_compat(page);
+    }
+
+    fn vitals(&self, vitals: &mut Vitals) {
+        (**self).vitals(vitals);
     }
 }

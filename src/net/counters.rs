@@ -3,7 +3,7 @@
 //! The stack adds to them at the end of each poll, or as a rare thing happens; a scrape reads them from
 //! any CPU. Connections by state are kept up to date by each transition, so a scrape walks no connection.
 
-use crate::metrics::{Counter, Encoder, Gauge, Label, Source, Value, heading};
+use crate::metrics::{Counter, Encoder, Gauge, Label, Source, Value, Vitals, heading};
 use smoltcp::socket::tcp::State;
 
 /// The one device; METRICS.md has a label for it.
@@ -127,6 +127,13 @@ impl NetworkCounters {
 }
 
 impl Source for NetworkCounters {
+    fn vitals(&self, vitals: &mut Vitals) {
+        vitals.frames_received = self.receive_packets.get();
+        vitals.checksum_drops = self.drops(DropReason::Checksum);
+        vitals.no_buffer_drops = self.drops(DropReason::NoBuffer);
+        vitals.retransmits = self.retransmits();
+    }
+
     fn collect(&self, page: &mut Encoder<'_>) {
         for (heading, counter) in [
             (

@@ -6,8 +6,11 @@
 use super::commands::{COMMAND_COUNT, COMMANDS};
 use super::server::{KeyTotals, Totals};
 use super::store::{DATABASES, Store};
-use crate::metrics::{Counter, Encoder, Gauge, Heading, Histogram, Label, Source, Value, heading};
-use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use crate::metrics::{
+    Counter, Encoder, Gauge, Heading, Histogram, LATENCY_BOUNDS_NS, Label, Source, Value, Vitals,
+    heading,
+};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 
 /// The counters of the cache server.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub struct KvCounters {
     limit_bytes: Gauge,
     /// Open connections.
     pub(super) clients: Gauge,
+    /// Clients refused for the limit on their number.
+    pub(super) clients_refused: Counter,
+    /// Whether the policy lets keys go.
+    pub(super) may_evict: AtomicBool,
     /// Commands run, by row of the command table.
     pub(super) commands: [Counter; COMMAND_COUNT],
     /// Of them answered with an error.
@@ -54,6 +61,8 @@ impl KvCounters {
             used_bytes: Gauge::default(),
             limit_bytes: Gauge::default(),
             clients: Gauge::default(),
+            clients_refused: Counter::new(),
+            may_evict: AtomicBool::new(false),
             commands: [const { Counter::new() }; COMMAND_COUNT],
             errors: [const { Counter::new() }; COMMAND_COUNT],
             duration: Histogram::new(),
@@ -114,7 +123,31 @@ impl KvCounters {
     }
 }
 
+/// Commands slower than these are late, and slow: the objective of most users of a cache is the first.
+const LATE_NANOS: u64 = 10_000_000;
+const SLOW_NANOS: u64 = 100_000_000;
+
 impl Source for KvCounters {
+    fn vitals(&self, vitals: &mut Vitals) {
+        let buckets = self.duration.buckets();
+        let beyond = |nanos: u64| {
+            let within = LATENCY_BOUNDS_NS.iter().filter(|&&bound| bound <= nanos);
+            buckets.iter().skip(within.count()).sum()
+        };
+        vitals.commands = beyond(0);
+        vitals.late_commands = beyond(LATE_NANOS);
+        vitals.slow_commands = beyond(SLOW_NANOS);
+        vitals.hits = self.hits.get();
+        vitals.misses = self.misses.get();
+        vitals.evicted = self.evicted.get();
+        vitals.expired = self.expired_lazily.get() + self.expired_actively.get();
+        vitals.dataset_bytes = self.used_bytes.get();
+        vitals.limit_bytes = self.limit_bytes.get();
+        vitals.may_evict = self.may_evict.load(Relaxed);
+        vitals.clients = self.clients.get();
+        vitals.clients_refused = self.clients_refused.get();
+    }
+
     fn collect(&self, page: &mut Encoder<'_>) {
         // Until there is a compressed tier, all keys are hot; the closed set is shown all the same.
         let tiers = |hot: u64| [("hot", hot), ("compressed", 0)];

@@ -326,11 +326,13 @@ impl Service for CacheServer {
         let is_open = !self.server.config.requires_password();
         if self.server.sessions.len() as u64 >= self.server.config.clients_max {
             self.server.totals.connections_rejected += 1;
+            self.server.counters.clients_refused.increment();
             output.write(b"-ERR max number of clients reached\r\n");
             return Next::Close;
         }
         if self.server.sessions.open(id, peer, now, is_open).is_err() {
             self.server.totals.connections_rejected += 1;
+            self.server.counters.clients_refused.increment();
             return Next::Abort;
         }
         self.server.totals.connections += 1;

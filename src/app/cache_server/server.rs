@@ -16,12 +16,13 @@ use super::slowlog::SlowLog;
 use super::store::{Events, Look, Outcome, Recovery, Store, Touch, Value};
 use super::tracking::Tracking;
 use crate::app::{Environment, Power};
+use crate::cache::eviction::Ranking;
 use crate::net::service::ConnectionId;
 use crate::platform::time::{Clock, Duration, Instant, NANOS_PER_MILLI};
 use crate::storage::checkpoint::CheckpointPart;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::sync::atomic::{Ordering, Ordering::Relaxed, compiler_fence};
 
 /// Everything counted that is not counted by command; only grows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -457,6 +458,8 @@ impl Server {
     fn apply_settings(&mut self) {
         let mut policy = self.config.policy;
         policy.samples = policy.samples.min(SAMPLES_MAX);
+        let may_evict = policy.ranking != Ranking::Nothing;
+        self.counters.may_evict.store(may_evict, Relaxed);
         self.store.set_policy(policy);
         self.store.set_limit(self.memory_limit_bytes());
         self.slowlog.set_limit(self.config.slowlog_len);

@@ -3,7 +3,7 @@
 //! ```json
 //! {"level":"safe","opened_total":3,
 //!  "open":{"id":3,"opened_seconds":80.5,"closed_seconds":null,"verdict":"known","healthy":0.01,"unknown":0.002,
-//!    "symptoms":[{"symptom":"part_panicked","part":"http","first_seconds":80.5,"about":"…"}],
+//!    "symptoms":[{"symptom":"part_panicked","part":"http","first_seconds":80.5}],
 //!    "causes":[{"cause":"task_panic","part":"http","posterior":0.93,"began_seconds":80.5,"about":"…",
 //!      "evidence":[{"symptom":"part_panicked","part":"http","bearing":"seen","likelihood":0.97}]}],
 //!    "recommendations":[{"remedy":"restart_part","action":"restart_subsystem","part":"http","cause":"task_panic",
@@ -16,60 +16,64 @@
 //!
 //! Times are seconds since reset, as in the log. Names only get added.
 
-use super::{Incidents, Record};
+use super::{Case, PAST_LEN, Shared};
 use crate::diagnosis::remediation_recommendations::{Advice, Attempt, Facts, Recommendation};
 use crate::diagnosis::report::write_ratio;
 use crate::diagnosis::root_cause_analysis::{
-    Diagnosis, Incident, PartId, Ranked, Sighting, Verdict,
+    Incident, PartId, Ranked, Sighting, Verdict, Workspace,
 };
 use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
 
-impl Incidents {
-    /// Writes all incidents as one JSON object, the open one as it stands `now`, the past ones newest first.
-    pub fn report(
-        &mut self,
-        facts: impl Fn(Option<PartId>) -> Facts,
-        now: Instant,
-        json: &mut Json<'_>,
-    ) {
-        let diagnosed = self.diagnosis(now).map(|diagnosis| {
-            let recommended = self.recommended(&diagnosis, facts, now);
-            (diagnosis, recommended)
-        });
-        json.object(|json| {
-            json.member("level").text(self.level.name());
-            json.member("opened_total")
-                .number(Value::Whole(self.opened_total));
-            json.member("open");
-            match (&self.open, &diagnosed) {
-                (Some(record), Some((diagnosis, recommended))) => {
-                    write_record(record, diagnosis, recommended, &self.history, json);
-                }
-                _ => json.null(),
-            }
-            json.member("past").array(|json| {
-                for record in self.past.iter().rev() {
-                    let diagnosis = Diagnosis::of(&record.incident, &mut self.workspace);
-                    write_record(record, &diagnosis, &[], &self.history, json);
-                }
-            });
-        });
-    }
-}
-
-fn write_record(
-    record: &Record,
-    diagnosis: &Diagnosis,
-    recommended: &[Recommendation],
-    history: &[Attempt],
+/// Writes all incidents as one JSON object, the open one as it stands `now`, the past ones newest first.
+pub fn report(
+    incidents: &impl Shared,
+    facts: &dyn Fn(Option<PartId>) -> Facts,
+    now: Instant,
     json: &mut Json<'_>,
 ) {
-    let incident = &record.incident;
+    let (level, opened_total, open) = incidents.with(|incidents| {
+        let open = incidents.open.as_ref().map(|open| open.number);
+        (incidents.level, incidents.opened_total, open)
+    });
+    let case = |number| incidents.with(|incidents| incidents.case(number, now));
+    let mut workspace = Workspace::new();
+    json.object(|json| {
+        json.member("level").text(level.name());
+        json.member("opened_total")
+            .number(Value::Whole(opened_total));
+        json.member("open");
+        match open.and_then(case) {
+            Some(case) => write_case(&case, facts, now, &mut workspace, json),
+            None => json.null(),
+        }
+        json.member("past").array(|json| {
+            // One at a time: none is copied for longer than it is written.
+            let oldest = opened_total.saturating_sub(PAST_LEN as u64);
+            let numbers = (1 + oldest..=opened_total).rev();
+            for number in numbers.filter(|&number| Some(number) != open) {
+                if let Some(case) = case(number) {
+                    write_case(&case, facts, now, &mut workspace, json);
+                }
+            }
+        });
+    });
+}
+
+#[inline(never)]
+fn write_case(
+    case: &Case,
+    facts: &dyn Fn(Option<PartId>) -> Facts,
+    now: Instant,
+    workspace: &mut Workspace,
+    json: &mut Json<'_>,
+) {
+    let incident = &case.incident;
+    let diagnosis = case.diagnose(workspace);
     json.object(|json| {
         json.member("id").number(Value::Whole(incident.number));
-        write_time("opened_seconds", Some(record.opened), json);
-        write_time("closed_seconds", record.closed, json);
+        write_time("opened_seconds", Some(case.opened), json);
+        write_time("closed_seconds", case.closed, json);
         json.member("verdict").text(match diagnosis.verdict {
             Verdict::Healthy => "healthy",
             Verdict::Unknown => "unknown",
@@ -88,12 +92,13 @@ fn write_record(
                 .for_each(|ranked| write_cause(incident, ranked, json));
         });
         json.member("recommendations").array(|json| {
-            recommended
+            case.recommend(&diagnosis, facts, now)
                 .iter()
                 .for_each(|known| write_recommendation(incident, known, json));
         });
         json.member("attempts").array(|json| {
-            let own = history
+            let own = case
+                .history
                 .iter()
                 .filter(|attempt| attempt.incident == incident.number);
             own.for_each(|attempt| write_attempt(incident, attempt, json));
@@ -106,7 +111,6 @@ fn write_sighting(incident: &Incident, sighting: &Sighting, json: &mut Json<'_>)
         json.member("symptom").text(sighting.symptom.row().name);
         write_part(incident, sighting.part, json);
         write_time("first_seconds", Some(sighting.at), json);
-        json.member("about").text(sighting.symptom.row().about);
     });
 }
 

@@ -273,7 +273,8 @@ macro_rules! remedies {
     };
 }
 
-// Times to verify are the recovery figures where it has any (250 ms, 1 s warm), else a few sampling intervals.
+// Times to verify are patience, not aims: a part that comes back is back within a quarter of a second, but for a busy host;
+// what shows in samples takes a few of them.
 remedies! {
     DrainCaches "drain_caches" DrainCaches Image CachesHoldPages Moment None Caches
         clear_within_secs(5), per_minutes(6, 1), "page caches give their pages back";
@@ -288,7 +289,7 @@ remedies! {
     SwitchPrefetch "switch_prefetch" SwitchPrefetchStrategy Image PrefetcherRuns Nothing None Caches
         clear_within_secs(30), per_minutes(1, 10), "the prefetcher works by another strategy";
     RestartPart "restart_part" RestartSubsystem Part PartIsSupervised Outage Low Connections
-        healthy_within_millis(250), per_minutes(3, 1), "the part is started again from its last state";
+        healthy_within_millis(2_000), per_minutes(3, 1), "the part is started again from its last state";
     QuarantineFrame "quarantine_frame" QuarantineFrame Image FrameIsKnown Nothing Low TheDamaged
         clear_within_secs(5), per_minutes(16, 60), "the damaged frame is used no more, and the value in it is given up";
     QuarantineBlock "quarantine_block" QuarantineBlock Image BlockIsKnown Nothing Low TheDamaged
@@ -296,7 +297,7 @@ remedies! {
     DropDamagedPage "drop_damaged_page" ShedLoad Image Always Nothing Low TheDamaged
         clear_within_secs(5), per_minutes(60, 1), "the damaged value is dropped, so that readers miss it and fetch it anew";
     DisableModule "disable_module" DisableModule Part ModuleIsLoaded Nothing Low Caches
-        healthy_within_millis(250), per_minutes(1, 60), "the module is stopped";
+        healthy_within_millis(2_000), per_minutes(1, 60), "the module is stopped";
     ResetNetwork "reset_network" ResetDevice Image DeviceIsThere Slower Low Caches
         clear_within_secs(5), per_minutes(2, 10), "the network device is reset and its queues are set up anew";
     ResetDisk "reset_disk" ResetDevice Image DeviceIsThere Slower Low Nothing

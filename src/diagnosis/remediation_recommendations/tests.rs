@@ -42,7 +42,7 @@ fn advised(name: &str, level: Level, history: &[Attempt]) -> List<(RemedyKind, A
         &diagnosis(&[(name, 90)]),
         INCIDENT,
         level,
-        all_facts,
+        &all_facts,
         history,
         NOW,
     );
@@ -121,7 +121,7 @@ fn the_mildest_remedy_of_the_likeliest_cause_is_applied_and_the_others_wait() {
         &diagnosis(&[("memory_full", 90), ("task_panic", 80)]),
         INCIDENT,
         Level::Safe,
-        all_facts,
+        &all_facts,
         &[],
         NOW,
     );
@@ -241,7 +241,7 @@ fn what_a_remedy_needs_must_be_there() {
         &diagnosis(&[("memory_full", 90)]),
         INCIDENT,
         Level::All,
-        none,
+        &none,
         &[],
         NOW,
     );
@@ -256,7 +256,7 @@ fn what_a_remedy_needs_must_be_there() {
 #[test]
 fn nothing_is_done_on_doubt() {
     let doubtful = diagnosis(&[("task_panic", 49), ("hang", 30)]);
-    let recommended = recommend(&doubtful, INCIDENT, Level::All, all_facts, &[], NOW);
+    let recommended = recommend(&doubtful, INCIDENT, Level::All, &all_facts, &[], NOW);
     assert!(!recommended.is_empty());
     assert!(
         recommended
@@ -268,14 +268,14 @@ fn nothing_is_done_on_doubt() {
             verdict,
             ..diagnosis(&[("task_panic", 90)])
         };
-        assert!(recommend(&none, INCIDENT, Level::All, all_facts, &[], NOW).is_empty());
+        assert!(recommend(&none, INCIDENT, Level::All, &all_facts, &[], NOW).is_empty());
     }
 }
 
 #[test]
 fn a_remedy_against_two_causes_is_recommended_once() {
     let both = diagnosis(&[("task_panic", 90), ("hang", 80)]);
-    let recommended = recommend(&both, INCIDENT, Level::All, all_facts, &[], NOW);
+    let recommended = recommend(&both, INCIDENT, Level::All, &all_facts, &[], NOW);
     let restarts = recommended
         .iter()
         .filter(|known| known.remedy == RemedyKind::RestartPart);

@@ -133,3 +133,5 @@ pub(super) const OFTEN: f64 = 0.05;
 pub(super) const AT_TIMES: f64 = 0.02;
 /// and what hardware does once in a machine's life.
 pub(super) const SELDOM: f64 = 0.01;
+/// What hardware does to the few hundred kilobytes that are code: it has all other memory to hit.
+pub(super) const RARELY: f64 = 0.002;

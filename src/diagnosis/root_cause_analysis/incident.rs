@@ -83,6 +83,23 @@ impl Incident {
         }
     }
 
+    /// An incident in which these were seen; each may stand in one that knows those parts ([`Incident::may_hold`]).
+    pub(in crate::diagnosis) const fn recorded(
+        number: u64,
+        until: Instant,
+        watched: SymptomSet,
+        parts: Vec<Part, PARTS_MAX>,
+        sightings: Vec<Sighting, SIGHTINGS_MAX>,
+    ) -> Self {
+        Self {
+            number,
+            until,
+            watched,
+            parts,
+            sightings,
+        }
+    }
+
     /// Takes in that a symptom was seen; a part must be given for one of a part, and for no other. Returns whether
     /// it is new.
     ///
@@ -91,7 +108,7 @@ impl Incident {
     pub fn see(&mut self, symptom: SymptomKind, part: Option<PartId>, at: Instant) -> bool {
         let sighting = Sighting { symptom, part, at };
         assert!(
-            self.may_hold(&sighting),
+            Self::may_hold(&self.parts, &sighting),
             "{} on {part:?}",
             symptom.row().name
         );
@@ -121,12 +138,13 @@ impl Incident {
         part.is_some_and(|part| part.depends_on >> other.0 & 1 == 1)
     }
 
-    fn may_hold(&self, sighting: &Sighting) -> bool {
+    /// Whether a symptom stands on what it is one of: a part of these, or the image.
+    pub(in crate::diagnosis) fn may_hold(parts: &[Part], sighting: &Sighting) -> bool {
         match sighting.symptom.row().place {
             Place::Image => sighting.part.is_none(),
             Place::Part => sighting
                 .part
-                .is_some_and(|part| usize::from(part.0) < self.parts.len()),
+                .is_some_and(|part| usize::from(part.0) < parts.len()),
         }
     }
 
@@ -166,7 +184,7 @@ impl Incident {
         if !incident
             .sightings
             .iter()
-            .all(|sighting| incident.may_hold(sighting))
+            .all(|sighting| Self::may_hold(&incident.parts, sighting))
         {
             return Err(protocol("a symptom on a part that is not there"));
         }

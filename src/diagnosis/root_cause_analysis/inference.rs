@@ -23,7 +23,7 @@ const PRIOR_HEALTHY: f64 = 0.2;
 /// how likely something is wrong that the table does not know,
 const PRIOR_UNKNOWN: f64 = 0.01;
 /// and how likely it shows any one symptom: a few of all that there are.
-const UNKNOWN_SHOWS: f64 = 0.02;
+const UNKNOWN_SHOWS: f32 = 0.02;
 /// What a symptom's likelihood is multiplied by if it was seen before its cause can have shown it,
 const TOO_EARLY: f64 = 0.05;
 /// and if long after.
@@ -42,8 +42,8 @@ pub(super) struct Hypothesis {
     pub(super) began: Instant,
     /// Its prior, times how likely all that has not been seen stays unseen.
     weight: f64,
-    /// How likely it shows each symptom that was seen.
-    shows: [f64; SIGHTINGS_MAX],
+    /// How likely it shows each symptom that was seen; half as long as what is computed with, for there are many.
+    shows: [f32; SIGHTINGS_MAX],
     /// How likely it holds, of all that may.
     pub(super) posterior: f64,
 }
@@ -142,11 +142,18 @@ impl Workspace {
 
     /// Puts the likeliest first; of equals, the one that comes first by name and part.
     pub(super) fn sort(&mut self) {
-        self.hypotheses.sort_unstable_by(|one, other| {
-            let by_posterior = other.posterior.total_cmp(&one.posterior);
-            by_posterior
-                .then_with(|| (one.cause.name, one.part).cmp(&(other.cause.name, other.part)))
-        });
+        // By selection: they are few and large, and a general sort would be larger than all of inference.
+        for place in 0..self.hypotheses.len() {
+            let rest = self.hypotheses.iter().enumerate().skip(place);
+            let first = rest.min_by(|(_, one), (_, other)| {
+                let by_posterior = other.posterior.total_cmp(&one.posterior);
+                by_posterior
+                    .then_with(|| (one.cause.name, one.part).cmp(&(other.cause.name, other.part)))
+            });
+            if let Some((first, _)) = first {
+                self.hypotheses.swap(place, first);
+            }
+        }
     }
 }
 
@@ -156,13 +163,13 @@ fn alone(hypothesis: &Hypothesis, incident: &Incident) -> f64 {
 }
 
 /// How much likelier these are to show what was seen than nothing is.
-fn likelihood(incident: &Incident, all: &[&[f64; SIGHTINGS_MAX]]) -> f64 {
+fn likelihood(incident: &Incident, all: &[&[f32; SIGHTINGS_MAX]]) -> f64 {
     let mut likelihood = 1.0;
     for (at, sighting) in incident.sightings().iter().enumerate() {
         let leak = sighting.symptom.row().leak;
-        let unshown = all
-            .iter()
-            .fold(1.0 - leak, |unshown, shows| unshown * (1.0 - shows[at]));
+        let unshown = all.iter().fold(1.0 - leak, |unshown, shows| {
+            unshown * (1.0 - f64::from(shows[at]))
+        });
         likelihood *= (1.0 - unshown) / leak;
     }
     likelihood
@@ -238,7 +245,7 @@ impl Hypothesis {
             for (sighting, shown) in incident.sightings().iter().zip(&mut hypothesis.shows) {
                 if is_shown_by(link, part, sighting, incident) {
                     let likely = link.likelihood() * Timing::of(link, began, sighting.at).factor();
-                    *shown = 1.0 - (1.0 - *shown) * (1.0 - likely);
+                    *shown = 1.0 - (1.0 - *shown) * (1.0 - likely as f32);
                 }
             }
             let count = absences(link, part, incident).count();

@@ -26,8 +26,6 @@ pub struct SymptomRow {
     pub place: Place,
     /// How likely it shows for none of the causes.
     pub leak: f64,
-    /// What it is.
-    pub about: &'static str,
 }
 
 macro_rules! symptoms {
@@ -47,6 +45,11 @@ macro_rules! symptoms {
                 &ROWS[self as usize]
             }
 
+            /// What it is; for the docs.
+            pub const fn about(self) -> &'static str {
+                ABOUT[self as usize]
+            }
+
             /// The metric family or the event that shows it; for the docs.
             pub const fn seen_on(self) -> &'static str {
                 SEEN_ON[self as usize]
@@ -62,10 +65,10 @@ macro_rules! symptoms {
             name: $name,
             place: Place::$place,
             leak: $leak,
-            about: $about,
         },)*];
 
-        // Apart, so that the image, which needs neither, is without them.
+        // Apart, so that the image, which needs none of them, is without them.
+        static ABOUT: [&str; SymptomKind::ALL.len()] = [$($about,)*];
         static SEEN_ON: [&str; SymptomKind::ALL.len()] = [$($seen_on,)*];
         static ALERTS: [&str; SymptomKind::ALL.len()] = [$(concat!($($alert)?),)*];
     };
@@ -173,6 +176,7 @@ symptoms! {
     HttpRateHigh "http_rate_high" Image 0.02 "nos_http_requests_total" "many more pages are asked for than before";
     HttpRejections "http_rejections" Image 0.02 "nos_http_rejected_total" "requests for pages are refused"
         "sum(rate(nos_http_rejected_total[1m])) > 1";
+    QuotaReached "quota_reached" Part 0.0005 "memory accounts" "a part was refused memory beyond its quota";
 }
 
 /// Symptoms that there can be: sets of them are one word.

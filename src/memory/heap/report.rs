@@ -8,7 +8,7 @@ use super::arena::Arena;
 use super::classes::CLASS_BYTES;
 use crate::memory::accounts::Owner;
 use crate::memory::local_cpu::LocalCpu;
-use crate::metrics::{Encoder, Family, Label, Source, Value, heading};
+use crate::metrics::{Encoder, Family, Label, Source, Value, Vitals, heading};
 
 /// Largest size of the first group.
 const FIRST_GROUP_BYTES: u64 = 64;
@@ -34,6 +34,10 @@ struct Totals {
 }
 
 impl<C: LocalCpu> Source for KernelHeap<C> {
+    fn vitals(&self, vitals: &mut Vitals) {
+        vitals.heap_refused = self.failures.get();
+    }
+
     fn collect(&self, page: &mut Encoder<'_>) {
         let boot = self.boot_stats();
         let classes = self.totals_by_group();

@@ -117,6 +117,11 @@ impl Digits {
                 parts / 1_000_000,
                 put_decimals(&mut bytes, parts % 1_000_000, 6),
             ),
+            Value::Forever => {
+                let start = DIGITS_MAX - b"+Inf".len();
+                bytes[start..DIGITS_MAX].copy_from_slice(b"+Inf");
+                return Self { bytes, start };
+            }
         };
         let start = put_whole(&mut bytes, start, whole);
         Self { bytes, start }

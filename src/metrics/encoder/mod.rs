@@ -62,6 +62,8 @@ pub enum Value {
     Nanos(u64),
     /// Parts in a million, shown as a ratio 0..1.
     Millionths(u64),
+    /// Longer than any time, `+Inf`; not for JSON, which has no such number.
+    Forever,
 }
 
 /// The bounds of [`LATENCY_BOUNDS_NS`] in seconds, as Go's `%g` has them, and the last bucket's; OpenMetrics appends

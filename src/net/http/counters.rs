@@ -7,7 +7,7 @@
 
 use super::response::Status;
 use crate::error::{Error, Grow, Kind, Result, Subsystem};
-use crate::metrics::{Counter, Encoder, Histogram, Label, Source, Value, heading};
+use crate::metrics::{Counter, Encoder, Histogram, Label, Source, Value, Vitals, heading};
 use alloc::vec::Vec;
 
 /// The statuses a routed request can end with; any other that a handler's error has counts as the last.
@@ -151,6 +151,11 @@ impl HttpCounters {
 }
 
 impl Source for HttpCounters {
+    fn vitals(&self, vitals: &mut Vitals) {
+        vitals.http_requests = self.duration.buckets().iter().sum();
+        vitals.http_rejections = self.rejected.iter().map(Counter::get).sum();
+    }
+
     fn collect(&self, page: &mut Encoder<'_>) {
         let mut family = page.family(heading!(
             Counter,

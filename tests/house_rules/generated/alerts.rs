@@ -51,7 +51,7 @@ pub(super) fn page() -> String {
             expression: kind.alert().to_string(),
             lasts: "1m",
             severity: "info",
-            summary: format!("nos: {}", row.about),
+            summary: format!("nos: {}", kind.about()),
             description: format!(
                 "What brings it about: {}. GET /diagnosis says which.",
                 causes.join("; ")

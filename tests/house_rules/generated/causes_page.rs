@@ -36,7 +36,7 @@ pub(super) fn page() -> String {
         let line = format!(
             "| `{}` | {} | {} | {place} | {} |\n",
             row.name,
-            row.about,
+            kind.about(),
             kind.seen_on(),
             row.leak
         );

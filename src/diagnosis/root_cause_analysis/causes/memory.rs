@@ -1,6 +1,6 @@
 //! Faults of memory: of its allocators, of its contents, and of those who take it.
 
-use super::super::graph::{AT_TIMES, Cause, Delay, SELDOM, any_part, dependents, here};
+use super::super::graph::{AT_TIMES, Cause, Delay, RARELY, SELDOM, any_part, dependents, here};
 use super::super::symptoms::{Place, SymptomKind as S};
 use crate::diagnosis::remediation_recommendations::RemedyKind as R;
 
@@ -71,6 +71,21 @@ pub(super) const ROWS: &[Cause] = &[
         remedies: &[R::RestartPart],
     },
     Cause {
+        name: "quota_exceeded",
+        about: "a part asks for more memory than it may have",
+        place: Place::Part,
+        prior: AT_TIMES,
+        links: &[
+            here(S::QuotaReached, 0.97, Delay::AtOnce),
+            here(S::PartPanicked, 0.6, Delay::AtOnce),
+            here(S::HeapRequestsRefused, 0.7, Delay::Soon),
+            here(S::PartMemoryGrows, 0.3, Delay::Later),
+            here(S::HealthCheckMissed, 0.2, Delay::Soon),
+            dependents(S::RequestTimeouts, 0.2, Delay::Soon),
+        ],
+        remedies: &[R::RestartPart, R::TellMemory],
+    },
+    Cause {
         name: "value_bit_flip",
         about: "a bit of a stored value has changed",
         place: Place::Image,
@@ -97,7 +112,7 @@ pub(super) const ROWS: &[Cause] = &[
         name: "text_bit_flip",
         about: "a bit of the image's code has changed",
         place: Place::Image,
-        prior: SELDOM,
+        prior: RARELY,
         links: &[
             here(S::TextChecksumMismatch, 0.9, Delay::Soon),
             any_part(S::PartRanUndefined, 0.5, Delay::Later),
@@ -118,7 +133,7 @@ pub(super) const ROWS: &[Cause] = &[
         name: "wild_write",
         about: "a part writes where nothing is its to write",
         place: Place::Part,
-        prior: SELDOM,
+        prior: AT_TIMES,
         links: &[
             here(S::PartAborted, 0.6, Delay::AtOnce),
             here(S::HeapInconsistent, 0.5, Delay::Soon),

@@ -132,7 +132,7 @@ fn no_bytes_make_an_incident_that_cannot_be() {
                 assert!(
                     read.sightings
                         .iter()
-                        .all(|sighting| read.may_hold(sighting))
+                        .all(|sighting| Incident::may_hold(read.parts(), sighting))
                 );
             }
         }
