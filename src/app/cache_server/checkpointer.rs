@@ -45,7 +45,6 @@ struct Save {
     writer: Writer,
     /// Commands that may change keys, run before it.
     writes_before: u64,
-    configuration_bytes: u64,
     /// True once it is to begin again when it has ended.
     begins_again: bool,
 }
@@ -268,15 +267,12 @@ impl Checkpointer {
             return;
         };
         let unix_ms = server.store.now_ms();
-        let mut configuration_bytes = 0;
         let (config, parts) = (&server.config, server.parts);
         let begun = server.store.begin_snapshot(|store, out| -> Result<()> {
             Record::append_part(out, SIZES, |out| save_sizes(store, out))?;
-            let sizes_bytes = out.len();
             Record::append_part(out, settings_part::NAME, |out| {
                 settings_part::save(config, out)
             })?;
-            configuration_bytes = (out.len() - sizes_bytes) as u64;
             for part in parts {
                 Record::append_part(out, part.name(), |out| part.save(out))?;
             }
@@ -290,7 +286,6 @@ impl Checkpointer {
                 self.work = Work::Saving(Save {
                     writer: Writer::new(&volume, unix_ms),
                     writes_before: writes(&server.counters),
-                    configuration_bytes,
                     begins_again: false,
                 });
             }
@@ -332,9 +327,7 @@ impl Checkpointer {
                 server.persistence.writes_before = save.writes_before;
                 let unix_secs = store.now_ms() / 1000;
                 server.persistence.last_save_secs = unix_secs;
-                let bytes = header.bytes - save.configuration_bytes;
-                let bytes = [bytes, save.configuration_bytes];
-                server.checkpoints.note_written(bytes, unix_secs);
+                server.checkpoints.note_written(header.bytes, unix_secs);
                 log::info!(
                     "checkpoint {}: {} keys, {} bytes",
                     header.sequence,

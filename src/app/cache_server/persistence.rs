@@ -101,25 +101,21 @@ pub(super) fn writes(counters: &KvCounters) -> u64 {
     writes.map(|(_, runs)| runs.get()).sum()
 }
 
-/// What a checkpoint consists of, as metrics call it.
-const COMPONENTS: [&str; 2] = ["store", "configuration"];
-
-/// What `/metrics` shows of checkpoints: the `nos_checkpoint_*` families of METRICS.md.
+/// What `/metrics` shows of checkpoints: the `nos_checkpoint_*` families of METRICS.md. A checkpoint is one piece, the keys' and
+/// what is saved with them; a scrape pays for each series.
 #[derive(Debug, Default)]
 pub struct CheckpointCounters {
     written: Counter,
     failed: Counter,
-    bytes: [Gauge; COMPONENTS.len()],
+    bytes: Gauge,
     last_secs: Gauge,
 }
 
 impl CheckpointCounters {
     /// One was written, of so many bytes, at that time.
-    pub(super) fn note_written(&self, bytes: [u64; COMPONENTS.len()], unix_secs: u64) {
+    pub(super) fn note_written(&self, bytes: u64, unix_secs: u64) {
         self.written.increment();
-        for (gauge, bytes) in self.bytes.iter().zip(bytes) {
-            gauge.set(bytes);
-        }
+        self.bytes.set(bytes);
         self.last_secs.set(unix_secs);
     }
 
@@ -131,37 +127,36 @@ impl CheckpointCounters {
 
 impl Source for CheckpointCounters {
     fn collect(&self, page: &mut Encoder<'_>) {
+        let store = ("component", Label::Word("store"));
         let mut writes = page.family(heading!(
             Counter,
             "nos_checkpoint_writes_total",
             "Checkpoints written, or not."
         ));
-        for component in COMPONENTS {
-            for (outcome, counter) in [("ok", &self.written), ("failed", &self.failed)] {
-                let labels = [
-                    ("component", Label::Word(component)),
-                    ("outcome", Label::Word(outcome)),
-                ];
-                writes.sample(&labels, Value::Whole(counter.get()));
-            }
+        for (outcome, counter) in [("ok", &self.written), ("failed", &self.failed)] {
+            let labels = [store, ("outcome", Label::Word(outcome))];
+            writes.sample(&labels, Value::Whole(counter.get()));
         }
-        let mut bytes = page.family(heading!(
-            Gauge,
-            "nos_checkpoint_bytes",
-            "Size of the last checkpoint."
-        ));
-        for (component, gauge) in COMPONENTS.iter().zip(&self.bytes) {
-            let labels = [("component", Label::Word(component))];
-            bytes.sample(&labels, Value::Whole(gauge.get()));
-        }
-        let mut last = page.family(heading!(
-            Gauge,
-            "nos_checkpoint_last_timestamp_seconds",
-            "When the last checkpoint was written, 0 for never."
-        ));
-        for component in COMPONENTS {
-            let labels = [("component", Label::Word(component))];
-            last.sample(&labels, Value::Whole(self.last_secs.get()));
+        for (heading, gauge) in [
+            (
+                heading!(
+                    Gauge,
+                    "nos_checkpoint_bytes",
+                    "Size of the last checkpoint."
+                ),
+                &self.bytes,
+            ),
+            (
+                heading!(
+                    Gauge,
+                    "nos_checkpoint_last_timestamp_seconds",
+                    "When the last checkpoint was written, 0 for never."
+                ),
+                &self.last_secs,
+            ),
+        ] {
+            page.family(heading)
+                .sample(&[store], Value::Whole(gauge.get()));
         }
     }
 }
