@@ -6,7 +6,7 @@
 #   SEED=1             what the campaign is drawn from: the same seed is the same faults
 #   FAULTS=300         how many; 10000 with NOS_NIGHTLY set
 #   ONLY=              one fault of the campaign by its number, on an image of its own: to replay what failed
-#   POINTS=            these points alone, by name
+#   POINTS= EXCEPT=    these points alone, all but these, by name
 #   SMP=1 MEM=128M     the machine
 #   IMAGE=FILE         that image, not the one this tree builds
 set -eu
@@ -21,6 +21,6 @@ if [ -z "${IMAGE:-}" ]; then
     IMAGE=$target/nos.img
 fi
 [ -z "${NOS_NIGHTLY:-}" ] || FAULTS=${FAULTS:-10000}
-export IMAGE SEED FAULTS ONLY POINTS SMP MEM
+export IMAGE SEED FAULTS ONLY POINTS EXCEPT SMP MEM
 mkdir -p "$target/bench"
 exec python3 "$root/scripts/bench_faults.py" "$target/bench/faults.json"

@@ -53,6 +53,8 @@ POINTS = {
     "net-lost-kick": lambda dice: {"times": dice.randint(1, 3), "probability": dice.randint(5, 50)},
     "net-link-down": lambda dice: {"space": dice.randint(0, 100), "amount": dice.randint(50, 800)},
     "frame-allocation": often,
+    "heap-allocation": lambda dice: task(dice, times=dice.randint(1, 50), probability=dice.randint(1, 100)),
+    "message-drop": lambda dice: {"target": dice.choice(TASKS[:2]), "times": dice.randint(1, 3)},
     "clock-jump": lambda dice: {"amount": dice.randint(1, 100_000)},
     "clock-jump-back": lambda dice: {"amount": dice.randint(1, 100_000)},
     "clock-drift": lambda dice: {"times": -1, "amount": dice.randint(10, 5_000)},
@@ -69,7 +71,7 @@ POINTS = {
     "task-slow": lambda dice: task(dice, times=dice.randint(1, 100), amount=dice.randint(100, 20_000)),
     # The diagnosis answers by its executor.
     "task-deaf": lambda dice: {"target": dice.choice(TASKS[:2])},
-    "store-bit-flip": lambda dice: {"times": dice.randint(1, 3)},
+    "store-bit-flip": lambda dice: {"times": dice.randint(1, 3), "amount": 1 << dice.randint(12, 22)},
 }
 RESTARTED = [name for name in POINTS if re.match("task-(panic|wild|stack|hang|lock|endless)", name)]
 
@@ -93,10 +95,12 @@ class Image:
     def __enter__(self):
         self.redis, self.http = free_port(), free_port()
         self.console = tempfile.TemporaryFile()
+        # No key leaves by policy: one that is gone was lost.
+        policy = "nos.maxmemory-policy=noeviction"
         settings = {
             "ACCEL": "tcg", "NET": "user", "MEM": ENV("MEM") or "128M", "SMP": ENV("SMP") or "1",
             "REDIS_PORT": str(self.redis), "HTTP_PORT": str(self.http),
-            "APPEND": f"nos.admin-token={TOKEN} nos.hang-ms=100 nos.health-ms=1000 nos.on-panic=reset",
+            "APPEND": f"nos.admin-token={TOKEN} nos.hang-ms=100 nos.health-ms=1000 nos.on-panic=reset {policy}",
         }
         self.qemu = subprocess.Popen(
             [os.path.join(ROOT, "scripts", "run.sh")], env={**os.environ, **settings},
@@ -304,11 +308,15 @@ class Scraper(threading.Thread):
 # --- one fault ---------------------------------------------------------------------------------------------
 
 
+def words(setting):
+    return (ENV(setting) or "").replace(",", " ").split()
+
+
 def draw(number):
     """The point and the knobs of a fault: they follow from the seed and its number alone."""
     dice = random.Random(f"{SEED}:{number}")
-    names = (ENV("POINTS") or "").replace(",", " ").split() or list(POINTS)
-    point = dice.choice(names)
+    names = words("POINTS") or POINTS
+    point = dice.choice([name for name in names if name not in words("EXCEPT")])
     return point, {**POINTS[point](dice), "seed": dice.randrange(1 << 32)}, dice
 
 

@@ -268,6 +268,7 @@ fn compose(
     let pressure = arc_at_boot(pressure);
     let news = pressure.subscribe(data_plane_port.clone(), 1, Policy::DropOldest)?;
     let wires = Wires::new(&exchange, &data_plane_port, &http_port)?;
+    faults.attach(&wires);
     let data_plane_controls = controls("data-plane.control", &data_plane_port)?;
     let http_controls = controls("http.control", &http_port)?;
     let diagnosis_controls = controls("diagnosis.control", &diagnosis_port)?;

@@ -70,18 +70,19 @@ impl FaultyFrames {
         }
     }
 
-    /// Flips a bit of a block that was given out lately; which, follows from `draw`. False if there is none.
+    /// Flips a bit of a block that was given out lately, of its first `within` bytes; which, follows from `draw`. False if
+    /// there is no block.
     ///
     /// # Safety
     /// Whoever has the blocks does not run meanwhile, and bears that any bit of them changes.
-    pub unsafe fn flip(&self, draw: u64) -> bool {
+    pub unsafe fn flip(&self, draw: u64, within: usize) -> bool {
         let count = self.given_out.len();
         let words = (0..count).map(|n| &self.given_out[(draw as usize % count + n) % count]);
         let mut blocks = words.filter_map(|word| BlockWord(word.load(Relaxed)).block());
         let Some((first, order)) = blocks.next() else {
             return false;
         };
-        let bit = (draw >> 8) as usize % (order.bytes() * 8);
+        let bit = (draw >> 8) as usize % (within.clamp(1, order.bytes()) * 8);
         let byte = (first.address() + bit / 8) as *mut u8;
         // SAFETY: the block was given out and not taken back, so it is memory; its user, which does not run, bears it.
         unsafe { byte.write_volatile(byte.read_volatile() ^ (1 << (bit % 8))) };

@@ -43,10 +43,11 @@ impl Group {
         self.points[at].fires(size, &self.armed)
     }
 
-    /// Whether this call at that point fails, if the point is armed for that one of its targets; a call of another is none.
-    pub fn fires_at(&self, at: usize, target: usize) -> bool {
+    /// Whether this call at that point fails, which takes `size` of the point's space, if the point is armed for that one
+    /// of its targets; a call of another is none.
+    pub fn fires_at(&self, at: usize, target: usize, size: u64) -> bool {
         let point = &self.points[at];
-        point.is_armed() && point.knob(Knob::Target) == target as u64 && self.fires(at)
+        point.is_armed() && point.knob(Knob::Target) == target as u64 && self.fires_for(at, size)
     }
 
     /// How much: the point's amount.

@@ -10,6 +10,7 @@
 
 use super::crash::{self, power_off};
 use super::crash_area;
+use super::faults::{self, Heap};
 use super::scheduler::stacks::FiberStacks;
 use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
@@ -39,7 +40,13 @@ static mut BOOT_ARENA: BootArena = BootArena([0; BOOT_ARENA_BYTES]);
 
 // The language's allocator has to be global.
 #[global_allocator]
-static HEAP: KernelHeap<ThisCpu> = KernelHeap::new(ThisCpu);
+static HEAP: Heap = faults::heap(KernelHeap::new(ThisCpu));
+
+/// That allocator, for what stands before the heap.
+#[cfg(feature = "fault-injection")]
+pub(super) fn allocator() -> &'static Heap {
+    &HEAP
+}
 
 /// What everything else is built on.
 pub struct Ground {

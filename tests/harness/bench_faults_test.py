@@ -3,7 +3,7 @@ import os, random, sys, unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts"))
-for name in ("SEED", "FAULTS", "ONLY", "POINTS"):
+for name in ("SEED", "FAULTS", "ONLY", "POINTS", "EXCEPT"):
     os.environ.pop(name, None)
 import bench_faults
 
@@ -21,6 +21,9 @@ class Draws(unittest.TestCase):
         os.environ["POINTS"] = "task-panic,net-link-down"
         self.addCleanup(os.environ.pop, "POINTS")
         self.assertEqual({bench_faults.draw(number)[0] for number in range(50)}, {"task-panic", "net-link-down"})
+        os.environ["EXCEPT"] = "task-panic"
+        self.addCleanup(os.environ.pop, "EXCEPT")
+        self.assertEqual({bench_faults.draw(number)[0] for number in range(50)}, {"net-link-down"})
 
     def test_what_must_be_restarted_is_what_dies(self):
         for name in ("task-panic", "task-hang", "task-hang-pinned", "task-stack-overflow", "task-lock-held"):

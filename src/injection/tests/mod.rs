@@ -2,6 +2,7 @@
 
 mod block;
 mod frames;
+mod heap;
 mod network;
 mod orders;
 
@@ -145,8 +146,9 @@ fn space_and_interval_do_not_use_up_what_comes_after_them() {
 #[test]
 fn a_point_with_targets_fails_for_the_one_it_is_armed_for() {
     let group = Group::new(POINTS).expect("memory");
-    assert!(!group.fires_at(1, 0) && !group.fires_at(1, 1));
+    let fires = |target| group.fires_at(1, target, 1);
+    assert!(!fires(0) && !fires(1));
     group.arm(1, &turned(&[(Knob::Target, 1), (Knob::Times, 2)]));
-    assert!(!group.fires_at(1, 0) && group.fires_at(1, 1));
-    assert!(!group.fires_at(1, 0) && group.fires_at(1, 1) && !group.fires_at(1, 1));
+    assert!(!fires(0) && fires(1));
+    assert!(!fires(0) && fires(1) && !fires(1));
 }

@@ -361,7 +361,7 @@ fn frames_come_once_and_in_order_whatever_was_armed_and_disarmed_before() {
         }
         let shown = world.receive(&[200, 201, 202, 203]).len();
         assert!((4..=8).contains(&shown), "seed {seed}: {shown}");
-        points.map(|point| world.group().disarm(point));
+        points.iter().for_each(|&point| world.group().disarm(point));
         world.receive(&[]);
         assert_eq!(
             world.receive(&[next, next + 1]),

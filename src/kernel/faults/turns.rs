@@ -3,11 +3,15 @@
 #![allow(unsafe_code, reason = "it does what only a bug would do")]
 
 use crate::arch::aarch64::preemption::PreemptionGuard;
+use crate::bus::{Mailbox, Message};
 use crate::error::{Result, try_box};
 use crate::injection::{Declaration, FaultyFrames, Group};
 use crate::kernel::scheduler::Locked;
 use crate::kernel::subsystems::{DATA_PLANE, DIAGNOSIS, HTTP};
 use crate::kernel::supervision::Ward;
+use crate::kernel::this_cpu::ThisCpu;
+use crate::memory::LocalCpu;
+use crate::net::http::relay::Wires;
 use crate::platform::clock::CounterClock;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::time::{Clock, Duration, NANOS_PER_MILLI};
@@ -15,9 +19,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use spin::Once;
 
 /// Whom it may happen to.
 const TARGETS: [&str; 3] = [DATA_PLANE.name, HTTP.name, DIAGNOSIS.name];
+
+/// Whose messages from the other of the two may be lost.
+const READERS: [&str; 2] = [DATA_PLANE.name, HTTP.name];
 
 const fn task(name: &'static str) -> Declaration {
     Declaration::new(name).with_targets(&TARGETS)
@@ -37,7 +45,8 @@ const POINTS: &[Declaration] = &[
     task("task-leak").with_amount("bytes", 64 << 10),
     task("task-slow").with_amount("microseconds", 1_000),
     task("task-deaf"),
-    Declaration::new("store-bit-flip"),
+    Declaration::new("message-drop").with_targets(&READERS),
+    Declaration::new("store-bit-flip").with_amount("bytes", 4 << 20),
     Declaration::new("clock-jump").with_amount("milliseconds", 60_000),
     Declaration::new("clock-jump-back").with_amount("milliseconds", 60_000),
     Declaration::new("clock-drift").with_amount("parts per million", 500),
@@ -83,14 +92,15 @@ const FAULTS: [fn(&Parts, &Ward); 12] = [
     |_, _| {
         loop {
             #[expect(clippy::disallowed_methods, reason = "to be refused is the death")]
-            core::mem::forget(Vec::<u8>::with_capacity(64 << 10));
+            core::mem::forget(black_box(Vec::<u8>::with_capacity(64 << 10)));
         }
     },
     |parts, _| {
         let mut lost = Vec::<u8>::new();
         // Refused, it loses nothing.
         let _ = lost.try_reserve_exact(parts.group.amount(LEAK) as usize);
-        core::mem::forget(lost);
+        // Opaque to the compiler, which may leave out an allocation that nobody uses.
+        core::mem::forget(black_box(lost));
     },
     |parts, _| {
         let nanos = parts.group.amount(SLOW).saturating_mul(1_000);
@@ -104,7 +114,8 @@ const FAULTS: [fn(&Parts, &Ward); 12] = [
 
 const LEAK: usize = 9;
 const SLOW: usize = 10;
-const BIT_FLIP: usize = FAULTS.len();
+const MESSAGE_DROP: usize = FAULTS.len();
+const BIT_FLIP: usize = MESSAGE_DROP + 1;
 const JUMP: usize = BIT_FLIP + 1;
 const JUMP_BACK: usize = BIT_FLIP + 2;
 const DRIFT: usize = BIT_FLIP + 3;
@@ -118,6 +129,16 @@ fn dive(depth: u64) -> u64 {
     dive(depth + 1) + room[(depth % 64) as usize]
 }
 
+/// The allocator's point.
+pub(super) const HEAP_POINTS: &[Declaration] = &[task("heap-allocation")];
+
+/// Which of the targets runs; a number that is none's, if none does.
+pub(super) fn target() -> usize {
+    let owner = ThisCpu.owner();
+    let at = [DATA_PLANE, HTTP, DIAGNOSIS].iter();
+    at.take_while(|entry| entry.owner != owner).count()
+}
+
 /// What the beginning of a turn asks.
 #[derive(Clone, Copy)]
 pub(in crate::kernel) struct Turns(&'static Parts);
@@ -127,6 +148,7 @@ struct Parts {
     clock: &'static CounterClock,
     lock: &'static Locked<KeyedCounter>,
     store: &'static FaultyFrames,
+    wires: Once<Wires>,
     /// When the clock last went too fast, in nanoseconds; 0 for never.
     drifted_at: AtomicU64,
 }
@@ -142,9 +164,15 @@ impl Turns {
             clock,
             lock,
             store,
+            wires: Once::new(),
             drifted_at: AtomicU64::new(0),
         };
         Ok(Self(Box::leak(try_box(parts)?)))
+    }
+
+    /// Has messages on those wires be lost, where a point says so. Called once.
+    pub(super) fn attach(self, wires: &Wires) {
+        self.0.wires.call_once(|| wires.clone());
     }
 
     pub(super) fn group(self) -> &'static Group {
@@ -170,9 +198,16 @@ impl Parts {
         let name = ward.profile.name;
         if let Some(target) = TARGETS.iter().position(|&target| target == name) {
             for (at, fault) in FAULTS.iter().enumerate() {
-                if self.group.fires_at(at, target) {
+                if self.group.fires_at(at, target, 1) {
                     fault(self, ward);
                 }
+            }
+        }
+        if let Some(wires) = self.wires.get() {
+            match READERS.iter().position(|&reader| reader == name) {
+                Some(0) => self.lose_of(wires.to_network(), 0),
+                Some(_) => self.lose_of(wires.to_http(), 1),
+                None => {}
             }
         }
         if name == DATA_PLANE.name {
@@ -180,11 +215,21 @@ impl Parts {
         }
     }
 
+    /// Loses the message that waits longest, as if it had never come. For the mailbox's reader.
+    fn lose_of<M: Message>(&self, mailbox: &Mailbox<M>, reader: usize) {
+        if !mailbox.is_surely_empty() && self.group.fires_at(MESSAGE_DROP, reader, 1) {
+            drop(mailbox.try_receive());
+        }
+    }
+
     fn happen(&self) {
         let group = &self.group;
         if group.fires(BIT_FLIP) {
             // SAFETY: the store's user is the data plane, which runs this now; that it bears any change is the point.
-            unsafe { self.store.flip(group.draw(BIT_FLIP)) };
+            unsafe {
+                self.store
+                    .flip(group.draw(BIT_FLIP), group.amount(BIT_FLIP) as usize)
+            };
         }
         let millis = |point| group.amount(point).saturating_mul(NANOS_PER_MILLI) as i64;
         if group.fires(JUMP) {

@@ -183,6 +183,7 @@ impl DataPlane {
     fn run(mut self) -> ! {
         let ward = self.ward;
         loop {
+            ward.begin_turn();
             if ward.attend(&mut self) {
                 self.body.fibers.rest();
             }
@@ -194,7 +195,6 @@ impl DataPlane {
             if self.stack.is_configured() {
                 self.tell_ready();
             }
-            ward.begin_turn();
             // Only work brings about a sample: an idle image sleeps.
             if activity != Activity::Idle && now >= self.tells_at {
                 self.tells_at = now + self.body.sample_interval;

@@ -9,7 +9,9 @@ use crate::kernel::supervision::Ward;
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
 use crate::memory::frames::FrameSource;
+use crate::memory::heap::KernelHeap;
 use crate::net::http::Route;
+use crate::net::http::relay::Wires;
 use crate::platform::clock::CounterClock;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::virtio::Transport;
@@ -17,6 +19,14 @@ use crate::platform::virtio::network::VirtioNetwork;
 
 /// The network device as the data plane has it.
 pub(in crate::kernel) type NetworkDevice = VirtioNetwork<Transport>;
+
+/// The language's allocator.
+pub(in crate::kernel) type Heap = KernelHeap<ThisCpu>;
+
+/// The allocator itself.
+pub(in crate::kernel) const fn heap(inner: KernelHeap<ThisCpu>) -> Heap {
+    inner
+}
 
 /// No page.
 pub(in crate::kernel) const LINKS: [(&str, &str); 0] = [];
@@ -52,6 +62,9 @@ impl Faults {
     pub(in crate::kernel) fn arm(self, _: &str) {
         log::error!("boot argument nos.faults: this image is built without fault-injection");
     }
+
+    /// Nothing stands there.
+    pub(in crate::kernel) fn attach(self, _: &Wires) {}
 
     /// Nothing.
     pub(in crate::kernel) fn turns(self) -> Turns {
