@@ -12,6 +12,7 @@
 )]
 
 pub mod bell;
+mod casebook;
 pub mod crash;
 #[cfg_attr(not(feature = "crash-report"), path = "kernel/without/crash_area.rs")]
 pub mod crash_area;
@@ -22,6 +23,7 @@ mod disk;
 #[cfg_attr(not(feature = "fault-injection"), path = "kernel/without/faults.rs")]
 mod faults;
 pub mod ground;
+mod hands;
 mod pages;
 #[cfg_attr(not(feature = "symbols"), path = "kernel/without/place.rs")]
 mod place;
@@ -60,11 +62,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bell::{FiberBell, PressureBell};
-use core::sync::atomic::AtomicBool;
+use casebook::{Casebook, CasebookMetrics};
+use core::sync::atomic::{AtomicBool, AtomicU64};
 use devices::NetworkFinder;
 use disk::DiskFinder;
 use faults::Faults;
 use ground::Ground;
+use hands::Hands;
 use pages::PageMaker;
 use reports::Reports;
 use reports::scene::Surroundings;
@@ -169,7 +173,8 @@ fn compose(
         clock.set_wall(seconds);
     }
     let memory = ground.memory;
-    let total_mib = (memory.total_frames() * PAGE_SIZE as u64) >> 20;
+    let total_bytes = memory.total_frames() * PAGE_SIZE as u64;
+    let total_mib = total_bytes >> 20;
     log::info!(
         "nos {} on {} CPUs, {total_mib} MiB managed",
         env!("CARGO_PKG_VERSION"),
@@ -314,12 +319,23 @@ fn compose(
         Some(source),
         queues,
     )?;
+    let profiles = [data_plane::PROFILE, http::PROFILE, diagnosis::PROFILE];
+    let casebook = Casebook::new(
+        settings.incidents,
+        settings.remedies,
+        &profiles,
+        clock,
+        fibers,
+        diagnosis,
+    );
+    let casebook: &'static Casebook = leak(casebook);
+    let source: SharedSource = arc_at_boot(CasebookMetrics(casebook));
     let queues = two(work_done.clone(), diagnosis_controls.clone())?;
     subsystem(
         &mut registry,
         diagnosis::PROFILE,
         &diagnosis_port,
-        None,
+        Some(source),
         queues,
     )?;
     if let Some(source) = faults.source() {
@@ -346,6 +362,16 @@ fn compose(
     }));
     let is_ready: &'static AtomicBool = leak(AtomicBool::new(false));
     let wards: &'static Once<Vec<&'static Ward>> = leak(Once::new());
+    let shed_bytes: &'static AtomicU64 = leak(AtomicU64::new(0));
+    let hands: &'static Hands = leak(Hands {
+        fibers,
+        memory,
+        registry,
+        wards,
+        topic: pressure.clone(),
+        port: diagnosis_port.clone(),
+        shed_bytes,
+    });
     settings.network.fit(available);
     let peers = leak(PeerTable::new(settings.network.connection_limit)?);
     let data_plane_body = leak(DataPlaneBody {
@@ -367,6 +393,7 @@ fn compose(
         parcels: parcels(memory, faults, &DATA_PLANE),
         diagnosis: work_done.clone(),
         news,
+        shed_bytes,
         memory,
         sample_interval: policy.sample_interval,
         is_ready,
@@ -381,6 +408,8 @@ fn compose(
             heap: ground.heap,
             fibers,
             detection,
+            casebook,
+            hands,
             is_ready,
             wards,
             counters: http_counters,
@@ -400,8 +429,12 @@ fn compose(
         clock,
         memory,
         detection,
+        casebook,
+        hands,
+        others_bytes: total_bytes.saturating_sub(environment.memory_budget_bytes),
         mailbox: work_done,
         data_plane,
+        has_worked: AtomicBool::new(false),
     });
     let mut supervision = Supervision::new(
         fibers,
@@ -421,6 +454,7 @@ fn compose(
             body,
             registry,
             faults.turns(),
+            casebook,
         )
     };
     let supervised = [
@@ -453,6 +487,7 @@ fn compose(
     memory.set_pressure_listener(bell);
     supervision.tell_pressure(PressureNews {
         bell,
+        casebook,
         topic: pressure,
         told: Pressure::None,
     });

@@ -453,6 +453,10 @@ pub(super) fn dropped(topic: &'static str, reason: Reason) -> Error {
 }
 
 impl<M: Message> Queue for Mailbox<M> {
+    fn is_lossy(&self) -> bool {
+        self.policy == Policy::DropOldest
+    }
+
     fn topic(&self) -> &'static str {
         self.topic
     }

@@ -80,6 +80,11 @@ pub trait Queue: Send + Sync {
     /// Its counts now.
     fn tally(&self) -> Tally;
 
+    /// Whether it drops messages by its policy when it is full: those that say what a later one says as well.
+    fn is_lossy(&self) -> bool {
+        false
+    }
+
     /// The messages that were received last, urgent ones before the others, of either the last one first. For when its
     /// reader does not run.
     fn recent(&self) -> [Option<MessageId>; RECENT] {

@@ -96,6 +96,8 @@ pub struct Incidents {
     lasting: Vec<Lasting, SIGHTINGS_MAX>,
     /// When the last symptom was raised or cleared.
     changed: Instant,
+    /// When it is last known to have begun that a symptom of the open incident was there, or there again.
+    worsened: Instant,
     past: Deque<Record, PAST_LEN>,
     history: Vec<Attempt, HISTORY_LEN>,
     deaths: Deque<(PartId, Instant), DEATHS_LEN>,
@@ -125,6 +127,7 @@ impl Incidents {
             open: None,
             lasting: Vec::new(),
             changed: Instant::ZERO,
+            worsened: Instant::ZERO,
             past: Deque::new(),
             history: Vec::new(),
             deaths: Deque::new(),
@@ -154,7 +157,8 @@ impl Incidents {
         place.map(|place| PartId(place as u8))
     }
 
-    /// Takes in that a symptom is there, which was not before `began`; returns whether it is news.
+    /// Takes in that a symptom is there, which was not before `began`; returns whether it is news. Told again each time
+    /// that it is looked for and still there: what outlasts a remedy by that is not healed.
     ///
     /// # Panics
     /// If a symptom of a part comes without one, or the other way round.
@@ -189,7 +193,11 @@ impl Incidents {
 
     /// Takes in that a symptom is there that alone is no incident: nothing, unless one is open.
     pub fn join(&mut self, symptom: SymptomKind, part: Option<PartId>, now: Instant) -> bool {
-        self.open.is_some() && self.see(symptom, part, (now, now), now)
+        let (changed, worsened) = (self.changed, self.worsened);
+        let is_news = self.open.is_some() && self.see(symptom, part, (now, now), now);
+        // It keeps no incident open, and is nothing that has to be healed.
+        (self.changed, self.worsened) = (changed, worsened);
+        is_news
     }
 
     /// Takes in how often a part was refused memory beyond its quota by now: a symptom whenever that has grown.

@@ -9,7 +9,8 @@
 //!  "past":[{…,"state":"cleared","cleared_seconds":40.1,"cleared_on":{…}}],
 //!  "raised_total":2,
 //!  "detectors":[{"detector":"page_cache_hit_ratio","about":"…","state":"clear","raise_below":0.5,
-//!    "clear_above":0.7,"last":{…,"hits":250,"misses":12,"window_seconds":1.2}},…]}
+//!    "clear_above":0.7,"last":{…,"hits":250,"misses":12,"window_seconds":1.2}},…],
+//!  "incidents":{…}}
 //! ```
 //!
 //! Times are seconds since reset, as in the log. Names only get added.
@@ -20,8 +21,8 @@ use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
 
 impl FaultDetection {
-    /// Writes the report as one JSON object.
-    pub fn report(&self, json: &mut Json<'_>) {
+    /// Writes the report as one JSON object, with further members that `more` writes.
+    pub fn report(&self, json: &mut Json<'_>, more: impl FnOnce(&mut Json<'_>)) {
         json.object(|json| {
             let is_healthy = self.open().next().is_none();
             json.member("status")
@@ -37,6 +38,7 @@ impl FaultDetection {
                     json.object(|json| self.write_detector(detector, json));
                 }
             });
+            more(json);
         });
     }
 
@@ -134,7 +136,7 @@ mod tests {
     fn report(detection: &FaultDetection) -> String {
         let mut page = Vec::new();
         let mut json = Json::new(&mut page);
-        detection.report(&mut json);
+        detection.report(&mut json, |_| {});
         json.finish().expect("the host has memory");
         String::from_utf8(page).expect("JSON is text")
     }

@@ -1,6 +1,8 @@
 //! The pages of port 9100, each joined to the part it shows.
 
+use super::casebook::Casebook;
 use super::faults::{self, Faults};
+use super::hands::Hands;
 use super::reports::{SharedReports, page};
 use super::resolver::Resolver;
 use super::scheduler::{Fibers, Locked};
@@ -11,13 +13,16 @@ use super::this_cpu::ThisCpu;
 use crate::app::Page;
 use crate::bus::registry::Registry;
 use crate::diagnosis::FaultDetection;
+use crate::diagnosis::incidents::{order, report};
+use crate::diagnosis::remediation_recommendations::Actuator;
 use crate::diagnosis::symbol_cache::SymbolCacheCounters;
-use crate::error::{Grow, Result, try_box};
+use crate::error::{Error, Grow, HttpFault, Kind, Result, Subsystem, try_box};
 use crate::memory::MemoryManager;
 use crate::memory::heap::KernelHeap;
-use crate::metrics::Json;
+use crate::metrics::{Json, Value};
 use crate::net::http::{
-    FixedPage, HttpCounters, IndexPage, JsonPage, Link, MetricsPage, ReadyPage, Request, Route,
+    FixedPage, HttpCounters, IndexPage, JsonPage, Link, Methods, MetricsPage, ReadyPage, Request,
+    Route,
 };
 use crate::platform::time::Clock;
 use alloc::boxed::Box;
@@ -49,7 +54,7 @@ const LINKS: [(&str, &str); 8 + faults::LINKS.len()] = with_faults([
     ),
     (
         "/diagnosis",
-        "What the detectors see, with the evidence, as JSON",
+        "What the detectors see, incidents, their causes and what is done about them, as JSON",
     ),
 ]);
 
@@ -70,6 +75,9 @@ const fn with_faults<const N: usize, const ALL: usize>(
     all
 }
 
+/// Where a remedy is applied to the incident of that number: POST, with the remedy's name or nothing.
+const APPLY: &str = "/diagnosis/{id}/apply";
+
 /// Makes the routes, anew for each incarnation of the HTTP subsystem.
 pub(super) struct PageMaker {
     pub(super) registry: Arc<Registry>,
@@ -77,6 +85,8 @@ pub(super) struct PageMaker {
     pub(super) heap: &'static KernelHeap<ThisCpu>,
     pub(super) fibers: Fibers,
     pub(super) detection: &'static Locked<FaultDetection>,
+    pub(super) casebook: &'static Casebook,
+    pub(super) hands: &'static Hands,
     pub(super) is_ready: &'static AtomicBool,
     pub(super) wards: &'static Once<Vec<&'static Ward>>,
     pub(super) counters: Arc<HttpCounters>,
@@ -92,14 +102,38 @@ pub(super) struct PageMaker {
 /// `OutOfMemory`.
 pub(super) fn paths(of_application: &[Page]) -> Result<Vec<&'static str>> {
     let mut paths = Vec::new();
-    paths.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
+    paths.try_reserve_exact(2 + LINKS.len() + of_application.len())?;
     paths.push_reserved("/");
     paths.extend_reserved(LINKS.iter().map(|&(path, _)| path));
+    paths.push_reserved(APPLY);
     paths.extend_reserved(of_application.iter().map(|page| page.route.path));
     Ok(paths)
 }
 
 impl PageMaker {
+    /// `POST /diagnosis/ID/apply`: answers what will be done; the diagnosis does it.
+    fn apply_route(&'static self) -> Result<Route> {
+        let bad = |what| Error::new(Subsystem::Http, Kind::Http(HttpFault::BadRequest(what)));
+        let page = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
+            let number = request.path.split('/').nth(2).and_then(whole_number);
+            let number = number.ok_or(bad("the id is no whole number"))?;
+            let remedy = core::str::from_utf8(request.body.trim_ascii());
+            let remedy = remedy.map_err(|_| bad("the remedy's name is no text"))?;
+            let remedy = Some(remedy).filter(|name| !name.is_empty());
+            let reach = self.hands.reach();
+            let facts = |part| reach.facts(part);
+            let ordered = order(&self.casebook, number, remedy, &facts, request.now)?;
+            self.casebook.tell(|_, _| {});
+            json.object(|json| {
+                json.member("incident").number(Value::Whole(number));
+                json.member("remedy").text(ordered.remedy.row().name);
+                json.member("cause").text(ordered.cause);
+            });
+            Ok(())
+        });
+        Route::admin(APPLY, Methods::Post, page)
+    }
+
     /// The image's pages, then the application's.
     ///
     /// # Errors
@@ -120,7 +154,16 @@ impl PageMaker {
             detection.observe(&sample, request.now);
             let seen = detection.clone();
             drop(detection);
-            seen.report(json);
+            let reach = self.hands.reach();
+            seen.report(json, |json| {
+                let facts = |part| reach.facts(part);
+                report(
+                    &self.casebook,
+                    &facts,
+                    request.now,
+                    json.member("incidents"),
+                );
+            });
             Ok(())
         });
         let memory = JsonPage::new(move |_: &Request<'_>, json: &mut Json<'_>| {
@@ -150,7 +193,7 @@ impl PageMaker {
         let index = IndexPage::new(env!("CARGO_PKG_VERSION"), links);
 
         let mut routes = Vec::new();
-        routes.try_reserve_exact(1 + LINKS.len() + of_application.len())?;
+        routes.try_reserve_exact(2 + LINKS.len() + of_application.len())?;
         routes.push_reserved(Route::get("/", index)?);
         // In the order of LINKS.
         let registry = self.registry.clone();
@@ -166,7 +209,14 @@ impl PageMaker {
         routes.push_reserved(Route::get("/reports", reports)?);
         routes.push_reserved(Route::get("/diagnosis", diagnosis)?);
         routes.extend_reserved(self.fault_route()?);
+        routes.push_reserved(self.apply_route()?);
         routes.extend_reserved(of_application.into_iter().map(|page| page.route));
         Ok(routes)
     }
+}
+
+/// A number of decimal digits alone: `+1` is none.
+fn whole_number(text: &str) -> Option<u64> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
 }

@@ -3,6 +3,8 @@
 use super::crash::Ending;
 use super::subsystems::Placement;
 use crate::app::Application;
+use crate::diagnosis::incidents::IncidentPolicy;
+use crate::diagnosis::remediation_recommendations::Level;
 use crate::error::Result;
 use crate::net::config::StackConfig;
 use crate::net::http::AdminToken;
@@ -37,6 +39,8 @@ pub(super) struct Settings {
     pub(super) faults: Option<&'static str>,
     /// What is on the disk is given up.
     pub(super) may_format_disk: bool,
+    pub(super) remedies: Level,
+    pub(super) incidents: IncidentPolicy,
 }
 
 /// Whether what is on the disk is given up.
@@ -63,6 +67,8 @@ impl Settings {
             health_interval: HEALTH_INTERVAL,
             faults: None,
             may_format_disk: false,
+            remedies: Level::Safe,
+            incidents: IncidentPolicy::DEFAULT,
         };
         log::set_max_level(log::LevelFilter::Info);
         for (key, value) in parse(arguments) {
@@ -118,6 +124,20 @@ impl Settings {
                 Ok(())
             }
             "disk" => gives_up_disk(key, value).map(|gives_up| self.may_format_disk = gives_up),
+            "quiet-ms" => match value.parse() {
+                Ok(millis) if millis > 0 => {
+                    self.incidents.quiet = Duration::from_millis(millis);
+                    Ok(())
+                }
+                _ => Err(bad_value(key, "milliseconds, at least 1")),
+            },
+            "remedies" => match Level::of_name(value) {
+                Some(level) => {
+                    self.remedies = level;
+                    Ok(())
+                }
+                None => Err(bad_value(key, "advise, safe or all")),
+            },
             "time" => match value.parse() {
                 Ok(seconds) => {
                     self.unix_seconds = Some(seconds);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::kills::{kill, standing};
-use crate::support::guest::{Guest, Setting, image, scratch};
+use crate::support::guest::{Guest, Setting, scratch};
 use crate::support::http::get;
 use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
@@ -254,9 +254,7 @@ pub(crate) fn disks_on_every_transport_are_saved_to_and_restored_from() {
 
 pub(crate) fn a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_saves_again() {
     let file = disk("deaths", 64);
-    let mut settings = machine(&file, "");
-    settings.push(("IMAGE", image("functional/nos+kill-switch.img")));
-    let guest = Guest::boot(&settings);
+    let guest = Guest::boot(&machine(&file, "nos.admin-token=kill"));
     for (round, by) in ["one", "two", "three"].into_iter().enumerate() {
         let mut client = guest.redis();
         fill(&mut client, KEYS, by);

@@ -40,7 +40,7 @@ pub(super) fn guest(cpus: u32) -> Guest {
 }
 
 pub(super) fn guest_with(cpus: u32, arguments: &str) -> Guest {
-    let own = "nos.hang-ms=100 nos.health-ms=1000 nos.admin-token=kill";
+    let own = "nos.hang-ms=100 nos.health-ms=1000 nos.quiet-ms=3000 nos.admin-token=kill";
     let settings: [Setting; 3] = [
         ("MEM", "128M".into()),
         ("SMP", cpus.to_string()),

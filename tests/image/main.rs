@@ -13,6 +13,7 @@ mod checkpoints;
 mod clients;
 mod compat;
 mod crashes;
+mod diagnosis;
 mod differential;
 mod disassembly;
 mod exporter;
@@ -77,6 +78,7 @@ fn main() {
                 pages::unknown_pages_and_methods_are_refused_by_their_codes,
                 pages::memory_is_shown_by_order_cpu_and_heap,
                 pages::diagnosis_sees_nothing_in_a_healthy_image,
+                diagnosis::a_healthy_image_has_no_incident_after_all_its_load,
                 hostile_resp::every_prefix_of_a_session_leaves_others_served,
                 hostile_resp::a_session_in_single_bytes_is_answered,
                 hostile_resp::wrong_lengths_are_answered_with_an_error,
@@ -170,6 +172,8 @@ fn main() {
             reports::a_clients_command_that_hangs_is_named_without_its_data,
             reports::the_next_life_has_the_last_report_and_knows_its_places,
             reports::what_is_no_table_of_lines_of_this_image_is_left_alone,
+            diagnosis::deaths_are_named_with_their_evidence_healed_and_counted,
+            diagnosis::an_advised_remedy_is_applied_by_who_may,
             restarts::who_allocates_without_end_meets_its_quota_and_not_the_others_memory,
             restarts::a_data_plane_that_allocates_without_end_leaves_the_others_their_memory,
             restarts::hundreds_of_restarts_cost_no_frame,

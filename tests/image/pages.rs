@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 54] = [
+const FAMILIES: [(&str, &str); 60] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -63,6 +63,12 @@ const FAMILIES: [(&str, &str); 54] = [
     ("nos_http_requests_total", "counter"),
     ("nos_http_request_duration_seconds", "histogram"),
     ("nos_http_rejected_total", "counter"),
+    ("nos_diagnosis_incidents_total", "counter"),
+    ("nos_diagnosis_incidents_open", "gauge"),
+    ("nos_diagnosis_detection_seconds", "histogram"),
+    ("nos_diagnosis_recovery_seconds", "histogram"),
+    ("nos_diagnosis_recoveries_total", "counter"),
+    ("nos_diagnosis_exhaustion_seconds", "gauge"),
 ];
 
 pub(crate) fn promtool_finds_nothing_to_say_about_the_metrics(guest: &Guest) {

@@ -16,7 +16,7 @@ pub struct Case {
     pub(super) opened: Instant,
     pub(super) closed: Option<Instant>,
     pub(super) is_over: bool,
-    /// Nothing was seen since something got well, and nothing lasts.
+    /// Nothing was there any more after something got well.
     is_well: bool,
     /// What the operator asked for.
     pub(super) ordered: Option<(RemedyKind, Option<PartId>)>,
@@ -56,7 +56,7 @@ impl Incidents {
             opened: record.opened,
             closed: record.closed,
             is_over: is_open && self.is_over(now),
-            is_well: self.lasting.is_empty() && record.mended >= Some(self.changed),
+            is_well: record.mended >= Some(self.worsened),
             ordered: self.ordered.filter(|_| is_open),
             history: self.history.clone(),
             level: self.level,

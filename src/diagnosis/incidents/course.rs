@@ -32,6 +32,10 @@ impl Incidents {
         });
         self.opened_total = record.number;
         self.changed = now;
+        if record.sightings.is_empty() {
+            self.worsened = began;
+        }
+        self.worsened = self.worsened.max(began);
         record.began = record.began.min(began);
         record.until = record.until.max(now);
         let is_known = |known: &Sighting| known.symptom == symptom && known.part == part;

@@ -273,6 +273,34 @@ fn what_only_joins_opens_nothing_and_is_seen_in_what_is_open() {
     incidents.raise(SymptomKind::FreeMemoryLow, None, at(10));
     assert!(join(20));
     assert!(!join(30), "it is known");
+    incidents.clear(SymptomKind::FreeMemoryLow, None, at(1_000));
+    assert!(!join(2_000));
+    let closes = incidents.due();
+    assert_eq!(closes, Some(at(11_000)), "it keeps no incident open");
+}
+
+/// Samples trail what they tell of: what they show of the time before a part came back is no reason to treat it again.
+#[test]
+fn what_was_there_before_the_remedy_helped_is_not_treated_and_what_outlasts_it_is() {
+    let incidents = incidents(Level::Safe);
+    let mut hands = Hands::default();
+    let http = incidents.part("http").expect("it is there");
+    incidents.with(|incidents| {
+        incidents.refused(http, 1, at(200), at(200));
+        incidents.died(SymptomKind::PartPanicked, http, at(200), at(200));
+        incidents.begin(RemedyKind::RestartPart, Some(http), at(200));
+        incidents.well(http, at(300));
+    });
+    let look = |before, now| {
+        let refused = SymptomKind::HeapRequestsRefused;
+        incidents.with(|incidents| incidents.raise(refused, None, at(before), at(now)));
+    };
+    look(0, 1_000);
+    attend(&incidents, &mut hands, at(1_000));
+    assert_eq!(hands.done, []);
+    look(1_000, 2_000);
+    attend(&incidents, &mut hands, at(2_000));
+    assert_eq!(hands.done, [(RemedyKind::RestartPart, Some(http))]);
 }
 
 #[test]

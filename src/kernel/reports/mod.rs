@@ -105,7 +105,7 @@ impl fmt::Display for Reason<'_> {
             Cause::Exception => write!(f, "{}", Syndrome { esr, far }),
             Cause::StackOverflow => write!(f, "its stack overflowed, far {far:#x}"),
             Cause::Hang => f.write_str("it did not come back to its executor in time"),
-            Cause::Stopped => f.write_str("it was stopped: its health checks failed"),
+            Cause::Stopped => f.write_str("it was stopped, to be started again"),
             Cause::Returned => f.write_str("it ended by itself"),
         }
     }

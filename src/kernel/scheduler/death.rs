@@ -121,6 +121,11 @@ impl Obituary {
         matches!(self.esr >> 26 & 0x3f, DATA_ABORT | INSTRUCTION_ABORT)
     }
 
+    /// True if it was to run what is not there or not to be run.
+    pub fn is_jump(&self) -> bool {
+        self.esr >> 26 & 0x3f == INSTRUCTION_ABORT
+    }
+
     fn note_frame(&mut self, frame: &Frame) {
         self.registers = Some(Registers {
             x: frame.x,

@@ -36,7 +36,7 @@ use crate::platform::time::{Clock, Duration, Instant};
 use crate::platform::virtio::network::VirtioNetwork;
 use alloc::sync::Arc;
 use core::convert::Infallible;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What it is.
 pub(in crate::kernel) const PROFILE: Profile = Profile {
@@ -72,6 +72,8 @@ pub(in crate::kernel) struct DataPlaneBody {
     pub(in crate::kernel) diagnosis: Arc<Mailbox<News>>,
     /// Where it hears that memory is short.
     pub(in crate::kernel) news: Arc<Mailbox<News>>,
+    /// How much the diagnosis wants given back, told before it says so.
+    pub(in crate::kernel) shed_bytes: &'static AtomicU64,
     pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) sample_interval: Duration,
     /// True once clients can connect.
@@ -88,6 +90,8 @@ struct DataPlane {
     tells_at: Instant,
     /// Memory is short: each turn gives back what can be spared.
     is_pressed: bool,
+    /// What is to be given back though memory is not short.
+    shed_bytes: u64,
 }
 
 impl Body for DataPlaneBody {
@@ -130,6 +134,7 @@ impl Body for DataPlaneBody {
             port: ward.port.clone(),
             tells_at: Instant::ZERO,
             is_pressed: self.memory.pressure() != Pressure::None,
+            shed_bytes: 0,
         };
         data_plane.run()
     }
@@ -162,6 +167,8 @@ impl Subsystem for DataPlane {
         if let News::Pressure(pressure) = message.body {
             self.is_pressed = pressure != Pressure::None;
         }
+        self.shed_bytes += self.body.shed_bytes.swap(0, Relaxed);
+        self.is_pressed |= self.shed_bytes > 0;
         Ok(())
     }
 
@@ -223,8 +230,14 @@ impl DataPlane {
     /// Gives back a part of what is missing; true if it could, and more is missing.
     #[cold]
     fn relieve(&mut self, now: Instant) -> bool {
-        let missing = self.body.memory.missing_bytes();
-        self.is_pressed = missing > 0 && self.stack.relieve(missing.min(RELIEF_BYTES), now);
+        let missing = self.body.memory.missing_bytes().max(self.shed_bytes);
+        let part = missing.min(RELIEF_BYTES);
+        self.is_pressed = part > 0 && self.stack.relieve(part, now);
+        self.shed_bytes = match self.is_pressed {
+            true => self.shed_bytes.saturating_sub(part),
+            // It has no more to give.
+            false => 0,
+        };
         self.is_pressed
     }
 

@@ -12,6 +12,9 @@ pub(in crate::kernel) enum News {
     /// The data plane did some work. Sent at most once a sampling interval; a full mailbox drops the oldest, which
     /// says the same.
     WorkDone,
+    /// The data plane is to give back as much as it finds told beside this: from the diagnosis. Any later news does as
+    /// well, so none need be kept.
+    Shed,
     /// Memory has become so short: from the supervisor to who subscribed, when the level is another than it told last. A
     /// full mailbox drops the oldest, as the newest says what holds.
     Pressure(Pressure),

@@ -6,6 +6,7 @@
 use super::Ward;
 use crate::bus::Port;
 use crate::bus::subsystem::{Control, Health, Report};
+use crate::diagnosis::root_cause_analysis::SymptomKind;
 use crate::error::Kind;
 use crate::kernel::scheduler::Fibers;
 use crate::platform::time::Duration;
@@ -38,12 +39,18 @@ pub(super) async fn watch(
 pub(super) struct Patient {
     ward: &'static Ward,
     failures: u32,
+    /// The last check failed.
+    is_unwell: bool,
 }
 
 impl Patient {
     /// One that has not failed yet.
     pub(super) fn new(ward: &'static Ward) -> Self {
-        Self { ward, failures: 0 }
+        Self {
+            ward,
+            failures: 0,
+            is_unwell: false,
+        }
     }
 
     async fn check(&mut self, port: &Port, fibers: Fibers, patience: Duration) {
@@ -53,7 +60,8 @@ impl Patient {
             return;
         }
         let ran = fibers.ran_ticks(ward.fiber);
-        let deadline = port.now() + patience;
+        let asked_at = port.now();
+        let deadline = asked_at + patience;
         let request = ward.controls.request(port, Control::Health, deadline);
         let health = match request.await {
             Ok(Report::Health(health)) => health,
@@ -72,9 +80,17 @@ impl Patient {
         }
         let Health::Failed(why) = health else {
             self.failures = 0;
+            if core::mem::take(&mut self.is_unwell) {
+                ward.is_well();
+            }
             return;
         };
         self.failures += 1;
+        self.is_unwell = true;
+        let missed = SymptomKind::HealthCheckMissed;
+        ward.casebook.tell(|incidents, now| {
+            incidents.raise(missed, Some(ward.part), asked_at, now);
+        });
         log::error!("{name}: health check failed: {why}");
         if self.failures == FAILURES_MAX {
             self.failures = 0;

@@ -19,6 +19,7 @@ mod ward;
 pub(super) use ward::{Body, Ward};
 
 use super::bell::PressureBell;
+use super::casebook::Casebook;
 use super::crash;
 use super::reports::scene::Surroundings;
 use super::reports::{Report, SharedReports};
@@ -28,6 +29,7 @@ use super::this_cpu::ThisCpu;
 use crate::bus::registry::{Cause, Registry, State};
 use crate::bus::supervisor::{Action, Intensity, NodeId, Strategy, Supervisor};
 use crate::bus::{Executor, NEVER, Port, Topic};
+use crate::diagnosis::root_cause_analysis::SymptomKind;
 use crate::error::{Grow, Result, try_box, try_collect};
 use crate::memory::heap::KernelHeap;
 use crate::memory::{MemoryManager, Pressure, reclaim};
@@ -83,6 +85,7 @@ pub(super) struct Supervision {
 /// How the supervisor hears of pressure on memory, and where it tells of it.
 pub(super) struct PressureNews {
     pub(super) bell: &'static PressureBell,
+    pub(super) casebook: &'static Casebook,
     pub(super) topic: Arc<Topic<News>>,
     /// What it told last.
     pub(super) told: Pressure,
@@ -191,6 +194,13 @@ impl Supervision {
         }
         let level = self.memory.pressure();
         if core::mem::replace(&mut news.told, level) != level {
+            let low = SymptomKind::FreeMemoryLow;
+            news.casebook.tell(|incidents, now| match level {
+                Pressure::None => incidents.clear(low, None, now),
+                Pressure::Low | Pressure::Min => {
+                    incidents.raise(low, None, now, now);
+                }
+            });
             // Who misses it is counted under the topic; a full mailbox drops the oldest, and this one says what holds.
             let _ = news.topic.publish_now(&self.port, News::Pressure(level));
         }
@@ -282,6 +292,12 @@ impl Supervision {
         // One that the policy has stopped was not at fault.
         if !ward.is_stopped.load(Relaxed) {
             self.report(name, cause, &obituary);
+            // Nor is one that the diagnosis has stopped.
+            let is_ordered = ward.is_ordered.swap(false, Relaxed);
+            if !is_ordered || obituary.cause != scheduler::Cause::Stopped {
+                let refusals = self.memory.usage(ward.owner).refusals;
+                ward.casebook.died(ward.part, &obituary, refusals);
+            }
         }
         if let Some(row) = self.registry.find(name)
             && !ward.is_up.load(Relaxed)

@@ -4,7 +4,9 @@
 use crate::bus::registry::{Registry, State};
 use crate::bus::subsystem::{Controls, Subsystem, attend};
 use crate::bus::{Port, Profile};
+use crate::diagnosis::root_cause_analysis::PartId;
 use crate::error::{Error, Kind, Result, try_box};
+use crate::kernel::casebook::Casebook;
 use crate::kernel::faults::Turns;
 use crate::kernel::scheduler::FiberId;
 use crate::kernel::{crash, ground};
@@ -47,6 +49,11 @@ pub(in crate::kernel) struct Ward {
     pub(in crate::kernel) controls: Arc<Controls>,
     pub(super) body: &'static dyn Body,
     pub(super) registry: &'static Registry,
+    /// Where it is told how it fares, and which part it is there.
+    pub(super) casebook: &'static Casebook,
+    pub(in crate::kernel) part: PartId,
+    /// It is stopped by the diagnosis, to be started again: its death is no news.
+    pub(in crate::kernel) is_ordered: AtomicBool,
     pub(super) is_up: AtomicBool,
     /// It was told to stop: its death is not news to the policy.
     pub(super) is_stopped: AtomicBool,
@@ -69,9 +76,13 @@ impl Ward {
         body: &'static dyn Body,
         registry: &'static Registry,
         turns: Turns,
+        casebook: &'static Casebook,
     ) -> Result<&'static Self> {
         Ok(Box::leak(try_box(Self {
             owner: port.owner(),
+            part: casebook.part(profile.name),
+            casebook,
+            is_ordered: AtomicBool::new(false),
             profile,
             fiber,
             port,
@@ -125,8 +136,15 @@ impl Ward {
             row.status().set_healthy(true);
             if self.port.incarnation() > 0 {
                 row.status().count_restart(true);
+                self.is_well();
             }
         }
+    }
+
+    /// Tells that it is up, or has passed a check after one that it failed.
+    pub(super) fn is_well(&self) {
+        self.casebook
+            .tell(|incidents, now| incidents.well(self.part, now));
     }
 
     /// Where its fiber begins: `argument` is what [`Ward::argument`] answers.

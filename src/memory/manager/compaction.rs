@@ -92,8 +92,8 @@ impl<C: LocalCpu> MemoryManager<C> {
         }
     }
 
-    /// True if there is an owner that moves its pages.
-    pub(in crate::memory) fn has_movers(&self) -> bool {
+    /// Whether there is an owner that moves its pages: anything that compaction could move.
+    pub fn has_movers(&self) -> bool {
         self.has_movers.load(Relaxed)
     }
 }
