@@ -101,6 +101,9 @@ pub(crate) fn filling_the_memory_raises_a_symptom_with_its_evidence(guest: &Gues
         Reply::Simple("PONG".into()),
         "served on while it lasts"
     );
+    let page = get(guest.http_port, "/diagnosis").body;
+    let named = "\"causes\":[{\"cause\":\"memory_full\",\"part\":null,";
+    assert!(page.contains(named), "{page}");
 
     drop(halves);
     client.command(&["FLUSHALL"]);

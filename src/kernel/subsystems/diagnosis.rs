@@ -28,8 +28,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 const TASKS: usize = 2;
 /// Time between two looks while an incident is open, though no work is done.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Messages to a part that found its mailbox full between two looks, from which on that is a symptom: as many as its
-/// mailboxes hold. Fewer were sent again within milliseconds.
+/// Messages to a part that found its mailbox full between two looks, from which on that is a symptom, if it took none: as
+/// many as its mailboxes hold. Who takes some is only slower than those that send, which send again.
 const FULL_MIN: u64 = 64;
 
 /// What it is.
@@ -72,8 +72,8 @@ struct Physician {
     body: &'static DiagnosisBody,
     watch: Box<Watch>,
     looked_at: Instant,
-    /// By part: messages that found its mailboxes full.
-    full: [u64; PARTS_MAX],
+    /// By part: messages that found its mailboxes full, and those that it took.
+    queued: [(u64, u64); PARTS_MAX],
 }
 
 /// What the detectors look at, now.
@@ -106,7 +106,7 @@ impl Physician {
             body,
             watch: try_box(Watch::new(body.others_bytes))?,
             looked_at: Instant::ZERO,
-            full: [0; PARTS_MAX],
+            queued: [(0, 0); PARTS_MAX],
         })
     }
 
@@ -162,11 +162,15 @@ impl Physician {
         let row = body.hands.registry.find(ward.profile.name);
         let queues = row.into_iter().flat_map(|row| row.queues());
         let kept = queues.filter(|queue| !queue.is_lossy());
-        let full: u64 = kept.map(|queue| queue.tally().dropped(Reason::Full)).sum();
+        let (full, taken) = kept.fold((0, 0), |(full, taken), queue| {
+            let tally = queue.tally();
+            (full + tally.dropped(Reason::Full), taken + tally.delivered)
+        });
         let part = ward.part;
-        let known = core::mem::replace(&mut self.full[usize::from(part.0)], full);
-        // An incarnation's first look is no judgement of the time before it.
-        let is_stalled = known > 0 && full.saturating_sub(known) >= FULL_MIN;
+        let known = &mut self.queued[usize::from(part.0)];
+        let (known_full, known_taken) = core::mem::replace(known, (full, taken));
+        // It took some before an incarnation's first look, which is no judgement of that time.
+        let is_stalled = taken == known_taken && full.saturating_sub(known_full) >= FULL_MIN;
         let tell = |incidents: &mut Incidents| {
             incidents.refused(part, refusals, now, now);
             if is_stalled {

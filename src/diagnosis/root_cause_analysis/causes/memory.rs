@@ -83,7 +83,8 @@ pub(super) const ROWS: &[Cause] = &[
             here(S::HealthCheckMissed, 0.2, Delay::Soon),
             dependents(S::RequestTimeouts, 0.2, Delay::Soon),
         ],
-        remedies: &[R::RestartPart, R::TellMemory],
+        // One that is refused and lives on is where it should be; one that dies of it is started again as it is.
+        remedies: &[R::TellMemory],
     },
     Cause {
         name: "value_bit_flip",
