@@ -452,9 +452,8 @@ fn compose(
             port,
             controls,
             body,
-            registry,
+            (registry, casebook),
             faults.turns(),
-            casebook,
         )
     };
     let supervised = [

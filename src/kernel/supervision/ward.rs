@@ -64,7 +64,7 @@ pub(in crate::kernel) struct Ward {
 }
 
 impl Ward {
-    /// A subsystem that does not run yet.
+    /// A subsystem that does not run yet, and where it is told how it fares.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -74,9 +74,8 @@ impl Ward {
         port: Arc<Port>,
         controls: Arc<Controls>,
         body: &'static dyn Body,
-        registry: &'static Registry,
+        (registry, casebook): (&'static Registry, &'static Casebook),
         turns: Turns,
-        casebook: &'static Casebook,
     ) -> Result<&'static Self> {
         Ok(Box::leak(try_box(Self {
             owner: port.owner(),
