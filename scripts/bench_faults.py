@@ -53,7 +53,6 @@ POINTS = {
     "net-lost-kick": lambda dice: {"times": dice.randint(1, 3), "probability": dice.randint(5, 50)},
     "net-link-down": lambda dice: {"space": dice.randint(0, 100), "amount": dice.randint(50, 800)},
     "frame-allocation": often,
-    "heap-allocation": lambda dice: task(dice, times=dice.randint(1, 50), probability=dice.randint(1, 100)),
     "message-drop": lambda dice: {"target": dice.choice(TASKS[:2]), "times": dice.randint(1, 3)},
     "clock-jump": lambda dice: {"amount": dice.randint(1, 100_000)},
     "clock-jump-back": lambda dice: {"amount": dice.randint(1, 100_000)},

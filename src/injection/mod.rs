@@ -14,7 +14,7 @@
 //! | `knobs`, `point`, `group` | when a call fails, and the decision |
 //! | `orders`, `registry` | arming by text, form or JSON; the page and the metrics |
 //! | `network` | frames lost, changed, doubled, out of order or held back; interrupts and kicks lost; the link down |
-//! | `frames`, `heap` | blocks and objects refused; bits flipped in blocks that were given out |
+//! | `frames` | blocks refused; bits flipped in blocks that were given out |
 //! | `block` | a block device that fails, tears, changes, forgets or delays |
 //!
 //! Always true: while none of a group's points is armed, asking it is one load and one comparison. A point that has
@@ -25,7 +25,6 @@
 mod block;
 mod frames;
 mod group;
-mod heap;
 mod knobs;
 mod network;
 mod orders;
@@ -37,7 +36,6 @@ mod tests;
 pub use block::{BLOCK_POINTS, FaultyBlockDevice};
 pub use frames::{FRAME_POINTS, FaultyFrames};
 pub use group::Group;
-pub use heap::{FaultyHeap, HeapFaults};
 pub use knobs::{Knob, Knobs};
 pub use network::{
     FaultyNetwork, FaultyReceiver, FaultyTransmitter, NETWORK_POINTS, NetworkFaults,

@@ -1,14 +1,13 @@
 //! Faults on purpose, where the image has them: its points, joined to what they happen to.
 //!
 //! Wrappers stand between the parts: before the network device ([`NetworkDevice`]), before the frames of the store and
-//! of messages, before the heap; and each turn of a subsystem begins at [`turns`]. What arms the points is the boot argument `nos.faults=`
-//! and the page `/faults`.
+//! of messages; and each turn of a subsystem begins at [`turns`]. What arms the points is the boot argument `nos.faults=` and
+//! the page `/faults`.
 
 mod turns;
 
 pub(super) use turns::Turns;
 
-use super::ground;
 use super::pages::PageMaker;
 use super::scheduler::Locked;
 use super::subsystems::STORE;
@@ -16,12 +15,10 @@ use super::this_cpu::ThisCpu;
 use crate::bus::registry::SharedSource;
 use crate::error::{Result, arc_at_boot, try_box};
 use crate::injection::{
-    FRAME_POINTS, FaultyFrames, FaultyHeap, FaultyNetwork, Group, HeapFaults, NetworkFaults, Pairs,
-    Registry,
+    FRAME_POINTS, FaultyFrames, FaultyNetwork, Group, NetworkFaults, Pairs, Registry,
 };
 use crate::memory::MemoryManager;
 use crate::memory::frames::FrameSource;
-use crate::memory::heap::KernelHeap;
 use crate::metrics::Json;
 use crate::net::http::relay::Wires;
 use crate::net::http::{JsonPage, Method, Methods, Request, Route};
@@ -36,14 +33,6 @@ use alloc::vec::Vec;
 /// The network device as the data plane has it.
 pub(super) type NetworkDevice =
     FaultyNetwork<VirtioReceiver<Transport>, VirtioTransmitter<Transport>>;
-
-/// The language's allocator.
-pub(super) type Heap = FaultyHeap<KernelHeap<ThisCpu>>;
-
-/// The allocator, with faults before `inner`.
-pub(super) const fn heap(inner: KernelHeap<ThisCpu>) -> Heap {
-    FaultyHeap::new(inner)
-}
 
 /// The index's words on the page.
 pub(super) const LINKS: [(&str, &str); 1] = [(
@@ -89,13 +78,8 @@ impl Faults {
         )?)?;
         let messages = leak(FaultyFrames::new(memory, frames, 0)?)?;
         let turns = Turns::new(clock, lock, store)?;
-        let objects: &'static Group = leak(Group::new(turns::HEAP_POINTS)?)?;
-        ground::allocator().attach(HeapFaults {
-            group: objects,
-            target: turns::target,
-        });
         let mut registry = Registry::new();
-        for group in [network.group(), frames, objects, turns.group()] {
+        for group in [network.group(), frames, turns.group()] {
             registry.add(group)?;
         }
         let parts = Parts {

@@ -10,7 +10,6 @@
 
 use super::crash::{self, power_off};
 use super::crash_area;
-use super::faults::{self, Heap};
 use super::scheduler::stacks::FiberStacks;
 use super::secondary_cpus::StackSlots;
 use super::this_cpu::ThisCpu;
@@ -40,13 +39,7 @@ static mut BOOT_ARENA: BootArena = BootArena([0; BOOT_ARENA_BYTES]);
 
 // The language's allocator has to be global.
 #[global_allocator]
-static HEAP: Heap = faults::heap(KernelHeap::new(ThisCpu));
-
-/// That allocator, for what stands before the heap.
-#[cfg(feature = "fault-injection")]
-pub(super) fn allocator() -> &'static Heap {
-    &HEAP
-}
+static HEAP: KernelHeap<ThisCpu> = KernelHeap::new(ThisCpu);
 
 /// What everything else is built on.
 pub struct Ground {

@@ -2,7 +2,6 @@
 
 mod block;
 mod frames;
-mod heap;
 mod network;
 mod orders;
 

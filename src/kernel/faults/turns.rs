@@ -9,8 +9,6 @@ use crate::injection::{Declaration, FaultyFrames, Group};
 use crate::kernel::scheduler::Locked;
 use crate::kernel::subsystems::{DATA_PLANE, DIAGNOSIS, HTTP};
 use crate::kernel::supervision::Ward;
-use crate::kernel::this_cpu::ThisCpu;
-use crate::memory::LocalCpu;
 use crate::net::http::relay::Wires;
 use crate::platform::clock::CounterClock;
 use crate::platform::entropy::KeyedCounter;
@@ -127,16 +125,6 @@ fn dive(depth: u64) -> u64 {
         return 0;
     }
     dive(depth + 1) + room[(depth % 64) as usize]
-}
-
-/// The allocator's point.
-pub(super) const HEAP_POINTS: &[Declaration] = &[task("heap-allocation")];
-
-/// Which of the targets runs; a number that is none's, if none does.
-pub(super) fn target() -> usize {
-    let owner = ThisCpu.owner();
-    let at = [DATA_PLANE, HTTP, DIAGNOSIS].iter();
-    at.take_while(|entry| entry.owner != owner).count()
 }
 
 /// What the beginning of a turn asks.

@@ -9,7 +9,6 @@ use crate::kernel::supervision::Ward;
 use crate::kernel::this_cpu::ThisCpu;
 use crate::memory::MemoryManager;
 use crate::memory::frames::FrameSource;
-use crate::memory::heap::KernelHeap;
 use crate::net::http::Route;
 use crate::net::http::relay::Wires;
 use crate::platform::clock::CounterClock;
@@ -19,14 +18,6 @@ use crate::platform::virtio::network::VirtioNetwork;
 
 /// The network device as the data plane has it.
 pub(in crate::kernel) type NetworkDevice = VirtioNetwork<Transport>;
-
-/// The language's allocator.
-pub(in crate::kernel) type Heap = KernelHeap<ThisCpu>;
-
-/// The allocator itself.
-pub(in crate::kernel) const fn heap(inner: KernelHeap<ThisCpu>) -> Heap {
-    inner
-}
 
 /// No page.
 pub(in crate::kernel) const LINKS: [(&str, &str); 0] = [];
