@@ -76,7 +76,7 @@ pub(crate) fn a_death_is_told_with_the_lines_it_happened_at_inlined_functions_in
     assert!(!guest.serial().contains(FOREIGN), "{}", guest.serial());
     assert_eq!(reports(&guest).len(), 0, "nothing died yet");
     await_message(&guest, "diagnosis");
-    kill(&guest, "diagnosis", "unmapped");
+    kill(&guest, "diagnosis", "wild-read");
     let report = await_report(&guest, 1);
     for part in [
         "1,\"subsystem\":\"diagnosis\",\"incarnation\":1,\"cause\":\"abort\",",
@@ -286,6 +286,7 @@ pub(crate) fn what_is_no_table_of_lines_of_this_image_is_left_alone() {
         let guest = Guest::boot(&[
             ("IMAGE", image("nos.img")),
             ("MEM", "64M".into()),
+            ("APPEND", "nos.admin-token=kill".into()),
             ("LINE_TABLE", file.display().to_string()),
         ]);
         assert_eq!(
