@@ -191,7 +191,6 @@ fn compose(
     let entropy: &'static _ = leak(Locked::new(entropy, |_| Verdict::Intact));
     // Whoever died while it looked a device up changed nothing there.
     let bus: &'static _ = leak(Locked::new(bus, |_| Verdict::Intact));
-    let faults = Faults::new(memory, clock, entropy)?;
     let makings = Makings {
         ground: &ground,
         fibers,
@@ -205,6 +204,7 @@ fn compose(
     let may_format = settings.may_format_disk;
     let disk = DiskFinder::new(ground.machine, bus, may_format, fibers, data_plane)?;
     let disk: &'static _ = leak(disk);
+    let faults = Faults::new(memory, clock, entropy, disk)?;
     system.stage_done("devices");
 
     let available = memory.free_frames() * PAGE_SIZE as u64;
@@ -329,6 +329,9 @@ fn compose(
         diagnosis,
     );
     let casebook: &'static Casebook = leak(casebook);
+    if disk.is_there() {
+        disk.join(faults, clock, leak(casebook));
+    }
     let source: SharedSource = arc_at_boot(CasebookMetrics(casebook));
     let queues = two(work_done.clone(), diagnosis_controls.clone())?;
     subsystem(

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::diagnosis::await_the_end;
+use crate::faults::{counts, point, post};
 use crate::kills::{kill, standing};
 use crate::support::guest::{Guest, Setting, scratch};
 use crate::support::http::get;
@@ -275,4 +277,59 @@ pub(crate) fn a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_sa
         let other = Guest::boot(&machine(&copy, ""));
         assert_all(&mut other.redis(), KEYS, by);
     }
+}
+
+pub(crate) fn a_disk_that_fails_is_named_and_the_old_checkpoint_stays_until_it_works_again() {
+    let file = disk("failing", 16);
+    let guest = Guest::boot(&machine(&file, "nos.admin-token=secret nos.quiet-ms=500"));
+    let page = get(guest.http_port, "/faults").body;
+    assert!(
+        point(&page, "block-write-error").contains("\"state\":\"off\""),
+        "{page}"
+    );
+    let mut client = guest.redis();
+    fill(&mut client, 1000, "old");
+    assert_eq!(client.command(&["SAVE"]), Reply::ok());
+    fill(&mut client, 1000, "new");
+    for (number, (order, cause)) in [
+        ("block-write-error&times=-1", "block_write_error"),
+        ("block-flush-error", "block_flush_error"),
+        ("block-write-torn", "block_write_error"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = order.split('&').next().expect("a name");
+        assert_eq!(post(&guest, &format!("point={order}")).status, 200);
+        client.command(&["BGSAVE"]);
+        await_save(&mut client);
+        assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "err");
+        assert!(counts(&guest, name)[1] > 0, "{order}");
+        post(&guest, &format!("point={name}&state=off"));
+        await_cause(&guest, number as u64 + 1, cause);
+        assert_eq!(client.command(&["DBSIZE"]).integer(), 1000);
+        // On a copy: the machine goes on with the disk.
+        let copy = scratch(&format!("failing-copy-{number}-{}.img", std::process::id()));
+        std::fs::copy(&file, &copy).expect("a file can be written");
+        assert_all(&mut Guest::boot(&machine(&copy, "")).redis(), 1000, "old");
+    }
+    client.command(&["BGSAVE"]);
+    await_save(&mut client);
+    assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "ok");
+    drop(guest);
+    let guest = Guest::boot(&machine(&file, ""));
+    assert_all(&mut guest.redis(), 1000, "new");
+}
+
+/// Waits until that incident is over, and panics unless `/diagnosis` ranked that cause first.
+fn await_cause(guest: &Guest, incident: u64, cause: &str) {
+    let page = await_the_end(guest, incident);
+    let newest = format!("\"past\":[{{\"id\":{incident},");
+    let newest = page.find(&newest).expect("the newest of all first");
+    let first = format!("\"causes\":[{{\"cause\":\"{cause}\"");
+    let named = page[newest..].find("\"causes\":[").expect("causes");
+    assert!(
+        page[newest + named..].starts_with(&first),
+        "{cause}: {page}"
+    );
 }

@@ -206,6 +206,7 @@ fn main() {
             checkpoints::a_disk_that_holds_something_else_is_left_as_it_is,
             checkpoints::disks_on_every_transport_are_saved_to_and_restored_from,
             checkpoints::a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_saves_again,
+            checkpoints::a_disk_that_fails_is_named_and_the_old_checkpoint_stays_until_it_works_again,
             parts::the_parts_that_are_there_work_and_the_rest_serves_without_the_others,
             parts::a_network_device_on_pci_is_found_by_an_image_with_that_part_alone,
             parts::an_image_with_that_part_alone_tells_how_its_last_life_ended_and_where,

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use crate::storage::checkpoint::record::Record;
 use crate::storage::checkpoint::{Contents, Opener, Volume, WriteStep, Writer};
-use crate::storage::{BUFFER_BYTES, BlockQueue, DiskBay};
+use crate::storage::{BUFFER_BYTES, BlockQueue, DiskBay, DiskEvent, DiskWitness, Unheard};
 use alloc::boxed::Box;
 
 /// A disk that does nothing for so long is given up.
@@ -54,6 +54,7 @@ pub(super) struct Checkpointer {
     queue: Option<Box<dyn BlockQueue>>,
     volume: Option<Volume>,
     may_format: bool,
+    witness: &'static dyn DiskWitness,
     work: Work,
     restarts: u8,
     /// When a tick is needed next; at once for zero.
@@ -68,6 +69,7 @@ impl Checkpointer {
         queue: None,
         volume: None,
         may_format: false,
+        witness: &Unheard,
         work: Work::Off,
         restarts: 0,
         next: Instant::NEVER,
@@ -93,7 +95,7 @@ impl Checkpointer {
             server.forget_save_points();
             return own;
         };
-        own.may_format = disk.may_format;
+        (own.may_format, own.witness) = (disk.may_format, disk.witness);
         match Opener::new(disk.queue.blocks()) {
             Some(opener) => {
                 own.work = Work::Opening(opener);
@@ -180,6 +182,9 @@ impl Checkpointer {
         let why = match contents {
             Contents::Blank(volume) => return self.use_volume(server, volume),
             Contents::Ours(volume) => {
+                if volume.is_torn() {
+                    self.witness.tell(DiskEvent::SlotTorn);
+                }
                 self.volume = Some(volume);
                 if server.persistence.is_loaded {
                     return self.use_volume(server, volume);
@@ -195,6 +200,11 @@ impl Checkpointer {
             Contents::TooSmall => "it is too small",
             Contents::Unreadable => "it cannot be read",
         };
+        match contents {
+            Contents::Foreign => self.witness.tell(DiskEvent::Foreign),
+            Contents::Damaged => self.witness.tell(DiskEvent::SlotTorn),
+            _ => {}
+        }
         self.leave_alone(server, why);
     }
 
@@ -229,6 +239,7 @@ impl Checkpointer {
                 self.use_volume(server, volume);
             }
             Outcome::Broken(slot, header) => {
+                self.witness.tell(DiskEvent::ChecksumMismatch);
                 log::error!("checkpoint {} on the disk is damaged", header.sequence);
                 server.forget_loaded();
                 volume.distrust(slot);
@@ -364,7 +375,10 @@ impl Checkpointer {
         persistence.last_seconds = (now.since(since).as_nanos() / NANOS_PER_MILLI / 1000) as i64;
         match is_written {
             true => persistence.saves += 1,
-            false => server.checkpoints.note_failed(),
+            false => {
+                server.checkpoints.note_failed();
+                self.witness.tell(DiskEvent::CheckpointFailed);
+            }
         }
         // Who asks for the end while one is written waits for the next.
         let ends = !persistence.asked.save && core::mem::take(&mut persistence.asked.power_off);

@@ -73,6 +73,11 @@ impl Volume {
         slots.into_iter().flatten()
     }
 
+    /// True if a slot has something that is no whole header.
+    pub fn is_torn(&self) -> bool {
+        self.torn.contains(&true)
+    }
+
     /// The header of a slot is not believed any more: its data was not what it says.
     pub fn distrust(&mut self, slot: usize) {
         self.headers[slot] = None;
