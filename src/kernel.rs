@@ -13,6 +13,7 @@
 
 pub mod bell;
 mod casebook;
+mod chronicle;
 pub mod crash;
 #[cfg_attr(not(feature = "crash-report"), path = "kernel/without/crash_area.rs")]
 pub mod crash_area;
@@ -63,6 +64,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bell::{FiberBell, PressureBell};
 use casebook::{Casebook, CasebookMetrics};
+use chronicle::Chronicle;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 use devices::NetworkFinder;
 use disk::DiskFinder;
@@ -329,9 +331,6 @@ fn compose(
         diagnosis,
     );
     let casebook: &'static Casebook = leak(casebook);
-    if disk.is_there() {
-        disk.join(faults, clock, leak(casebook));
-    }
     let source: SharedSource = arc_at_boot(CasebookMetrics(casebook));
     let queues = two(work_done.clone(), diagnosis_controls.clone())?;
     subsystem(
@@ -357,6 +356,15 @@ fn compose(
         application,
     });
     crash::set_witness(surroundings);
+    let chronicle: Option<&'static Chronicle> = match disk.is_there() {
+        true => {
+            let writer = fibers.wake_handle(data_plane);
+            let chronicle: &'static _ = leak(Chronicle::new(registry, reports, writer)?);
+            disk.join(faults, clock, leak(casebook), chronicle);
+            Some(chronicle)
+        }
+        false => None,
+    };
 
     let policy = DetectionPolicy::DEFAULT;
     let detection: &'static _ = leak(Locked::new(FaultDetection::new(policy), |detection| {
@@ -417,6 +425,7 @@ fn compose(
             wards,
             counters: http_counters,
             reports,
+            chronicle,
             symbol_cache,
             clock,
             faults,
@@ -433,6 +442,7 @@ fn compose(
         memory,
         detection,
         casebook,
+        chronicle,
         hands,
         others_bytes: total_bytes.saturating_sub(environment.memory_budget_bytes),
         mailbox: work_done,
@@ -446,7 +456,7 @@ fn compose(
         supervisor_port,
         (settings.restarts, settings.health_interval),
         surroundings,
-        reports,
+        (reports, chronicle),
     )?;
     let ward = |profile, fiber, port, controls, body| {
         Ward::new(

@@ -1,6 +1,7 @@
 //! The disk: a virtio block device on virtio-mmio or on PCI, taken into use anew by each incarnation of the data plane.
 
 use super::casebook::Casebook;
+use super::chronicle::Chronicle;
 use super::devices::{self, Bus};
 use super::faults::Faults;
 use super::scheduler::{FiberId, Fibers, Locked};
@@ -11,6 +12,7 @@ use crate::platform::interrupts::{self, Binding, Source};
 use crate::platform::time::Clock;
 use crate::platform::virtio;
 use crate::platform::virtio::block::VirtioBlock;
+use crate::storage::checkpoint::Notebook;
 use crate::storage::{BlockQueue, Disk, DiskBay, DiskEvent, DiskWitness, WatchedQueue};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,6 +35,7 @@ struct Joined {
     faults: Faults,
     clock: &'static dyn Clock,
     witness: &'static dyn DiskWitness,
+    notebook: &'static dyn Notebook,
 }
 
 impl DiskFinder {
@@ -75,17 +78,20 @@ impl DiskFinder {
         self.is_there.load(Relaxed)
     }
 
-    /// From now on faults stand before the device, and `casebook` is told of what it fails to do.
+    /// From now on faults stand before the device, and `casebook` is told of what it fails to do; what is
+    /// kept on it beside checkpoints is the chronicle.
     pub(super) fn join(
         &self,
         faults: Faults,
         clock: &'static dyn Clock,
         casebook: &'static &'static Casebook,
+        chronicle: &'static Chronicle,
     ) {
         self.joined.call_once(|| Joined {
             faults,
             clock,
             witness: casebook,
+            notebook: chronicle,
         });
     }
 
@@ -116,12 +122,14 @@ impl DiskBay for DiskFinder {
             faults,
             clock,
             witness,
+            notebook,
         } = *self.joined.get().expect("joined before anybody is served");
         let queue = WatchedQueue::new(faults.block_queue(queue)?, clock, witness);
         Ok(Some(Disk {
             queue: try_box(queue)?,
             may_format: self.may_format.swap(false, Relaxed),
             witness,
+            notebook,
         }))
     }
 }

@@ -16,6 +16,7 @@ pub use watched::{DiskEvent, DiskWitness, Unheard, WatchedQueue};
 
 use crate::error::Result;
 use alloc::boxed::Box;
+use checkpoint::Notebook;
 
 /// A device of numbered blocks of [`BLOCK_BYTES`].
 ///
@@ -53,6 +54,8 @@ pub struct Disk {
     pub may_format: bool,
     /// Who is told what becomes of what is on it.
     pub witness: &'static dyn DiskWitness,
+    /// What is kept on it beside checkpoints.
+    pub notebook: &'static dyn Notebook,
 }
 
 /// Where the disk is got from.

@@ -12,19 +12,19 @@ use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
 
 /// How long a save may take on a busy host.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Keys of the tests with many.
 const KEYS: usize = 20_000;
 
 /// A disk image of zeros.
-fn disk(name: &str, megabytes: u64) -> PathBuf {
+pub(crate) fn disk(name: &str, megabytes: u64) -> PathBuf {
     let file = scratch(&format!("{name}-{}.img", std::process::id()));
     let made = std::fs::File::create(&file).and_then(|made| made.set_len(megabytes << 20));
     made.expect("a file can be written");
     file
 }
 
-fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
+pub(crate) fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
     vec![
         ("MEM", "128M".into()),
         ("DISK", file.display().to_string()),
@@ -32,7 +32,7 @@ fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
     ]
 }
 
-fn persistence(client: &mut Client, name: &str) -> String {
+pub(crate) fn persistence(client: &mut Client, name: &str) -> String {
     let info = client.command(&["INFO", "persistence"]).text();
     let line = info
         .lines()
@@ -40,7 +40,7 @@ fn persistence(client: &mut Client, name: &str) -> String {
     line.expect("a line of INFO").trim().into()
 }
 
-fn await_save(client: &mut Client) {
+pub(crate) fn await_save(client: &mut Client) {
     let began = Instant::now();
     while persistence(client, "rdb_bgsave_in_progress") != "0" {
         assert!(began.elapsed() < LIMIT, "the checkpoint is not written");
@@ -49,7 +49,7 @@ fn await_save(client: &mut Client) {
 }
 
 /// Sets many keys, whose values tell by whom.
-fn fill(client: &mut Client, keys: usize, by: &str) {
+pub(crate) fn fill(client: &mut Client, keys: usize, by: &str) {
     for chunk in 0..keys.div_ceil(1000) {
         let numbers = chunk * 1000..keys.min(chunk * 1000 + 1000);
         let sets = numbers

@@ -17,7 +17,9 @@ use super::store::Progress;
 use crate::error::Result;
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use crate::storage::checkpoint::record::Record;
-use crate::storage::checkpoint::{Contents, Opener, Volume, WriteStep, Writer};
+use crate::storage::checkpoint::{
+    Contents, NoNotebook, Notebook, Notes, Opener, Volume, WriteStep, Writer,
+};
 use crate::storage::{BUFFER_BYTES, BlockQueue, DiskBay, DiskEvent, DiskWitness, Unheard};
 use alloc::boxed::Box;
 
@@ -27,6 +29,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// From one buffer to the next, at least: about what it takes to fill one, so that other subsystems on the same CPU run.
 const PACE: Duration = Duration::from_nanos(100_000);
+/// From one note to the next, at least.
+const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a checkpoint begins anew after databases were flushed.
 const RESTARTS_MAX: u8 = 8;
 
@@ -39,6 +43,8 @@ enum Work {
     /// Nothing is.
     Ready,
     Saving(Save),
+    /// A note is read or written.
+    Noting,
 }
 
 struct Save {
@@ -55,6 +61,10 @@ pub(super) struct Checkpointer {
     volume: Option<Volume>,
     may_format: bool,
     witness: &'static dyn DiskWitness,
+    notebook: &'static dyn Notebook,
+    notes: Option<Notes>,
+    /// When a note may be written, at the earliest.
+    may_note_at: Instant,
     work: Work,
     restarts: u8,
     /// When a tick is needed next; at once for zero.
@@ -70,6 +80,9 @@ impl Checkpointer {
         volume: None,
         may_format: false,
         witness: &Unheard,
+        notebook: &NoNotebook,
+        notes: None,
+        may_note_at: Instant::ZERO,
         work: Work::Off,
         restarts: 0,
         next: Instant::NEVER,
@@ -96,6 +109,7 @@ impl Checkpointer {
             return own;
         };
         (own.may_format, own.witness) = (disk.may_format, disk.witness);
+        own.notebook = disk.notebook;
         match Opener::new(disk.queue.blocks()) {
             Some(opener) => {
                 own.work = Work::Opening(opener);
@@ -113,9 +127,14 @@ impl Checkpointer {
     /// When a tick is needed.
     #[inline]
     pub(super) fn deadline(&self, server: &Server) -> Instant {
-        let asked = &server.persistence.asked;
-        if (asked.save || asked.look) && matches!(self.work, Work::Ready) {
-            return Instant::ZERO;
+        if matches!(self.work, Work::Ready) {
+            let asked = &server.persistence.asked;
+            if asked.save || asked.look {
+                return Instant::ZERO;
+            }
+            if self.can_note() {
+                return self.next.min(self.may_note_at);
+            }
         }
         if self.waits_for_disk && self.queue.as_ref().is_some_and(|queue| queue.has_done()) {
             return Instant::ZERO;
@@ -129,6 +148,12 @@ impl Checkpointer {
         if self.deadline(server) <= now {
             self.step(server, now);
         }
+    }
+
+    /// Whether there is something to be noted, and it can be.
+    #[inline]
+    fn can_note(&self) -> bool {
+        self.notes.as_ref().is_some_and(Notes::is_idle) && self.notebook.has_news()
     }
 
     #[cold]
@@ -145,7 +170,8 @@ impl Checkpointer {
             Work::Opening(opener) => self.open(server, opener, now),
             Work::Restoring(restoration) => self.restore(server, restoration, now),
             Work::Ready => self.look_for_work(server, now),
-            Work::Saving(save) => self.save(server, save, now),
+            Work::Saving(save) => self.save_timed(server, save, now),
+            Work::Noting => self.go_on_noting(now),
         }
     }
 
@@ -217,7 +243,35 @@ impl Checkpointer {
         }
         server.persistence.disk = Disk::Usable;
         server.finish_loading();
+        self.begin_notes();
+    }
+
+    /// Reads what is noted on the disk, where that is not known; nothing is on one that was never written to.
+    fn begin_notes(&mut self) {
         self.work = Work::Ready;
+        let (Some(queue), Some(volume)) = (self.queue.as_deref_mut(), self.volume) else {
+            return;
+        };
+        if self.notes.is_some() {
+            return;
+        }
+        if volume.is_fresh() {
+            return self.notebook.recall(None);
+        }
+        self.notes = Notes::read(&volume, queue);
+        if self.notes.is_some() {
+            self.work = Work::Noting;
+        }
+    }
+
+    fn go_on_noting(&mut self, now: Instant) {
+        let (Some(queue), Some(notes)) = (self.queue.as_deref_mut(), &mut self.notes) else {
+            return;
+        };
+        match notes.step(queue, self.notebook) {
+            true => self.work = Work::Ready,
+            false => self.wait(Work::Noting, now),
+        }
     }
 
     fn restore(&mut self, server: &mut Server, mut restoration: Restoration, now: Instant) {
@@ -270,6 +324,14 @@ impl Checkpointer {
             self.restarts = 0;
             return self.begin(server, now);
         }
+        if self.can_note()
+            && self.may_note_at <= now
+            && let (Some(queue), Some(notes)) = (self.queue.as_deref_mut(), &mut self.notes)
+        {
+            self.may_note_at = now + NOTE_INTERVAL;
+            notes.write(queue, self.notebook, server.store.now_ms());
+            return self.wait(Work::Noting, now);
+        }
         self.next = server.next_save_check(now, CHECK_INTERVAL);
     }
 
@@ -277,6 +339,7 @@ impl Checkpointer {
         let Some(volume) = self.volume else {
             return;
         };
+        let began_at = server.clock.now();
         let unix_ms = server.store.now_ms();
         let (config, parts) = (&server.config, server.parts);
         let begun = server.store.begin_snapshot(|store, out| -> Result<()> {
@@ -289,6 +352,7 @@ impl Checkpointer {
             }
             Ok(())
         });
+        server.persistence.longest_turn = server.clock.now().since(began_at);
         server.persistence.last_try = now;
         server.persistence.saving_since = Some(now);
         server.persistence.keys_to_save = server.store.total_len() as u64;
@@ -306,6 +370,15 @@ impl Checkpointer {
                 self.work = Work::Ready;
             }
         }
+    }
+
+    /// A turn of a save, and how long it was.
+    fn save_timed(&mut self, server: &mut Server, save: Save, now: Instant) {
+        let began = server.clock.now();
+        self.save(server, save, now);
+        let turn = server.clock.now().since(began);
+        let longest = &mut server.persistence.longest_turn;
+        *longest = turn.max(*longest);
     }
 
     fn save(&mut self, server: &mut Server, mut save: Save, now: Instant) {
@@ -346,7 +419,7 @@ impl Checkpointer {
                     header.bytes
                 );
                 self.end_save(server, now, true);
-                self.work = Work::Ready;
+                self.begin_notes();
             }
             WriteStep::End(Err(error)) => {
                 self.restarts += 1;

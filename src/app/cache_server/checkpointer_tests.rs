@@ -5,6 +5,7 @@ use super::tests::{Machine, PEER, connection, environment};
 use super::*;
 use crate::app::{Application, Environment, Incarnation};
 use crate::error::Result;
+use crate::storage::checkpoint::NoNotebook;
 use crate::storage::{BLOCK_BYTES, BlockDevice, Disk, DiskBay, DiskWitness, Immediate, Unheard};
 use core::mem::forget;
 use core::sync::atomic::Ordering::Relaxed;
@@ -94,6 +95,7 @@ impl DiskBay for Platter {
             queue,
             may_format,
             witness,
+            notebook: &NoNotebook,
         }))
     }
 }

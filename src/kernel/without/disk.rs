@@ -1,6 +1,7 @@
 //! In place of the disk, where the image is built without it.
 
 use super::casebook::Casebook;
+use super::chronicle::Chronicle;
 use super::devices::Bus;
 use super::faults::Faults;
 use super::scheduler::{FiberId, Fibers, Locked};
@@ -33,7 +34,14 @@ impl DiskFinder {
     }
 
     /// There is nothing to join.
-    pub(super) fn join(&self, _: Faults, _: &'static dyn Clock, _: &'static &'static Casebook) {}
+    pub(super) fn join(
+        &self,
+        _: Faults,
+        _: &'static dyn Clock,
+        _: &'static &'static Casebook,
+        _: &'static Chronicle,
+    ) {
+    }
 
     /// There is nothing to reset.
     pub(super) fn quiet(&self) {}
