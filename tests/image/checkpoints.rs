@@ -208,8 +208,9 @@ pub(crate) fn a_disk_that_holds_something_else_is_left_as_it_is() {
     // An ext4 superblock's magic number.
     bytes[1080..1082].copy_from_slice(&[0x53, 0xef]);
     std::fs::write(&file, &bytes).expect("a file can be written");
-    let guest = Guest::boot(&machine(&file, ""));
+    let guest = Guest::boot(&machine(&file, "nos.quiet-ms=300"));
     guest.wait_for_line("the disk is left as it is: it holds something else");
+    await_cause(&guest, 1, "disk_foreign");
     let mut client = guest.redis();
     client.command(&["SET", "key", "value"]);
     let refused = client.command(&["BGSAVE"]).text();
@@ -332,4 +333,48 @@ fn await_cause(guest: &Guest, incident: u64, cause: &str) {
         page[newest + named..].starts_with(&first),
         "{cause}: {page}"
     );
+}
+
+pub(crate) fn what_is_read_wrong_once_is_read_again_and_what_stays_wrong_gives_way_to_the_one_before()
+ {
+    let file = disk("misread", 16);
+    let guest = Guest::boot(&machine(&file, ""));
+    let mut client = guest.redis();
+    for by in ["old", "new"] {
+        fill(&mut client, 1000, by);
+        assert_eq!(client.command(&["SAVE"]), Reply::ok());
+    }
+    drop(guest);
+    // The third read is the second header, the fourth the newest checkpoint's first piece.
+    for (fault, held, cause) in [
+        ("block-read-error:nth=1", "new", "block_read_error"),
+        ("block-read-error:nth=4", "new", "block_read_error"),
+        ("block-read-corrupt:nth=4", "new", "block_corruption"),
+    ] {
+        let arguments = format!("nos.quiet-ms=300 nos.faults={fault}");
+        let guest = Guest::boot(&machine(&file, &arguments));
+        assert_all(&mut guest.redis(), 1000, held);
+        assert!(counts(&guest, &fault[..fault.find(':').expect("a knob")])[1] == 1);
+        await_cause(&guest, 1, cause);
+    }
+    // A bit of the newest one's data is another for good.
+    let mut bytes = std::fs::read(&file).expect("it is there");
+    let at = bytes.windows(8).rposition(|bytes| bytes == b"new:999:");
+    bytes[at.expect("a value")] ^= 1;
+    std::fs::write(&file, &bytes).expect("a file can be written");
+    let guest = Guest::boot(&machine(&file, "nos.quiet-ms=300"));
+    assert_all(&mut guest.redis(), 1000, "old");
+    await_cause(&guest, 1, "block_corruption");
+}
+
+pub(crate) fn a_slow_disk_is_named_while_clients_are_served() {
+    let file = disk("slow", 64);
+    let guest = Guest::boot(&machine(&file, "nos.admin-token=secret nos.quiet-ms=500"));
+    let mut client = guest.redis();
+    fill(&mut client, KEYS, "some");
+    assert_eq!(post(&guest, "point=block-slow&times=-1").status, 200);
+    client.command(&["BGSAVE"]);
+    await_save(&mut client);
+    assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "ok");
+    await_cause(&guest, 1, "disk_slow");
 }

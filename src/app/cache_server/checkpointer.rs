@@ -31,6 +31,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_nanos(100_000);
 /// From one note to the next, at least.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often what cannot be read, or is not what was written, is read again: a disk that failed once may not again.
+const READS_AGAIN_MAX: u8 = 2;
 /// How often a checkpoint begins anew after databases were flushed.
 const RESTARTS_MAX: u8 = 8;
 
@@ -67,6 +69,8 @@ pub(super) struct Checkpointer {
     may_note_at: Instant,
     work: Work,
     restarts: u8,
+    /// How often the disk was read again.
+    reads_again: u8,
     /// When a tick is needed next; at once for zero.
     next: Instant,
     /// The disk has something to do first.
@@ -85,6 +89,7 @@ impl Checkpointer {
         may_note_at: Instant::ZERO,
         work: Work::Off,
         restarts: 0,
+        reads_again: 0,
         next: Instant::NEVER,
         waits_for_disk: false,
     };
@@ -200,6 +205,13 @@ impl Checkpointer {
             return self.wait(Work::Opening(opener), now);
         };
         let blocks = queue.blocks();
+        if contents == Contents::Unreadable
+            && let Some(opener) = Opener::new(blocks)
+            && self.reads_again()
+        {
+            self.work = Work::Opening(opener);
+            return;
+        }
         let is_whole = !matches!(contents, Contents::Unreadable);
         if let Some(volume) = Volume::format(blocks).filter(|_| self.may_format && is_whole) {
             log::warn!("what was on the disk is given up, as nos.disk=format says");
@@ -232,6 +244,16 @@ impl Checkpointer {
             _ => {}
         }
         self.leave_alone(server, why);
+    }
+
+    /// Whether what was not read well is to be read again.
+    fn reads_again(&mut self) -> bool {
+        let again = self.reads_again < READS_AGAIN_MAX;
+        if again {
+            self.reads_again += 1;
+            log::warn!("the disk was not read well: it is read again");
+        }
+        again
     }
 
     /// From now on checkpoints are written there.
@@ -293,11 +315,16 @@ impl Checkpointer {
                 self.use_volume(server, volume);
             }
             Outcome::Broken(slot, header) => {
-                self.witness.tell(DiskEvent::ChecksumMismatch);
-                log::error!("checkpoint {} on the disk is damaged", header.sequence);
+                if !restoration.is_unread() {
+                    self.witness.tell(DiskEvent::ChecksumMismatch);
+                }
                 server.forget_loaded();
-                volume.distrust(slot);
-                self.volume = Some(volume);
+                if !self.reads_again() {
+                    log::error!("checkpoint {} on the disk is damaged", header.sequence);
+                    self.reads_again = 0;
+                    volume.distrust(slot);
+                    self.volume = Some(volume);
+                }
                 match Restoration::newest(&volume) {
                     Some(restoration) => self.work = Work::Restoring(restoration),
                     None => self.leave_alone(
