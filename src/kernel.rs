@@ -13,6 +13,7 @@
 
 pub mod bell;
 mod casebook;
+mod chronicle;
 pub mod crash;
 #[cfg_attr(not(feature = "crash-report"), path = "kernel/without/crash_area.rs")]
 pub mod crash_area;
@@ -63,6 +64,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bell::{FiberBell, PressureBell};
 use casebook::{Casebook, CasebookMetrics};
+use chronicle::Chronicle;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 use devices::NetworkFinder;
 use disk::DiskFinder;
@@ -191,7 +193,6 @@ fn compose(
     let entropy: &'static _ = leak(Locked::new(entropy, |_| Verdict::Intact));
     // Whoever died while it looked a device up changed nothing there.
     let bus: &'static _ = leak(Locked::new(bus, |_| Verdict::Intact));
-    let faults = Faults::new(memory, clock, entropy)?;
     let makings = Makings {
         ground: &ground,
         fibers,
@@ -205,6 +206,7 @@ fn compose(
     let may_format = settings.may_format_disk;
     let disk = DiskFinder::new(ground.machine, bus, may_format, fibers, data_plane)?;
     let disk: &'static _ = leak(disk);
+    let faults = Faults::new(memory, clock, entropy, disk)?;
     system.stage_done("devices");
 
     let available = memory.free_frames() * PAGE_SIZE as u64;
@@ -354,6 +356,15 @@ fn compose(
         application,
     });
     crash::set_witness(surroundings);
+    let chronicle: Option<&'static Chronicle> = match disk.is_there() {
+        true => {
+            let writer = fibers.wake_handle(data_plane);
+            let chronicle: &'static _ = leak(Chronicle::new(registry, reports, writer)?);
+            disk.join(faults, clock, leak(casebook), chronicle);
+            Some(chronicle)
+        }
+        false => None,
+    };
 
     let policy = DetectionPolicy::DEFAULT;
     let detection: &'static _ = leak(Locked::new(FaultDetection::new(policy), |detection| {
@@ -414,6 +425,7 @@ fn compose(
             wards,
             counters: http_counters,
             reports,
+            chronicle,
             symbol_cache,
             clock,
             faults,
@@ -430,6 +442,7 @@ fn compose(
         memory,
         detection,
         casebook,
+        chronicle,
         hands,
         others_bytes: total_bytes.saturating_sub(environment.memory_budget_bytes),
         mailbox: work_done,
@@ -443,7 +456,7 @@ fn compose(
         supervisor_port,
         (settings.restarts, settings.health_interval),
         surroundings,
-        reports,
+        (reports, chronicle),
     )?;
     let ward = |profile, fiber, port, controls, body| {
         Ward::new(

@@ -10,7 +10,7 @@
 //! | `injection` | faults on purpose: points, knobs, wrappers of traits of the floors below (feature `fault-injection`) | bus and below |
 //! | [`bus`] | messages, requests, executors; what subsystems are found through and supervised by | memory and below |
 //! | [`memory`] | frames, per-CPU page cache, heap | cache and below |
-//! | [`storage`] | traits of block devices, one in memory, the slots of checkpoints | cache and below |
+//! | [`storage`] | traits of block devices, one in memory, the slots of checkpoints, and notes beside them | cache and below |
 //! | [`cache`] | eviction policies and hit statistics, used by every cache in the image | metrics and below |
 //! | [`metrics`] | counter types, the `Source` trait, the encoder | platform and below |
 //! | [`platform`] | what the device tree says: memory map, CPUs, interrupt controller, console, clock, virtio | arch and below |

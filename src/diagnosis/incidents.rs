@@ -24,7 +24,7 @@ mod tests;
 pub use attend::{Ordered, attend, order};
 pub use case::Case;
 pub use metrics::write_metrics;
-pub use report::report;
+pub use report::{digest, report};
 pub use tally::Tally;
 
 use super::remediation_recommendations::{Attempt, Level, Outcome, RemedyKind, Verification};

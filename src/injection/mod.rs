@@ -33,7 +33,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-pub use block::{BLOCK_POINTS, FaultyBlockDevice};
+pub use block::{BLOCK_POINTS, FaultyBlockQueue};
 pub use frames::{FRAME_POINTS, FaultyFrames};
 pub use group::Group;
 pub use knobs::{Knob, Knobs};

@@ -1,7 +1,7 @@
 //! The casebook: where what is seen of the image is told, and the incidents that come of it.
 //!
 //! Whoever sees something tells it here at once, under a lock and in a few hundred instructions: the supervisor of deaths
-//! and of pressure, the health checks of what they find, parts that they are up. The diagnosis subsystem, which is woken,
+//! and of pressure, who uses the disk of its failures, the health checks of what they find, parts that they are up. The diagnosis subsystem, which is woken,
 //! draws its conclusions from it. So nothing that was seen is lost when the diagnosis dies, and a part's death can be
 //! told that is the diagnosis' own.
 
@@ -25,7 +25,15 @@ const WATCHED: SymptomSet = Watch::WATCHED
     .with(SymptomKind::HealthCheckMissed)
     .with(SymptomKind::RestartsRepeated)
     .with(SymptomKind::QuotaReached)
-    .with(SymptomKind::MailboxFull);
+    .with(SymptomKind::MailboxFull)
+    .with(SymptomKind::BlockReadFailed)
+    .with(SymptomKind::BlockWriteFailed)
+    .with(SymptomKind::BlockFlushFailed)
+    .with(SymptomKind::BlockChecksumMismatch)
+    .with(SymptomKind::BlockLatencyHigh)
+    .with(SymptomKind::CheckpointFailed)
+    .with(SymptomKind::CheckpointSlotTorn)
+    .with(SymptomKind::DiskForeign);
 
 /// The incidents, and who looks after them. Lives for ever.
 pub(super) struct Casebook {

@@ -1,13 +1,14 @@
 //! Faults on purpose, where the image has them: its points, joined to what they happen to.
 //!
-//! Wrappers stand between the parts: before the network device ([`NetworkDevice`]), before the frames of the store and
-//! of messages; and each turn of a subsystem begins at [`turns`]. What arms the points is the boot argument `nos.faults=` and
+//! Wrappers stand between the parts: before the network device ([`NetworkDevice`]) and the disk, before the frames of the store
+//! and of messages; and each turn of a subsystem begins at [`turns`]. What arms the points is the boot argument `nos.faults=` and
 //! the page `/faults`.
 
 mod turns;
 
 pub(super) use turns::Turns;
 
+use super::disk::DiskFinder;
 use super::pages::PageMaker;
 use super::scheduler::Locked;
 use super::subsystems::STORE;
@@ -15,7 +16,8 @@ use super::this_cpu::ThisCpu;
 use crate::bus::registry::SharedSource;
 use crate::error::{Result, arc_at_boot, try_box};
 use crate::injection::{
-    FRAME_POINTS, FaultyFrames, FaultyNetwork, Group, NetworkFaults, Pairs, Registry,
+    BLOCK_POINTS, FRAME_POINTS, FaultyBlockQueue, FaultyFrames, FaultyNetwork, Group,
+    NetworkFaults, Pairs, Registry,
 };
 use crate::memory::MemoryManager;
 use crate::memory::frames::FrameSource;
@@ -27,6 +29,7 @@ use crate::platform::entropy::KeyedCounter;
 use crate::platform::network_device::NetworkDevice as _;
 use crate::platform::virtio::Transport;
 use crate::platform::virtio::network::{VirtioNetwork, VirtioReceiver, VirtioTransmitter};
+use crate::storage::BlockQueue;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -52,6 +55,9 @@ struct Parts {
     network: &'static NetworkFaults,
     store: &'static FaultyFrames,
     messages: &'static FaultyFrames,
+    /// Where there is a disk.
+    blocks: Option<&'static Group>,
+    clock: &'static CounterClock,
     turns: Turns,
 }
 
@@ -60,7 +66,7 @@ fn leak<T>(part: T) -> Result<&'static T> {
 }
 
 impl Faults {
-    /// All points, none of them armed. `lock` is one that some subsystem may hold for ever.
+    /// All points, none of them armed; those of a disk if there is one. `lock` is one that some subsystem may hold for ever.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -68,6 +74,7 @@ impl Faults {
         memory: &'static MemoryManager<ThisCpu>,
         clock: &'static CounterClock,
         lock: &'static Locked<KeyedCounter>,
+        disk: &DiskFinder,
     ) -> Result<Self> {
         let network = leak(NetworkFaults::new(clock)?)?;
         let frames: &'static Group = leak(Group::new(FRAME_POINTS)?)?;
@@ -79,7 +86,12 @@ impl Faults {
         let messages = leak(FaultyFrames::new(memory, frames, 0)?)?;
         let turns = Turns::new(clock, lock, store)?;
         let mut registry = Registry::new();
-        for group in [network.group(), frames, turns.group()] {
+        let blocks: Option<&'static Group> = match disk.is_there() {
+            true => Some(leak(Group::new(BLOCK_POINTS)?)?),
+            false => None,
+        };
+        let groups = [network.group(), frames, turns.group()];
+        for group in groups.into_iter().chain(blocks) {
             registry.add(group)?;
         }
         let parts = Parts {
@@ -87,6 +99,8 @@ impl Faults {
             network,
             store,
             messages,
+            blocks,
+            clock,
             turns,
         };
         Ok(Self(leak(parts)?))
@@ -124,6 +138,21 @@ impl Faults {
         let described = (device.mac(), device.mtu(), device.checksums());
         let (receiver, transmitter) = device.into_halves();
         FaultyNetwork::new(described, receiver, transmitter, self.0.network)
+    }
+
+    /// The disk, with faults before it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    #[cfg_attr(
+        not(feature = "block-device"),
+        expect(dead_code, reason = "there is no disk")
+    )]
+    pub(super) fn block_queue(self, queue: Box<dyn BlockQueue>) -> Result<Box<dyn BlockQueue>> {
+        let Some(blocks) = self.0.blocks else {
+            return Ok(queue);
+        };
+        Ok(try_box(FaultyBlockQueue::new(queue, blocks, self.0.clock))?)
     }
 
     /// What a scrape shows of them.

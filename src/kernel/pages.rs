@@ -1,6 +1,7 @@
 //! The pages of port 9100, each joined to the part it shows.
 
 use super::casebook::Casebook;
+use super::chronicle::{Chronicle, Item};
 use super::faults::{self, Faults};
 use super::hands::Hands;
 use super::reports::{SharedReports, page};
@@ -91,6 +92,8 @@ pub(super) struct PageMaker {
     pub(super) wards: &'static Once<Vec<&'static Ward>>,
     pub(super) counters: Arc<HttpCounters>,
     pub(super) reports: SharedReports,
+    /// Where there is a disk.
+    pub(super) chronicle: Option<&'static Chronicle>,
     pub(super) symbol_cache: Arc<SymbolCacheCounters>,
     pub(super) clock: &'static dyn Clock,
     pub(super) faults: Faults,
@@ -134,6 +137,13 @@ impl PageMaker {
         Route::admin(APPLY, Methods::Post, page)
     }
 
+    /// What earlier lives left of that kind, as members.
+    fn write_earlier(&'static self, item: Item, json: &mut Json<'_>) {
+        if let Some(chronicle) = self.chronicle {
+            chronicle.write(item, json);
+        }
+    }
+
     /// The image's pages, then the application's.
     ///
     /// # Errors
@@ -163,6 +173,7 @@ impl PageMaker {
                     request.now,
                     json.member("incidents"),
                 );
+                self.write_earlier(Item::Incident, json);
             });
             Ok(())
         });
@@ -181,12 +192,15 @@ impl PageMaker {
                 now: request.now,
             };
             let (registry, fibers) = (&self.registry, self.fibers);
-            status::write(wards, registry, fibers, self.memory, &mut faults, json);
+            let earlier = |json: &mut Json<'_>| self.write_earlier(Item::Subsystem, json);
+            let of_all = (registry.as_ref(), fibers, self.memory);
+            status::write(wards, of_all, &mut faults, &earlier, json);
             Ok(())
         });
         let reports = JsonPage::new(move |request: &Request<'_>, json: &mut Json<'_>| {
             let resolver = &mut resolver.borrow_mut();
-            page::write(self.reports, resolver, request.now, json);
+            let earlier = |json: &mut Json<'_>| self.write_earlier(Item::Report, json);
+            page::write(self.reports, resolver, request.now, &earlier, json);
             Ok(())
         });
         let readiness = ReadyPage::new(move || self.is_ready.load(Relaxed));

@@ -84,6 +84,12 @@ impl<'a> Json<'a> {
         self.put(b"null");
     }
 
+    /// Writes what was written as a value before.
+    pub fn written(&mut self, value: &str) {
+        self.separate();
+        self.put(value.as_bytes());
+    }
+
     /// Ends the page with a line feed, for who reads it in a terminal.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! buffer, submits, and asks later which slots are done: nobody ever waits for a disk. An interrupt wakes whoever
 //! the device was bound to, so that asking is not polling.
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result, Subsystem};
 
 /// Bytes of a block, the unit of addresses.
 pub const BLOCK_BYTES: usize = 512;
@@ -21,6 +21,19 @@ pub enum Operation {
     Write,
     /// Make all writes that were done before survive a loss of power.
     Flush,
+}
+
+/// Refuses a request for `blocks` blocks from `first` on if a device of `limit` blocks has not all of them.
+///
+/// # Errors
+/// `LimitReached`.
+pub fn check_range(first: u64, blocks: u64, limit: u64) -> Result<()> {
+    if first.checked_add(blocks).is_none_or(|end| end > limit) {
+        let what = "blocks of the device";
+        let kind = Kind::LimitReached { what, limit };
+        return Err(Error::new(Subsystem::Platform, kind));
+    }
+    Ok(())
 }
 
 /// A block device with slots for requests.
@@ -60,7 +73,7 @@ pub trait BlockQueue {
         blocks: usize,
     ) -> Result<()>;
 
-    /// True if a request is done that was not taken back.
+    /// True if a request is done that was not taken back. A device may say so early: nothing is then taken back yet.
     fn has_done(&self) -> bool;
 
     /// The next slot whose request is done, and whether it was done as asked: if not, any of its blocks may be

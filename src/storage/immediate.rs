@@ -1,7 +1,8 @@
 //! A block device that is done when it returns, as one that is asked later: for tests, and for wrappers of devices.
 
 use super::{BLOCK_BYTES, BUFFER_BYTES, BlockDevice, BlockQueue, Operation};
-use crate::error::{Error, Grow, GrowQueue, Kind, Result, Subsystem};
+use crate::error::{Grow, GrowQueue, Result};
+use crate::platform::block_device::check_range;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -74,15 +75,7 @@ impl<D: BlockDevice> BlockQueue for Immediate<D> {
         blocks: usize,
     ) -> Result<()> {
         assert!(self.done.iter().all(|(other, _)| *other != slot));
-        let limit = self.device.blocks();
-        if first
-            .checked_add(blocks as u64)
-            .is_none_or(|end| end > limit)
-        {
-            let what = "blocks of the device";
-            let kind = Kind::LimitReached { what, limit };
-            return Err(Error::new(Subsystem::Platform, kind));
-        }
+        check_range(first, blocks as u64, self.device.blocks())?;
         let buffer = &mut self.buffers[slot][..blocks * BLOCK_BYTES];
         let outcome = match operation {
             Operation::Read => self.device.read(first, buffer),

@@ -3,7 +3,8 @@
 //! It can lose its power: what was not flushed is then lost, as the device's contract allows.
 
 use super::{BLOCK_BYTES, BlockDevice};
-use crate::error::{Error, Grow, Kind, Result, Subsystem};
+use crate::error::{Error, Grow, Result};
+use crate::platform::block_device::check_range;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -40,20 +41,9 @@ impl MemoryDevice {
 
     fn range(&self, first: u64, len: usize) -> Result<Range<usize>> {
         assert_eq!(len % BLOCK_BYTES, 0, "whole blocks only");
-        let start = usize::try_from(first)
-            .ok()
-            .and_then(|first| first.checked_mul(BLOCK_BYTES));
-        let end = start.and_then(|start| start.checked_add(len));
-        match (start, end) {
-            (Some(start), Some(end)) if end <= self.bytes.len() => Ok(start..end),
-            _ => {
-                let (what, limit) = ("blocks of the device", self.blocks());
-                Err(Error::new(
-                    Subsystem::Platform,
-                    Kind::LimitReached { what, limit },
-                ))
-            }
-        }
+        check_range(first, (len / BLOCK_BYTES) as u64, self.blocks())?;
+        let start = first as usize * BLOCK_BYTES;
+        Ok(start..start + len)
     }
 }
 
@@ -83,6 +73,7 @@ impl BlockDevice for MemoryDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn what_is_written_is_read_and_only_what_is_flushed_survives() {

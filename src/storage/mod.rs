@@ -2,17 +2,21 @@
 //!
 //! Two traits: [`BlockDevice`] is done when it returns, for tests and for what may wait; [`BlockQueue`] is asked later,
 //! and is what drivers are and what a fiber that must not wait uses. [`Immediate`] makes the second of the first.
+//! [`WatchedQueue`] tells a [`DiskWitness`] what a device fails to do.
 
 pub mod checkpoint;
 mod immediate;
 mod memory_device;
+mod watched;
 
 pub use crate::platform::block_device::{BLOCK_BYTES, BUFFER_BYTES, BlockQueue, Operation};
 pub use immediate::Immediate;
 pub use memory_device::MemoryDevice;
+pub use watched::{DiskEvent, DiskWitness, Unheard, WatchedQueue};
 
 use crate::error::Result;
 use alloc::boxed::Box;
+use checkpoint::Notebook;
 
 /// A device of numbered blocks of [`BLOCK_BYTES`].
 ///
@@ -48,6 +52,10 @@ pub struct Disk {
     pub queue: Box<dyn BlockQueue>,
     /// What is on it may be overwritten, whatever it is: the operator said so.
     pub may_format: bool,
+    /// Who is told what becomes of what is on it.
+    pub witness: &'static dyn DiskWitness,
+    /// What is kept on it beside checkpoints.
+    pub notebook: &'static dyn Notebook,
 }
 
 /// Where the disk is got from.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::diagnosis::await_the_end;
+use crate::faults::{counts, point, post};
 use crate::kills::{kill, standing};
 use crate::support::guest::{Guest, Setting, scratch};
 use crate::support::http::get;
@@ -10,19 +12,19 @@ use crate::support::random::Random;
 use crate::support::resp::{Client, Reply, encode};
 
 /// How long a save may take on a busy host.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Keys of the tests with many.
 const KEYS: usize = 20_000;
 
 /// A disk image of zeros.
-fn disk(name: &str, megabytes: u64) -> PathBuf {
+pub(crate) fn disk(name: &str, megabytes: u64) -> PathBuf {
     let file = scratch(&format!("{name}-{}.img", std::process::id()));
     let made = std::fs::File::create(&file).and_then(|made| made.set_len(megabytes << 20));
     made.expect("a file can be written");
     file
 }
 
-fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
+pub(crate) fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
     vec![
         ("MEM", "128M".into()),
         ("DISK", file.display().to_string()),
@@ -30,7 +32,7 @@ fn machine(file: &Path, arguments: &str) -> Vec<Setting> {
     ]
 }
 
-fn persistence(client: &mut Client, name: &str) -> String {
+pub(crate) fn persistence(client: &mut Client, name: &str) -> String {
     let info = client.command(&["INFO", "persistence"]).text();
     let line = info
         .lines()
@@ -38,7 +40,7 @@ fn persistence(client: &mut Client, name: &str) -> String {
     line.expect("a line of INFO").trim().into()
 }
 
-fn await_save(client: &mut Client) {
+pub(crate) fn await_save(client: &mut Client) {
     let began = Instant::now();
     while persistence(client, "rdb_bgsave_in_progress") != "0" {
         assert!(began.elapsed() < LIMIT, "the checkpoint is not written");
@@ -47,7 +49,7 @@ fn await_save(client: &mut Client) {
 }
 
 /// Sets many keys, whose values tell by whom.
-fn fill(client: &mut Client, keys: usize, by: &str) {
+pub(crate) fn fill(client: &mut Client, keys: usize, by: &str) {
     for chunk in 0..keys.div_ceil(1000) {
         let numbers = chunk * 1000..keys.min(chunk * 1000 + 1000);
         let sets = numbers
@@ -206,8 +208,9 @@ pub(crate) fn a_disk_that_holds_something_else_is_left_as_it_is() {
     // An ext4 superblock's magic number.
     bytes[1080..1082].copy_from_slice(&[0x53, 0xef]);
     std::fs::write(&file, &bytes).expect("a file can be written");
-    let guest = Guest::boot(&machine(&file, ""));
+    let guest = Guest::boot(&machine(&file, "nos.quiet-ms=300"));
     guest.wait_for_line("the disk is left as it is: it holds something else");
+    await_cause(&guest, 1, "disk_foreign");
     let mut client = guest.redis();
     client.command(&["SET", "key", "value"]);
     let refused = client.command(&["BGSAVE"]).text();
@@ -275,4 +278,103 @@ pub(crate) fn a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_sa
         let other = Guest::boot(&machine(&copy, ""));
         assert_all(&mut other.redis(), KEYS, by);
     }
+}
+
+pub(crate) fn a_disk_that_fails_is_named_and_the_old_checkpoint_stays_until_it_works_again() {
+    let file = disk("failing", 16);
+    let guest = Guest::boot(&machine(&file, "nos.admin-token=secret nos.quiet-ms=500"));
+    let page = get(guest.http_port, "/faults").body;
+    assert!(
+        point(&page, "block-write-error").contains("\"state\":\"off\""),
+        "{page}"
+    );
+    let mut client = guest.redis();
+    fill(&mut client, 1000, "old");
+    assert_eq!(client.command(&["SAVE"]), Reply::ok());
+    fill(&mut client, 1000, "new");
+    for (number, (order, cause)) in [
+        ("block-write-error&times=-1", "block_write_error"),
+        ("block-flush-error", "block_flush_error"),
+        ("block-write-torn", "block_write_error"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = order.split('&').next().expect("a name");
+        assert_eq!(post(&guest, &format!("point={order}")).status, 200);
+        client.command(&["BGSAVE"]);
+        await_save(&mut client);
+        assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "err");
+        assert!(counts(&guest, name)[1] > 0, "{order}");
+        post(&guest, &format!("point={name}&state=off"));
+        await_cause(&guest, number as u64 + 1, cause);
+        assert_eq!(client.command(&["DBSIZE"]).integer(), 1000);
+        // On a copy: the machine goes on with the disk.
+        let copy = scratch(&format!("failing-copy-{number}-{}.img", std::process::id()));
+        std::fs::copy(&file, &copy).expect("a file can be written");
+        assert_all(&mut Guest::boot(&machine(&copy, "")).redis(), 1000, "old");
+    }
+    client.command(&["BGSAVE"]);
+    await_save(&mut client);
+    assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "ok");
+    drop(guest);
+    let guest = Guest::boot(&machine(&file, ""));
+    assert_all(&mut guest.redis(), 1000, "new");
+}
+
+/// Waits until that incident is over, and panics unless `/diagnosis` ranked that cause first.
+fn await_cause(guest: &Guest, incident: u64, cause: &str) {
+    let page = await_the_end(guest, incident);
+    let newest = format!("\"past\":[{{\"id\":{incident},");
+    let newest = page.find(&newest).expect("the newest of all first");
+    let first = format!("\"causes\":[{{\"cause\":\"{cause}\"");
+    let named = page[newest..].find("\"causes\":[").expect("causes");
+    assert!(
+        page[newest + named..].starts_with(&first),
+        "{cause}: {page}"
+    );
+}
+
+pub(crate) fn what_is_read_wrong_once_is_read_again_and_what_stays_wrong_gives_way_to_the_one_before()
+ {
+    let file = disk("misread", 16);
+    let guest = Guest::boot(&machine(&file, ""));
+    let mut client = guest.redis();
+    for by in ["old", "new"] {
+        fill(&mut client, 1000, by);
+        assert_eq!(client.command(&["SAVE"]), Reply::ok());
+    }
+    drop(guest);
+    // The third read is the second header, the fourth the newest checkpoint's first piece.
+    for (fault, held, cause) in [
+        ("block-read-error:nth=1", "new", "block_read_error"),
+        ("block-read-error:nth=4", "new", "block_read_error"),
+        ("block-read-corrupt:nth=4", "new", "block_corruption"),
+    ] {
+        let arguments = format!("nos.quiet-ms=300 nos.faults={fault}");
+        let guest = Guest::boot(&machine(&file, &arguments));
+        assert_all(&mut guest.redis(), 1000, held);
+        assert!(counts(&guest, &fault[..fault.find(':').expect("a knob")])[1] == 1);
+        await_cause(&guest, 1, cause);
+    }
+    // A bit of the newest one's data is another for good.
+    let mut bytes = std::fs::read(&file).expect("it is there");
+    let at = bytes.windows(8).rposition(|bytes| bytes == b"new:999:");
+    bytes[at.expect("a value")] ^= 1;
+    std::fs::write(&file, &bytes).expect("a file can be written");
+    let guest = Guest::boot(&machine(&file, "nos.quiet-ms=300"));
+    assert_all(&mut guest.redis(), 1000, "old");
+    await_cause(&guest, 1, "block_corruption");
+}
+
+pub(crate) fn a_slow_disk_is_named_while_clients_are_served() {
+    let file = disk("slow", 64);
+    let guest = Guest::boot(&machine(&file, "nos.admin-token=secret nos.quiet-ms=500"));
+    let mut client = guest.redis();
+    fill(&mut client, KEYS, "some");
+    assert_eq!(post(&guest, "point=block-slow&times=-1").status, 200);
+    client.command(&["BGSAVE"]);
+    await_save(&mut client);
+    assert_eq!(persistence(&mut client, "rdb_last_bgsave_status"), "ok");
+    await_cause(&guest, 1, "disk_slow");
 }

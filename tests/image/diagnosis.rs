@@ -57,7 +57,7 @@ fn incidents(guest: &Guest) -> String {
 }
 
 /// Waits until so many incidents are over and none is open.
-fn await_the_end(guest: &Guest, opened: u64) -> String {
+pub(crate) fn await_the_end(guest: &Guest, opened: u64) -> String {
     let began = Instant::now();
     loop {
         let page = incidents(guest);

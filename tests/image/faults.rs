@@ -28,12 +28,12 @@ fn post_as(guest: &Guest, field: &str, body: &str) -> Response {
     parse(&exchange(guest.http_port, request.as_bytes())).expect("an answer")
 }
 
-fn post(guest: &Guest, body: &str) -> Response {
+pub(crate) fn post(guest: &Guest, body: &str) -> Response {
     post_as(guest, "Authorization: Bearer secret\r\n", body)
 }
 
 /// What a page shows of a point, without braces.
-fn point(page: &str, name: &str) -> String {
+pub(crate) fn point(page: &str, name: &str) -> String {
     let begins = format!("\"point\":\"{name}\"");
     let mut rows = page.split(['{', '}']);
     rows.find(|row| row.starts_with(&begins))
@@ -41,7 +41,7 @@ fn point(page: &str, name: &str) -> String {
         .into()
 }
 
-fn counts(guest: &Guest, name: &str) -> Vec<u64> {
+pub(crate) fn counts(guest: &Guest, name: &str) -> Vec<u64> {
     let metrics = get(guest.http_port, "/metrics").body;
     let begins = format!("nos_fault_injections_total{{point=\"{name}\",");
     let samples = metrics.lines().filter(|line| line.starts_with(&begins));

@@ -10,6 +10,7 @@ mod support;
 mod application;
 mod boot;
 mod checkpoints;
+mod chronicle;
 mod clients;
 mod compat;
 mod crashes;
@@ -206,6 +207,13 @@ fn main() {
             checkpoints::a_disk_that_holds_something_else_is_left_as_it_is,
             checkpoints::disks_on_every_transport_are_saved_to_and_restored_from,
             checkpoints::a_data_plane_that_dies_in_the_middle_of_a_save_loses_no_key_and_saves_again,
+            checkpoints::a_disk_that_fails_is_named_and_the_old_checkpoint_stays_until_it_works_again,
+            checkpoints::what_is_read_wrong_once_is_read_again_and_what_stays_wrong_gives_way_to_the_one_before,
+            checkpoints::a_slow_disk_is_named_while_clients_are_served,
+            chronicle::a_disk_remembers_boots_deaths_and_incidents_of_earlier_lives,
+            chronicle::an_image_without_a_disk_tells_nothing_of_earlier_lives,
+            chronicle::no_turn_of_a_save_is_longer_than_a_millisecond,
+            chronicle::the_first_get_after_power_on_is_answered_within_a_tenth_of_a_second,
             parts::the_parts_that_are_there_work_and_the_rest_serves_without_the_others,
             parts::a_network_device_on_pci_is_found_by_an_image_with_that_part_alone,
             parts::an_image_with_that_part_alone_tells_how_its_last_life_ended_and_where,

@@ -17,8 +17,10 @@ use super::store::Progress;
 use crate::error::Result;
 use crate::platform::time::{Duration, Instant, NANOS_PER_MILLI};
 use crate::storage::checkpoint::record::Record;
-use crate::storage::checkpoint::{Contents, Opener, Volume, WriteStep, Writer};
-use crate::storage::{BUFFER_BYTES, BlockQueue, DiskBay};
+use crate::storage::checkpoint::{
+    Contents, NoNotebook, Notebook, Notes, Opener, Volume, WriteStep, Writer,
+};
+use crate::storage::{BUFFER_BYTES, BlockQueue, DiskBay, DiskEvent, DiskWitness, Unheard};
 use alloc::boxed::Box;
 
 /// A disk that does nothing for so long is given up.
@@ -27,6 +29,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// From one buffer to the next, at least: about what it takes to fill one, so that other subsystems on the same CPU run.
 const PACE: Duration = Duration::from_nanos(100_000);
+/// From one note to the next, at least.
+const NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often what cannot be read, or is not what was written, is read again: a disk that failed once may not again.
+const READS_AGAIN_MAX: u8 = 2;
 /// How often a checkpoint begins anew after databases were flushed.
 const RESTARTS_MAX: u8 = 8;
 
@@ -39,6 +45,8 @@ enum Work {
     /// Nothing is.
     Ready,
     Saving(Save),
+    /// A note is read or written.
+    Noting,
 }
 
 struct Save {
@@ -54,8 +62,15 @@ pub(super) struct Checkpointer {
     queue: Option<Box<dyn BlockQueue>>,
     volume: Option<Volume>,
     may_format: bool,
+    witness: &'static dyn DiskWitness,
+    notebook: &'static dyn Notebook,
+    notes: Option<Notes>,
+    /// When a note may be written, at the earliest.
+    may_note_at: Instant,
     work: Work,
     restarts: u8,
+    /// How often the disk was read again.
+    reads_again: u8,
     /// When a tick is needed next; at once for zero.
     next: Instant,
     /// The disk has something to do first.
@@ -68,8 +83,13 @@ impl Checkpointer {
         queue: None,
         volume: None,
         may_format: false,
+        witness: &Unheard,
+        notebook: &NoNotebook,
+        notes: None,
+        may_note_at: Instant::ZERO,
         work: Work::Off,
         restarts: 0,
+        reads_again: 0,
         next: Instant::NEVER,
         waits_for_disk: false,
     };
@@ -93,7 +113,8 @@ impl Checkpointer {
             server.forget_save_points();
             return own;
         };
-        own.may_format = disk.may_format;
+        (own.may_format, own.witness) = (disk.may_format, disk.witness);
+        own.notebook = disk.notebook;
         match Opener::new(disk.queue.blocks()) {
             Some(opener) => {
                 own.work = Work::Opening(opener);
@@ -111,9 +132,14 @@ impl Checkpointer {
     /// When a tick is needed.
     #[inline]
     pub(super) fn deadline(&self, server: &Server) -> Instant {
-        let asked = &server.persistence.asked;
-        if (asked.save || asked.look) && matches!(self.work, Work::Ready) {
-            return Instant::ZERO;
+        if matches!(self.work, Work::Ready) {
+            let asked = &server.persistence.asked;
+            if asked.save || asked.look {
+                return Instant::ZERO;
+            }
+            if self.can_note() {
+                return self.next.min(self.may_note_at);
+            }
         }
         if self.waits_for_disk && self.queue.as_ref().is_some_and(|queue| queue.has_done()) {
             return Instant::ZERO;
@@ -127,6 +153,12 @@ impl Checkpointer {
         if self.deadline(server) <= now {
             self.step(server, now);
         }
+    }
+
+    /// Whether there is something to be noted, and it can be.
+    #[inline]
+    fn can_note(&self) -> bool {
+        self.notes.as_ref().is_some_and(Notes::is_idle) && self.notebook.has_news()
     }
 
     #[cold]
@@ -143,7 +175,8 @@ impl Checkpointer {
             Work::Opening(opener) => self.open(server, opener, now),
             Work::Restoring(restoration) => self.restore(server, restoration, now),
             Work::Ready => self.look_for_work(server, now),
-            Work::Saving(save) => self.save(server, save, now),
+            Work::Saving(save) => self.save_timed(server, save, now),
+            Work::Noting => self.go_on_noting(now),
         }
     }
 
@@ -172,6 +205,13 @@ impl Checkpointer {
             return self.wait(Work::Opening(opener), now);
         };
         let blocks = queue.blocks();
+        if contents == Contents::Unreadable
+            && let Some(opener) = Opener::new(blocks)
+            && self.reads_again()
+        {
+            self.work = Work::Opening(opener);
+            return;
+        }
         let is_whole = !matches!(contents, Contents::Unreadable);
         if let Some(volume) = Volume::format(blocks).filter(|_| self.may_format && is_whole) {
             log::warn!("what was on the disk is given up, as nos.disk=format says");
@@ -180,6 +220,9 @@ impl Checkpointer {
         let why = match contents {
             Contents::Blank(volume) => return self.use_volume(server, volume),
             Contents::Ours(volume) => {
+                if volume.is_torn() {
+                    self.witness.tell(DiskEvent::SlotTorn);
+                }
                 self.volume = Some(volume);
                 if server.persistence.is_loaded {
                     return self.use_volume(server, volume);
@@ -195,7 +238,22 @@ impl Checkpointer {
             Contents::TooSmall => "it is too small",
             Contents::Unreadable => "it cannot be read",
         };
+        match contents {
+            Contents::Foreign => self.witness.tell(DiskEvent::Foreign),
+            Contents::Damaged => self.witness.tell(DiskEvent::SlotTorn),
+            _ => {}
+        }
         self.leave_alone(server, why);
+    }
+
+    /// Whether what was not read well is to be read again.
+    fn reads_again(&mut self) -> bool {
+        let again = self.reads_again < READS_AGAIN_MAX;
+        if again {
+            self.reads_again += 1;
+            log::warn!("the disk was not read well: it is read again");
+        }
+        again
     }
 
     /// From now on checkpoints are written there.
@@ -207,7 +265,35 @@ impl Checkpointer {
         }
         server.persistence.disk = Disk::Usable;
         server.finish_loading();
+        self.begin_notes();
+    }
+
+    /// Reads what is noted on the disk, where that is not known; nothing is on one that was never written to.
+    fn begin_notes(&mut self) {
         self.work = Work::Ready;
+        let (Some(queue), Some(volume)) = (self.queue.as_deref_mut(), self.volume) else {
+            return;
+        };
+        if self.notes.is_some() {
+            return;
+        }
+        if volume.is_fresh() {
+            return self.notebook.recall(None);
+        }
+        self.notes = Notes::read(&volume, queue);
+        if self.notes.is_some() {
+            self.work = Work::Noting;
+        }
+    }
+
+    fn go_on_noting(&mut self, now: Instant) {
+        let (Some(queue), Some(notes)) = (self.queue.as_deref_mut(), &mut self.notes) else {
+            return;
+        };
+        match notes.step(queue, self.notebook) {
+            true => self.work = Work::Ready,
+            false => self.wait(Work::Noting, now),
+        }
     }
 
     fn restore(&mut self, server: &mut Server, mut restoration: Restoration, now: Instant) {
@@ -229,10 +315,16 @@ impl Checkpointer {
                 self.use_volume(server, volume);
             }
             Outcome::Broken(slot, header) => {
-                log::error!("checkpoint {} on the disk is damaged", header.sequence);
+                if !restoration.is_unread() {
+                    self.witness.tell(DiskEvent::ChecksumMismatch);
+                }
                 server.forget_loaded();
-                volume.distrust(slot);
-                self.volume = Some(volume);
+                if !self.reads_again() {
+                    log::error!("checkpoint {} on the disk is damaged", header.sequence);
+                    self.reads_again = 0;
+                    volume.distrust(slot);
+                    self.volume = Some(volume);
+                }
                 match Restoration::newest(&volume) {
                     Some(restoration) => self.work = Work::Restoring(restoration),
                     None => self.leave_alone(
@@ -259,6 +351,14 @@ impl Checkpointer {
             self.restarts = 0;
             return self.begin(server, now);
         }
+        if self.can_note()
+            && self.may_note_at <= now
+            && let (Some(queue), Some(notes)) = (self.queue.as_deref_mut(), &mut self.notes)
+        {
+            self.may_note_at = now + NOTE_INTERVAL;
+            notes.write(queue, self.notebook, server.store.now_ms());
+            return self.wait(Work::Noting, now);
+        }
         self.next = server.next_save_check(now, CHECK_INTERVAL);
     }
 
@@ -266,6 +366,7 @@ impl Checkpointer {
         let Some(volume) = self.volume else {
             return;
         };
+        let began_at = server.clock.now();
         let unix_ms = server.store.now_ms();
         let (config, parts) = (&server.config, server.parts);
         let begun = server.store.begin_snapshot(|store, out| -> Result<()> {
@@ -278,6 +379,7 @@ impl Checkpointer {
             }
             Ok(())
         });
+        server.persistence.longest_turn = server.clock.now().since(began_at);
         server.persistence.last_try = now;
         server.persistence.saving_since = Some(now);
         server.persistence.keys_to_save = server.store.total_len() as u64;
@@ -295,6 +397,15 @@ impl Checkpointer {
                 self.work = Work::Ready;
             }
         }
+    }
+
+    /// A turn of a save, and how long it was.
+    fn save_timed(&mut self, server: &mut Server, save: Save, now: Instant) {
+        let began = server.clock.now();
+        self.save(server, save, now);
+        let turn = server.clock.now().since(began);
+        let longest = &mut server.persistence.longest_turn;
+        *longest = turn.max(*longest);
     }
 
     fn save(&mut self, server: &mut Server, mut save: Save, now: Instant) {
@@ -335,7 +446,7 @@ impl Checkpointer {
                     header.bytes
                 );
                 self.end_save(server, now, true);
-                self.work = Work::Ready;
+                self.begin_notes();
             }
             WriteStep::End(Err(error)) => {
                 self.restarts += 1;
@@ -364,7 +475,10 @@ impl Checkpointer {
         persistence.last_seconds = (now.since(since).as_nanos() / NANOS_PER_MILLI / 1000) as i64;
         match is_written {
             true => persistence.saves += 1,
-            false => server.checkpoints.note_failed(),
+            false => {
+                server.checkpoints.note_failed();
+                self.witness.tell(DiskEvent::CheckpointFailed);
+            }
         }
         // Who asks for the end while one is written waits for the next.
         let ends = !persistence.asked.save && core::mem::take(&mut persistence.asked.power_off);

@@ -5,7 +5,8 @@ use super::tests::{Machine, PEER, connection, environment};
 use super::*;
 use crate::app::{Application, Environment, Incarnation};
 use crate::error::Result;
-use crate::storage::{BLOCK_BYTES, BlockDevice, Disk, DiskBay, Immediate};
+use crate::storage::checkpoint::NoNotebook;
+use crate::storage::{BLOCK_BYTES, BlockDevice, Disk, DiskBay, DiskWitness, Immediate, Unheard};
 use core::mem::forget;
 use core::sync::atomic::Ordering::Relaxed;
 use std::boxed::Box;
@@ -24,6 +25,7 @@ struct Platter {
     /// Requests until the disk fails.
     left: Arc<Mutex<usize>>,
     may_format: bool,
+    witness: &'static dyn DiskWitness,
 }
 
 impl Platter {
@@ -32,6 +34,7 @@ impl Platter {
             bytes: Arc::new(Mutex::new(vec![0; bytes])),
             left: Arc::new(Mutex::new(usize::MAX)),
             may_format: false,
+            witness: &Unheard,
         }
     }
 
@@ -87,7 +90,13 @@ impl DiskBay for Platter {
     fn open(&self) -> Result<Option<Disk>> {
         let queue = Box::new(Immediate::new(self.clone())?);
         let may_format = self.may_format;
-        Ok(Some(Disk { queue, may_format }))
+        let witness = self.witness;
+        Ok(Some(Disk {
+            queue,
+            may_format,
+            witness,
+            notebook: &NoNotebook,
+        }))
     }
 }
 

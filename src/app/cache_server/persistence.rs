@@ -4,7 +4,7 @@
 use super::commands::is_write;
 use super::counters::KvCounters;
 use crate::metrics::{Counter, Encoder, Gauge, Label, Source, Value, heading};
-use crate::platform::time::Instant;
+use crate::platform::time::{Duration, Instant};
 
 /// Pairs of seconds and changes after which a checkpoint is written, at most.
 pub(super) const SAVE_POINTS_MAX: usize = 8;
@@ -59,6 +59,8 @@ pub(super) struct Persistence {
     pub is_last_ok: bool,
     /// Seconds that the last one took; -1 for none.
     pub last_seconds: i64,
+    /// The longest turn that the last one took of the data plane.
+    pub longest_turn: Duration,
     pub saves: u64,
     /// Commands that may change keys, run before the last checkpoint began.
     pub writes_before: u64,
@@ -80,6 +82,7 @@ impl Persistence {
             last_try: now,
             is_last_ok: true,
             last_seconds: -1,
+            longest_turn: Duration::from_nanos(0),
             saves: 0,
             writes_before: 0,
             is_loaded: false,

@@ -86,6 +86,11 @@ impl Restoration {
         })
     }
 
+    /// True if the disk failed to read a piece.
+    pub(super) fn is_unread(&self) -> bool {
+        self.reader.has_failed()
+    }
+
     /// Goes on by one piece.
     pub(super) fn step(&mut self, queue: &mut dyn BlockQueue, server: &mut Server) -> Outcome {
         match self.reader.step(queue) {

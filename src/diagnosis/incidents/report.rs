@@ -60,6 +60,26 @@ pub fn report(
     });
 }
 
+/// Writes what is to be remembered of a past incident when it is forgotten, as members.
+pub fn digest(incidents: &impl Shared, number: u64, now: Instant, json: &mut Json<'_>) {
+    json.member("id").number(Value::Whole(number));
+    let Some(case) = incidents.with(|incidents| incidents.case(number, now)) else {
+        return;
+    };
+    let incident = &case.incident;
+    let diagnosis = case.diagnose(&mut Workspace::new());
+    let likeliest = diagnosis.causes.first();
+    json.member("cause").text(diagnosis.name());
+    write_part(incident, likeliest.and_then(|ranked| ranked.part), json);
+    write_time("opened_seconds", Some(case.opened), json);
+    write_time("closed_seconds", case.closed, json);
+    json.member("symptoms").array(|json| {
+        for sighting in incident.sightings() {
+            json.text(sighting.symptom.row().name);
+        }
+    });
+}
+
 #[inline(never)]
 fn write_case(
     case: &Case,

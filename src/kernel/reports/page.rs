@@ -11,7 +11,8 @@
 //!   "backtrace":["0x40212340", …],"functions":["nos::net::flow::Flow::poll+0x1c", …],
 //!   "frames":[[{"function":"push","file":"src/net/flow.rs","line":88}, …], …]}],
 //!  "last_life":{"state":"ended","life":1,"reason":"warm reboot: http died …","report":"warm reboot: …\n"},
-//!  "last_death":{"life":1,"report":"subsystem http died …\n"}}
+//!  "last_death":{"life":1,"report":"subsystem http died …\n"},
+//!  "boot":3,"earlier":[{"boot":2,"number":1,"subsystem":"http","incarnation":0,"cause":"panic","seconds":12.5,"reason":"…"}]}
 //! ```
 //! Addresses of the backtrace are those of `nos.debug`, the innermost first; `functions` and `frames` have an element for
 //! each. `frames` tells which functions were at work there, the innermost first: the last is the one that the linker
@@ -19,7 +20,8 @@
 //! registers. `command` is there if a client's was being run.
 //!
 //! Names only get added. `last_life` is as `GET /subsystems` has it. `last_death` is the last report that the life before
-//! made, whether it ended of that death or not.
+//! made, whether it ended of that death or not. `boot` and `earlier` are there where a disk remembers earlier lives
+//! ([`crate::kernel::chronicle`]).
 
 use super::scene::dropped;
 use super::{Report, SharedReports, copy};
@@ -30,11 +32,12 @@ use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
 use core::fmt::Write;
 
-/// Writes the page.
+/// Writes the page; `earlier` what earlier lives left.
 pub(in crate::kernel) fn write(
     reports: SharedReports,
     resolver: &mut Resolver,
     now: Instant,
+    earlier: &dyn Fn(&mut Json<'_>),
     json: &mut Json<'_>,
 ) {
     json.object(|json| {
@@ -59,6 +62,7 @@ pub(in crate::kernel) fn write(
                 json.member("report").text(text);
             });
         }
+        earlier(json);
     });
 }
 

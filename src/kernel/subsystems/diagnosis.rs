@@ -11,6 +11,7 @@ use crate::diagnosis::watch::Watch;
 use crate::diagnosis::{FaultDetection, MemorySample};
 use crate::error::{Result, try_box};
 use crate::kernel::casebook::Casebook;
+use crate::kernel::chronicle::Chronicle;
 use crate::kernel::hands::Hands;
 use crate::kernel::scheduler::{FiberId, Fibers, Locked};
 use crate::kernel::supervision::{Body, Ward};
@@ -48,6 +49,7 @@ pub(in crate::kernel) struct DiagnosisBody {
     pub(in crate::kernel) memory: &'static MemoryManager<ThisCpu>,
     pub(in crate::kernel) detection: &'static Locked<FaultDetection>,
     pub(in crate::kernel) casebook: &'static Casebook,
+    pub(in crate::kernel) chronicle: Option<&'static Chronicle>,
     pub(in crate::kernel) hands: &'static Hands,
     /// Memory that all but the dataset may have together.
     pub(in crate::kernel) others_bytes: u64,
@@ -121,7 +123,15 @@ impl Physician {
         if !body.casebook.with(|incidents| incidents.is_open()) {
             return None;
         }
+        let number = body.casebook.with(|incidents| incidents.opened_total());
         attend(&body.casebook, &mut body.hands.reach(), now);
+        let is_over =
+            |incidents: &mut Incidents| !incidents.is_open() || incidents.opened_total() > number;
+        if body.casebook.with(is_over)
+            && let Some(chronicle) = body.chronicle
+        {
+            chronicle.closed(&body.casebook, number, now);
+        }
         let due = body
             .casebook
             .with(|incidents| (incidents.is_open(), incidents.due()));

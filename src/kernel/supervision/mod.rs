@@ -20,6 +20,7 @@ pub(super) use ward::{Body, Ward};
 
 use super::bell::PressureBell;
 use super::casebook::Casebook;
+use super::chronicle::Chronicle;
 use super::crash;
 use super::reports::scene::Surroundings;
 use super::reports::{Report, SharedReports};
@@ -78,6 +79,7 @@ pub(super) struct Supervision {
     pressure: Option<PressureNews>,
     /// What died, and of what.
     reports: SharedReports,
+    chronicle: Option<&'static Chronicle>,
     surroundings: &'static Surroundings,
     health_interval: Duration,
 }
@@ -104,7 +106,7 @@ impl Supervision {
         port: Arc<Port>,
         (restarts, health_interval): (u16, Duration),
         surroundings: &'static Surroundings,
-        reports: SharedReports,
+        (reports, chronicle): (SharedReports, Option<&'static Chronicle>),
     ) -> Result<Self> {
         let mut policy = Supervisor::new(Strategy::OneForAll, ROOT_INTENSITY)?;
         let intensity = Intensity {
@@ -126,6 +128,7 @@ impl Supervision {
             groups,
             pressure: None,
             reports,
+            chronicle,
             surroundings,
             health_interval,
         })
@@ -334,6 +337,9 @@ impl Supervision {
         report.tell(&mut print);
         crash::keep_death(&mut |tell| report.tell(tell));
         self.reports.lock().add(report);
+        if let Some(chronicle) = self.chronicle {
+            chronicle.has_changed();
+        }
     }
 
     /// Starts the machine again because `ward` died once too often, and says of what.

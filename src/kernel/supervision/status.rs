@@ -7,9 +7,11 @@
 //!   "stack":{"used_bytes":9312,"size_bytes":131072},
 //!   "memory":{"used_bytes":65536,"peak_bytes":98304,"quota_bytes":16777216,"refusals":0},
 //!   "mailboxes":[{"topic":"http","depth":0,"delivered":12,"dropped":0}],
-//!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …", …}}]}
+//!   "last_fault":{"cause":"panic","seconds":12.5,"reason":"panicked at …", …}}],
+//!  "boot":3,"earlier":[{"boot":2,"name":"http","restarts":{"recovered":1,"failed":0},"last_fault":"panic"}]}
 //! ```
-//! `last_fault` is the last report of its death, with the members that [`page`] tells of.
+//! `last_fault` is the last report of its death, with the members that [`page`] tells of. `boot` and `earlier` are there where
+//! a disk remembers earlier lives ([`crate::kernel::chronicle`]).
 //!
 //! Names only get added. A subsystem that never died has no `last_fault`. There is no `last_life` if nothing is known of
 //! a life before this one; its state is `damaged`, and that is all, if what it left cannot be believed.
@@ -25,13 +27,12 @@ use crate::memory::MemoryManager;
 use crate::metrics::{Json, Value};
 use crate::platform::time::Instant;
 
-/// Writes the page.
+/// Writes the page; `earlier` what earlier lives left.
 pub(in crate::kernel) fn write(
     wards: &[&'static Ward],
-    registry: &Registry,
-    fibers: Fibers,
-    memory: &MemoryManager<ThisCpu>,
+    (registry, fibers, memory): (&Registry, Fibers, &MemoryManager<ThisCpu>),
     faults: &mut Faults<'_>,
+    earlier: &dyn Fn(&mut Json<'_>),
     json: &mut Json<'_>,
 ) {
     json.object(|json| {
@@ -46,6 +47,7 @@ pub(in crate::kernel) fn write(
                 }
             }
         });
+        earlier(json);
     });
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bus::registry::SharedSource;
 use crate::error::Result;
+use crate::kernel::disk::DiskFinder;
 use crate::kernel::pages::PageMaker;
 use crate::kernel::scheduler::Locked;
 use crate::kernel::subsystems::STORE;
@@ -15,6 +16,8 @@ use crate::platform::clock::CounterClock;
 use crate::platform::entropy::KeyedCounter;
 use crate::platform::virtio::Transport;
 use crate::platform::virtio::network::VirtioNetwork;
+use crate::storage::BlockQueue;
+use alloc::boxed::Box;
 
 /// The network device as the data plane has it.
 pub(in crate::kernel) type NetworkDevice = VirtioNetwork<Transport>;
@@ -45,6 +48,7 @@ impl Faults {
         memory: &'static MemoryManager<ThisCpu>,
         _: &'static CounterClock,
         _: &'static Locked<KeyedCounter>,
+        _: &DiskFinder,
     ) -> Result<Self> {
         Ok(Self(memory))
     }
@@ -75,6 +79,21 @@ impl Faults {
     /// The device itself.
     pub(in crate::kernel) fn network(self, device: VirtioNetwork<Transport>) -> NetworkDevice {
         device
+    }
+
+    /// The disk itself.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg_attr(
+        not(feature = "block-device"),
+        expect(dead_code, reason = "there is no disk")
+    )]
+    pub(in crate::kernel) fn block_queue(
+        self,
+        queue: Box<dyn BlockQueue>,
+    ) -> Result<Box<dyn BlockQueue>> {
+        Ok(queue)
     }
 
     /// Nothing.

@@ -12,7 +12,9 @@
 use super::DeviceMemory;
 use super::ring::Ring;
 use crate::error::{Error, Kind, Result, Subsystem};
-use crate::platform::block_device::{BLOCK_BYTES, BUFFER_BYTES, BlockQueue, Operation};
+use crate::platform::block_device::{
+    BLOCK_BYTES, BUFFER_BYTES, BlockQueue, Operation, check_range,
+};
 use crate::platform::split_ring::Writer;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -173,14 +175,7 @@ impl<T: Transport> BlockQueue for VirtioBlock<T> {
     ) -> Result<()> {
         let bytes = blocks * BLOCK_BYTES;
         assert!(self.slots[slot] == Slot::Free && bytes <= BUFFER_BYTES);
-        if first
-            .checked_add(blocks as u64)
-            .is_none_or(|end| end > self.blocks)
-        {
-            let (what, limit) = ("blocks of the device", self.blocks);
-            let kind = Kind::LimitReached { what, limit };
-            return Err(Error::new(Subsystem::Platform, kind));
-        }
+        check_range(first, blocks as u64, self.blocks)?;
         if operation == Operation::Flush && !self.has_flush {
             self.slots[slot] = Slot::Done;
             return Ok(());

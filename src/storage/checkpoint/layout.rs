@@ -1,16 +1,24 @@
-//! What lies where on the disk: the label, the headers, and where the slots begin.
+//! What lies where on the disk: the label, the headers, where the slots begin, and the notes.
 //!
 //! Both are the first bytes of a block of their own, the rest of which is zero; numbers are little-endian. Each has its
 //! magic first and its checksum last, so that a block torn at any byte is never taken for a whole one.
 
 use crate::platform::crc32c::Crc32c;
-use crate::storage::BLOCK_BYTES;
+use crate::storage::{BLOCK_BYTES, BUFFER_BYTES};
 
 /// The version of the format: of label, headers and records together.
 pub const VERSION: u32 = 1;
 
 const LABEL_MAGIC: [u8; 8] = *b"nos-disk";
 const HEADER_MAGIC: [u8; 8] = *b"nos-ckpt";
+/// What a note's header begins with.
+pub(super) const NOTE_MAGIC: [u8; 8] = *b"nos-note";
+/// Blocks that a note has for itself: one buffer.
+pub(super) const NOTE_BLOCKS: u64 = (BUFFER_BYTES / BLOCK_BYTES) as u64;
+/// Notes that there is room for, written in turns.
+const NOTES: u64 = 2;
+/// A disk of fewer blocks has none: they would be more than a thirtieth of it.
+const NOTED_BLOCKS_MIN: u64 = 4096;
 /// Blocks that a label or a header has for itself: a sector of disks with large ones.
 const HEAD_BLOCKS: u64 = 8;
 /// Data of a slot, at least: a disk with less is of no use.
@@ -26,13 +34,39 @@ pub(super) type Block = [u8; BLOCK_BYTES];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     slot_blocks: u64,
+    /// Blocks of the disk.
+    blocks: u64,
 }
 
 impl Geometry {
     /// That of a disk with so many blocks; `None` if they are too few.
     pub(super) fn of(blocks: u64) -> Option<Self> {
-        let slot_blocks = blocks.checked_sub(HEAD_BLOCKS)? / 2 / HEAD_BLOCKS * HEAD_BLOCKS;
-        (slot_blocks >= HEAD_BLOCKS + DATA_BLOCKS_MIN).then_some(Self { slot_blocks })
+        let notes = match blocks >= NOTED_BLOCKS_MIN {
+            true => NOTES * NOTE_BLOCKS,
+            false => 0,
+        };
+        let slot_blocks = blocks.checked_sub(HEAD_BLOCKS + notes)? / 2 / HEAD_BLOCKS * HEAD_BLOCKS;
+        let own = Self {
+            slot_blocks,
+            blocks,
+        };
+        (slot_blocks >= HEAD_BLOCKS + DATA_BLOCKS_MIN).then_some(own)
+    }
+
+    /// The first block of the notes, behind the slots, if there is room for them.
+    pub(super) fn notes(self) -> Option<u64> {
+        let first = self.header(2);
+        let end = first + NOTES * NOTE_BLOCKS;
+        (end <= self.blocks).then_some(first)
+    }
+
+    /// The header that is wiped out as that one where the disk is formatted: the slots', then the notes'.
+    pub(super) fn wiped(self, number: u64) -> Option<u64> {
+        match number {
+            0 | 1 => Some(self.header(number as usize)),
+            _ if number < 2 + NOTES => Some(self.notes()? + (number - 2) * NOTE_BLOCKS),
+            _ => None,
+        }
     }
 
     /// The block of a slot's header.
@@ -94,7 +128,10 @@ impl Label {
             return Self::OfVersion(version);
         }
         let slot_blocks = u64_at(block, 16);
-        let geometry = Geometry { slot_blocks };
+        let geometry = Geometry {
+            slot_blocks,
+            blocks,
+        };
         let fits = slot_blocks >= HEAD_BLOCKS + DATA_BLOCKS_MIN
             && slot_blocks <= blocks / 2
             && HEAD_BLOCKS + 2 * slot_blocks <= blocks;
@@ -121,8 +158,13 @@ pub struct Header {
 impl Header {
     /// As it is written.
     pub(super) fn to_block(self) -> Block {
+        self.to_block_as(HEADER_MAGIC)
+    }
+
+    /// As it is written before what has that magic.
+    pub(super) fn to_block_as(self, magic: [u8; 8]) -> Block {
         let mut block = [0; BLOCK_BYTES];
-        block[..8].copy_from_slice(&HEADER_MAGIC);
+        block[..8].copy_from_slice(&magic);
         block[8..12].copy_from_slice(&VERSION.to_le_bytes());
         block[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         block[24..32].copy_from_slice(&self.bytes.to_le_bytes());
@@ -134,16 +176,21 @@ impl Header {
 
     /// The header in a block, if it is a whole one of a slot with these slots.
     pub(super) fn read(block: &[u8], geometry: Geometry) -> Option<Self> {
+        Self::read_as(HEADER_MAGIC, block, geometry.data_bytes())
+    }
+
+    /// The header with that magic in a block, if it is a whole one of so many bytes at most.
+    pub(super) fn read_as(magic: [u8; 8], block: &[u8], bytes_max: u64) -> Option<Self> {
         let header = Self {
             sequence: u64_at(block, 16),
             bytes: u64_at(block, 24),
             saved_at_ms: u64_at(block, 32),
             crc: u32_at(block, 40),
         };
-        let is_whole = block[..8] == HEADER_MAGIC
+        let is_whole = block[..8] == magic
             && is_sealed(block, HEADER_BYTES)
             && u32_at(block, 8) == VERSION
-            && header.bytes <= geometry.data_bytes();
+            && header.bytes <= bytes_max;
         is_whole.then_some(header)
     }
 }

@@ -13,10 +13,12 @@
 //! | 0 | the label: whose disk it is, the version of its format, where the slots are |
 //! | 8 | the header of slot 0; its data from 8 blocks behind it |
 //! | 8 + half of the rest | the header of slot 1, likewise |
+//! | behind slot 1 | two notes ([`Notes`]) of 64 blocks each, on disks of 2 MiB and more |
 //!
 //! A disk that is no disk of nos', or was and is damaged, is told ([`Contents`]) and not written to.
 
 mod layout;
+mod notes;
 mod opener;
 mod reader;
 pub mod record;
@@ -27,6 +29,7 @@ mod tests;
 mod writer;
 
 pub use layout::{Header, VERSION};
+pub use notes::{NOTE_BYTES_MAX, NoNotebook, Notebook, Notes};
 pub use opener::{Contents, Opener, Volume};
 pub use reader::{ReadStep, Reader};
 pub use writer::{WriteStep, Writer};

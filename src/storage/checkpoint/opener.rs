@@ -73,6 +73,16 @@ impl Volume {
         slots.into_iter().flatten()
     }
 
+    /// True if nothing was ever written there, or what was is given up.
+    pub fn is_fresh(&self) -> bool {
+        !self.is_labelled
+    }
+
+    /// True if a slot has something that is no whole header.
+    pub fn is_torn(&self) -> bool {
+        self.torn.contains(&true)
+    }
+
     /// The header of a slot is not believed any more: its data was not what it says.
     pub fn distrust(&mut self, slot: usize) {
         self.headers[slot] = None;

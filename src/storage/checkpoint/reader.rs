@@ -78,6 +78,11 @@ impl Reader {
         }
     }
 
+    /// True if the device failed a read.
+    pub fn has_failed(&self) -> bool {
+        self.lanes.has_failed
+    }
+
     /// Asks for as many pieces as there are slots.
     fn request(&mut self, queue: &mut dyn BlockQueue) {
         while self.requested < self.header.bytes {

@@ -12,8 +12,8 @@ use crate::storage::{BLOCK_BYTES, BUFFER_BYTES, BlockQueue, Operation};
 /// What comes next, once all requests before it are done but for more `Data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Wiping the header of that slot, where the disk is formatted.
-    Wipe(usize),
+    /// Wiping one header after the other, where the disk is formatted.
+    Wipe(u64),
     WipeFlush,
     Label,
     LabelFlush,
@@ -107,12 +107,13 @@ impl Writer {
             (Operation::Write, first, 1)
         };
         let (request, next) = match self.stage {
-            Stage::Wipe(slot) => {
-                let next = match slot {
-                    0 => Stage::Wipe(1),
-                    _ => Stage::WipeFlush,
+            Stage::Wipe(number) => {
+                let next = match geometry.wiped(number + 1) {
+                    Some(_) => Stage::Wipe(number + 1),
+                    None => Stage::WipeFlush,
                 };
-                (write(geometry.header(slot), [0; BLOCK_BYTES]), next)
+                let place = geometry.wiped(number).expect("asked for before");
+                (write(place, [0; BLOCK_BYTES]), next)
             }
             Stage::WipeFlush => (flush, Stage::Label),
             Stage::Label => (write(0, geometry.label()), Stage::LabelFlush),

@@ -246,6 +246,7 @@ fn persistence(reply: &mut Reply<'_>, server: &Server, _: &Session) -> Result<()
         "rdb_last_bgsave_time_sec": known.last_seconds,
         "rdb_current_bgsave_time_sec": current.map_or(-1, |seconds| seconds as i64),
         "rdb_saves": known.saves,
+        "rdb_longest_turn_usec": known.longest_turn.as_nanos() / 1000,
         "rdb_last_cow_size": 0,
         "rdb_last_load_keys_expired": known.keys_expired,
         "rdb_last_load_keys_loaded": known.keys_loaded,
