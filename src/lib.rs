@@ -29,7 +29,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod app;
-#[cfg(target_os = "none")]
 pub mod arch;
 pub mod bus;
 pub mod cache;

@@ -64,12 +64,15 @@ struct Rule {
 
 /// The fixed setting. Limits are guesses at what no healthy image shows, for those that open an incident; and at what
 /// some unhealthy one does for the others.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     opens(SymptomKind::FrameRequestsRefused, 0.5, 0.5, |span| {
         span.growth(|now| now.frames_refused)
     }),
     opens(SymptomKind::HeapRequestsRefused, 0.5, 0.5, |span| {
         span.growth(|now| now.heap_refused)
+    }),
+    opens(SymptomKind::ValueChecksumMismatch, 0.5, 0.5, |span| {
+        span.growth(|now| now.damaged)
     }),
     // A link damages a frame now and then.
     opens(SymptomKind::ChecksumDrops, 10.0, 1.0, |span| {

@@ -43,6 +43,8 @@ pub struct Vitals {
     pub evicted: u64,
     /// Keys dropped by age.
     pub expired: u64,
+    /// Entries, and parts of the index, that were not as they had been written when they were read.
+    pub damaged: u64,
     /// Bytes of the dataset now,
     pub dataset_bytes: u64,
     /// their limit,

@@ -3,8 +3,15 @@
 //!
 //! Source: RFC 3720, 12.1 and appendix B.4 (the test vectors).
 
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 /// The polynomial, its bits reversed.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
+pub const POLYNOMIAL: u32 = 0x82f6_3b78;
+/// What the CPU said: whether it has the instruction, or 0 before it was asked. Where there is a hypervisor, asking costs
+/// more than a checksum.
+static ANSWER: AtomicU8 = AtomicU8::new(0);
+const YES: u8 = 1;
+const NO: u8 = 2;
 /// What each half of a byte does to the checksum.
 const TABLE: [u32; 16] = {
     let mut table = [0; 16];
@@ -21,6 +28,72 @@ const TABLE: [u32; 16] = {
     }
     table
 };
+
+/// True if [`add_word`] may be called.
+#[inline]
+pub fn is_computed() -> bool {
+    // Relaxed: whoever asks too early gets the same answer from the CPU.
+    match ANSWER.load(Relaxed) {
+        0 => {
+            let is_there = crate::arch::crc::is_there();
+            ANSWER.store(if is_there { YES } else { NO }, Relaxed);
+            is_there
+        }
+        answer => answer == YES,
+    }
+}
+
+/// Goes on with a checksum over eight bytes by one instruction, without inversion: [`is_computed`] said yes.
+#[inline(always)]
+pub fn add_word(crc: u32, word: u64) -> u32 {
+    crate::arch::crc::word(crc, word)
+}
+
+/// [`add_word`] over the words of `bytes[LEAD..]`, zeros behind them. The bytes of `LEAD` are eight at least.
+#[inline(always)]
+pub fn add_run<const LEAD: usize>(crc: u32, bytes: &[u8]) -> u32 {
+    #[cfg(target_os = "none")]
+    {
+        crate::arch::crc::run::<LEAD>(crc, bytes)
+    }
+    #[cfg(not(target_os = "none"))]
+    {
+        run_by::<LEAD>(crc, bytes, add_word)
+    }
+}
+
+/// [`add_run`] for any CPU.
+pub fn add_run_by_table<const LEAD: usize>(crc: u32, bytes: &[u8]) -> u32 {
+    run_by::<LEAD>(crc, bytes, add_word_by_table)
+}
+
+fn run_by<const LEAD: usize>(crc: u32, bytes: &[u8], add: impl Fn(u32, u64) -> u32) -> u32 {
+    let Some(run) = bytes.get(LEAD..) else {
+        return crc;
+    };
+    let (words, rest) = run.as_chunks::<8>();
+    let add_bytes = |crc, word: &[u8; 8]| add(crc, u64::from_le_bytes(*word));
+    let crc = words.iter().fold(crc, add_bytes);
+    if rest.is_empty() {
+        return crc;
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    add_bytes(crc, &last)
+}
+
+/// [`add_word`] for any CPU.
+pub fn add_word_by_table(crc: u32, word: u64) -> u32 {
+    word.to_le_bytes()
+        .iter()
+        .fold(crc, |crc, byte| step(crc, *byte))
+}
+
+fn step(crc: u32, byte: u8) -> u32 {
+    let crc = crc ^ u32::from(byte);
+    let crc = crc >> 4 ^ TABLE[(crc & 15) as usize];
+    crc >> 4 ^ TABLE[(crc & 15) as usize]
+}
 
 /// A checksum under way.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +119,7 @@ impl Crc32c {
             self.0 = crate::arch::aarch64::crc::crc32c(self.0, bytes);
             return;
         }
-        self.0 = bytes.iter().fold(self.0, |crc, byte| {
-            let crc = crc ^ u32::from(*byte);
-            let crc = crc >> 4 ^ TABLE[(crc & 15) as usize];
-            crc >> 4 ^ TABLE[(crc & 15) as usize]
-        });
+        self.0 = bytes.iter().fold(self.0, |crc, byte| step(crc, *byte));
     }
 
     /// The checksum so far.
@@ -68,6 +137,18 @@ impl Default for Crc32c {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_counts_as_its_bytes_do_whoever_computes_it() {
+        for (crc, word) in [(0, 1), (u32::MAX, 0x0123_4567_89ab_cdef), (7, u64::MAX)] {
+            let mut bytes = Crc32c(crc);
+            bytes.add(&word.to_le_bytes());
+            assert_eq!(add_word_by_table(crc, word), bytes.0);
+            if is_computed() {
+                assert_eq!(add_word(crc, word), bytes.0);
+            }
+        }
+    }
 
     #[test]
     fn the_vectors_of_the_rfc_come_out() {

@@ -25,7 +25,7 @@ const API: [(&str, &[&str]); 8] = [
     ("memory", &["copy_short", "frames"]),
     ("metrics", &[]),
     ("net", &["service", "http"]),
-    ("platform", &["boot_arguments", "time"]),
+    ("platform", &["boot_arguments", "crc32c", "time"]),
     ("storage", &[]),
 ];
 

@@ -9,6 +9,8 @@ use crate::support::resp::{Client, Reply};
 
 /// Requests of one client while one point fails.
 const REQUESTS: usize = 150;
+/// Keys that are read while bits flip in them: about as many bytes as one bit in two flipped ones hits.
+const KEYS: usize = 1000;
 /// How long they may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -160,6 +162,61 @@ pub(crate) fn clients_get_right_answers_whatever_fails_below_them() {
         "clock-drift&times=-1",
     ] {
         serve_through(&guest, order);
+    }
+    guest.assert_serves();
+}
+
+/// Bits of what is stored flip under a load that reads it: every answer is right or a miss, what was damaged is counted,
+/// and the diagnosis names it.
+pub(crate) fn a_flipped_bit_in_what_is_stored_is_no_wrong_answer_and_is_named() {
+    let guest = guest("");
+    let mut client = Client::connect(guest.redis_port);
+    let value = |number: usize| format!("{number:04}").repeat(300);
+    for number in 0..KEYS {
+        let set = client.command(&["SET", &format!("key:{number}"), &value(number)]);
+        assert_eq!(set, Reply::ok());
+    }
+    let order = "point=store-bit-flip&times=40&interval=20&seed=5";
+    assert_eq!(post(&guest, order).status, 200);
+    let began = Instant::now();
+    let mut misses = 0;
+    while counts(&guest, "store-bit-flip")[1] < 40 {
+        for number in 0..KEYS {
+            match client.command(&["GET", &format!("key:{number}")]) {
+                Reply::Nil => misses += 1,
+                right => assert_eq!(right, Reply::bulk(&value(number)), "key:{number}"),
+            }
+        }
+        assert!(
+            began.elapsed() < LIMIT,
+            "{:?}",
+            counts(&guest, "store-bit-flip")
+        );
+    }
+    // What flipped last is read as well.
+    for number in 0..KEYS {
+        client.command(&["GET", &format!("key:{number}")]);
+    }
+    let damage = |labels: &str| {
+        let metrics = get(guest.http_port, "/metrics").body;
+        let begins = format!("nos_kv_damage_total{{{labels}}} ");
+        let sample = metrics.lines().find_map(|line| line.strip_prefix(&begins));
+        sample.expect("a sample").parse::<u64>().expect("a count")
+    };
+    let corrected = damage("what=\"entry\",outcome=\"corrected\"");
+    let dropped = damage("what=\"entry\",outcome=\"dropped\"");
+    println!("  {corrected} corrected, {dropped} dropped, {misses} missed");
+    assert!(corrected > 0, "no flipped bit was met");
+    assert!(dropped > 0 || misses == 0, "{misses} misses of nothing");
+    let cause = "\"cause\":\"value_bit_flip\"";
+    while !get(guest.http_port, "/diagnosis").body.contains(cause) {
+        assert!(
+            began.elapsed() < LIMIT,
+            "{}",
+            get(guest.http_port, "/diagnosis").body
+        );
+        std::thread::sleep(Duration::from_millis(200));
+        client.command(&["GET", "key:0"]);
     }
     guest.assert_serves();
 }

@@ -158,6 +158,7 @@ fn main() {
             disassembly::barriers_stand_round_every_index_of_the_rings,
             faults::points_are_armed_by_whoever_has_the_token_and_shown_to_all,
             faults::clients_get_right_answers_whatever_fails_below_them,
+            faults::a_flipped_bit_in_what_is_stored_is_no_wrong_answer_and_is_named,
             kills::others_never_notice_http_or_diagnosis_die_on_one_cpu,
             kills::others_never_notice_http_or_diagnosis_die_on_two_cpus,
             kills::others_never_notice_http_or_diagnosis_die_on_four_cpus,

@@ -8,7 +8,7 @@ use crate::support::resp::Reply;
 use crate::support::tools::{succeed, tool};
 
 /// Families that the first page of metrics owes: name and type.
-const FAMILIES: [(&str, &str); 60] = [
+const FAMILIES: [(&str, &str); 61] = [
     ("nos_build_info", "gauge"),
     ("nos_boot_timestamp_seconds", "gauge"),
     ("nos_boot_duration_seconds", "gauge"),
@@ -41,6 +41,7 @@ const FAMILIES: [(&str, &str); 60] = [
     ("nos_heap_failures_total", "counter"),
     ("nos_kv_keyspace_hits_total", "counter"),
     ("nos_kv_keyspace_misses_total", "counter"),
+    ("nos_kv_damage_total", "counter"),
     ("nos_kv_evicted_keys_total", "counter"),
     ("nos_kv_expired_keys_total", "counter"),
     ("nos_kv_keys", "gauge"),

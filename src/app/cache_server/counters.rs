@@ -20,6 +20,9 @@ pub struct KvCounters {
     evicted: Counter,
     expired_lazily: Counter,
     expired_actively: Counter,
+    entries_corrected: Counter,
+    entries_dropped: Counter,
+    index_corrected: Counter,
     keys: Gauge,
     /// Keys by database.
     database_keys: [Gauge; DATABASES],
@@ -56,6 +59,9 @@ impl KvCounters {
             evicted: Counter::new(),
             expired_lazily: Counter::new(),
             expired_actively: Counter::new(),
+            entries_corrected: Counter::new(),
+            entries_dropped: Counter::new(),
+            index_corrected: Counter::new(),
             keys: Gauge::default(),
             database_keys: [const { Gauge::new() }; DATABASES],
             used_bytes: Gauge::default(),
@@ -107,6 +113,15 @@ impl KvCounters {
         self.limit_bytes.set(sizes.limit_bytes);
     }
 
+    /// What was found damaged, what became of it, and how often.
+    fn damage(&self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            ("entry", "corrected", self.entries_corrected.get()),
+            ("entry", "dropped", self.entries_dropped.get()),
+            ("index", "corrected", self.index_corrected.get()),
+        ]
+    }
+
     /// The part for turns after which a database may hold another number of keys.
     #[inline(never)]
     fn publish_keys(&self, before: &KeyTotals, now: &Totals, store: &Store) {
@@ -116,6 +131,11 @@ impl KvCounters {
             .add(now.expired_lazily - before.expired_lazily);
         self.expired_actively
             .add(now.expired_actively - before.expired_actively);
+        let (before, now) = (&before.damage, &now.damage);
+        self.entries_corrected.add(now.corrected - before.corrected);
+        self.entries_dropped.add(now.dropped - before.dropped);
+        self.index_corrected
+            .add(now.index_corrected - before.index_corrected);
         self.keys.set(store.total_len() as u64);
         for (database, keys) in self.database_keys.iter().enumerate() {
             keys.set(store.len(database) as u64);
@@ -141,6 +161,7 @@ impl Source for KvCounters {
         vitals.misses = self.misses.get();
         vitals.evicted = self.evicted.get();
         vitals.expired = self.expired_lazily.get() + self.expired_actively.get();
+        vitals.damaged = self.damage().map(|(_, _, count)| count).iter().sum();
         vitals.dataset_bytes = self.used_bytes.get();
         vitals.limit_bytes = self.limit_bytes.get();
         vitals.may_evict = self.may_evict.load(Relaxed);
@@ -188,6 +209,18 @@ impl Source for KvCounters {
                 ("active", self.expired_actively.get()),
             ],
         );
+        let mut damage = page.family(heading!(
+            Counter,
+            "nos_kv_damage_total",
+            "Entries and parts of their index that failed their checksum when read."
+        ));
+        for (what, outcome, count) in self.damage() {
+            let labels = [
+                ("what", Label::Word(what)),
+                ("outcome", Label::Word(outcome)),
+            ];
+            damage.sample(&labels, Value::Whole(count));
+        }
         pair(
             page,
             heading!(Gauge, "nos_kv_keys", "Keys held."),

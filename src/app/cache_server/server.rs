@@ -520,6 +520,7 @@ impl Server {
                 evicted: events.evicted - at_reset.evicted,
                 expired_lazily: events.expired_lazily - at_reset.expired_lazily,
                 expired_actively: events.expired_actively - at_reset.expired_actively,
+                damage: events.damage,
             },
         }
     }

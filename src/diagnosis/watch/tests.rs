@@ -102,7 +102,7 @@ fn what_is_refused_opens_an_incident_until_nothing_is_any_more() {
 #[test]
 fn each_row_that_opens_an_incident_is_raised_by_what_it_counts_and_cleared_without() {
     type Count = fn(&mut Vitals) -> &mut u64;
-    let rows: [(SymptomKind, Count, u64); 6] = [
+    let rows: [(SymptomKind, Count, u64); 7] = [
         (
             SymptomKind::FrameRequestsRefused,
             |now| &mut now.frames_refused,
@@ -111,6 +111,11 @@ fn each_row_that_opens_an_incident_is_raised_by_what_it_counts_and_cleared_witho
         (
             SymptomKind::HeapRequestsRefused,
             |now| &mut now.heap_refused,
+            1,
+        ),
+        (
+            SymptomKind::ValueChecksumMismatch,
+            |now| &mut now.damaged,
             1,
         ),
         (

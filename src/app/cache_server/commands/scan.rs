@@ -37,7 +37,7 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let database = context.database();
     let shows = |key: &[u8]| is_string && glob::matches(pattern, key);
     let mut shown = 0;
-    let store = &context.server.store;
+    let store = &mut context.server.store;
     let next = walk(store, database, cursor, count, |key| {
         shown += usize::from(shows(key))
     });
@@ -55,7 +55,7 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
 
 /// Steps until about `count` keys were seen; returns the next cursor.
 fn walk(
-    store: &Store,
+    store: &mut Store,
     database: usize,
     mut cursor: u32,
     count: i64,
@@ -106,7 +106,7 @@ fn parse_cursor(text: &[u8]) -> Result<u32> {
 pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Result<()> {
     let (pattern, database) = (args.at(1), context.database());
     let mut count = 0;
-    let store = &context.server.store;
+    let store = &mut context.server.store;
     store.keys(database, |key| {
         count += usize::from(glob::matches(pattern, key))
     });

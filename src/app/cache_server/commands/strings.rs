@@ -124,7 +124,7 @@ pub(super) fn get_usual(context: &mut Context<'_>, args: Args<'_>) -> bool {
 fn read_out(context: &mut Context<'_>, key: &[u8]) {
     let (server, database) = (&mut *context.server, context.session.database);
     match server.look(database, key) {
-        Look::Found(entry) => context.reply.bulk_inline(entry.value()),
+        Look::Found(value) => context.reply.bulk_inline(value),
         Look::Missing => context.reply.null(),
         Look::Unsure => {
             let value = server.read(database, key, Touch::Use);

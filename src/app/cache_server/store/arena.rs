@@ -22,6 +22,7 @@ use super::budget::{Budget, out_of_memory};
 use super::size_classes::{CLASSES, LARGEST, SMALLEST, class_of};
 use crate::error::Result;
 use crate::memory::frames::Order;
+use core::hint::assert_unchecked;
 
 /// The largest entry: the largest block.
 pub(super) const MAX_BYTES: usize = Order::MAX.bytes();
@@ -123,6 +124,27 @@ impl Slab {
         &mut self.block.bytes_mut()[slot * bytes..slot * bytes + bytes]
     }
 
+    /// The free slot that follows one on the list, [`NO_SLOT`] at its end; nothing if that is not as it was written.
+    #[inline]
+    fn next_free(&self, slot: u16) -> Option<u16> {
+        let link = *self.slot(usize::from(slot))[4..].first_chunk::<4>()?;
+        let link = u32::from_le_bytes(link);
+        (link as u16 == !(link >> 16) as u16).then_some(link as u16)
+    }
+
+    /// Makes the list of free slots but `without` again; the first one.
+    #[cold]
+    fn list_free(&mut self, without: u16) -> u16 {
+        let mut first = NO_SLOT;
+        for slot in (0..self.fresh).rev() {
+            if slot != without && !self.is_live(slot) {
+                set_next_free(self.slot_mut(usize::from(slot)), first);
+                first = slot;
+            }
+        }
+        first
+    }
+
     /// True if the slot is live.
     fn is_live(&self, slot: u16) -> bool {
         slot < self.fresh && self.slot(usize::from(slot))[..4] != [0; 4]
@@ -181,6 +203,23 @@ impl Arena {
         self.slabs[handle.slab()].slot_mut(handle.slot())
     }
 
+    /// The bytes of a slot, to write, if there is one of that handle: for handles nobody vouches for.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "a slab's slots lie in its block")]
+    pub(super) fn slot_if(&mut self, handle: Handle) -> Option<&mut [u8]> {
+        let slab = self.slabs.get_mut(handle.slab())?;
+        if handle.slot() >= usize::from(slab.slots) {
+            return None;
+        }
+        let bytes = slab.slot_bytes as usize;
+        // SAFETY: `cut` made so many slots of so many bytes, the smallest at least, of a block that is as large; who gives
+        // the block back leaves none.
+        unsafe {
+            assert_unchecked(bytes >= SMALLEST);
+            slab.block.part_mut(handle.slot() * bytes, bytes)
+        }
+    }
+
     /// The bytes of a slot, if the handle still names a live one: for handles kept as hints.
     pub(super) fn live_slot(&self, handle: Handle) -> Option<&[u8]> {
         let slab = self.slabs.get(handle.slab())?;
@@ -234,10 +273,7 @@ impl Arena {
             slot
         } else {
             let slot = slab.free;
-            let next = slab.slot(usize::from(slot))[4..6]
-                .first_chunk()
-                .expect("a slice of two bytes");
-            slab.free = u16::from_le_bytes(*next);
+            slab.free = slab.next_free(slot).unwrap_or_else(|| slab.list_free(slot));
             slot
         };
         slab.used += 1;
@@ -266,7 +302,7 @@ impl Arena {
         let slot = slab.slot_mut(handle.slot());
         slot[..4].fill(0);
         in_order();
-        slot[4..6].copy_from_slice(&next.to_le_bytes());
+        set_next_free(slot, next);
         slab.free = handle.slot() as u16;
         slab.used -= 1;
         let is_empty = slab.used == 0;
@@ -344,6 +380,12 @@ impl Arena {
             let from = core::mem::take(&mut from);
             self.first_live_slot(index, from).map(|(handle, _)| handle)
         })
+    }
+
+    /// The bytes of its slots.
+    #[cfg(test)]
+    pub(super) fn stored(&mut self, see: &mut dyn FnMut(&mut [u8])) {
+        (0..self.slabs.len()).for_each(|index| see(self.slabs[index].block.bytes_mut()));
     }
 
     /// Every place that may hold a block.
@@ -454,6 +496,14 @@ impl Arena {
         self.slabs[index].previous = 0;
         self.slabs[index].next = 0;
     }
+}
+
+/// Links a free slot to the next, and leaves nothing of the seal of what it was.
+#[inline]
+fn set_next_free(slot: &mut [u8], next: u16) {
+    let link = u32::from(!next) << 16 | u32::from(next);
+    slot[4..8].copy_from_slice(&link.to_le_bytes());
+    slot[16..20].fill(0);
 }
 
 #[inline]

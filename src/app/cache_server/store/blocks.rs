@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::memory::frames::{BlockWord, Contents, Order, PAGE_SIZE};
 use core::hint::assert_unchecked;
 use core::ops::{Index, IndexMut};
-use core::ptr::with_exposed_provenance_mut;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// Keeps the stores before it before those after it, as a kill sees them: that is an interruption on the
@@ -71,6 +71,18 @@ impl Held {
         // SAFETY: by `set`'s contract this slot owns the block: as many bytes as its order says, readable
         // until `&mut self` changes it; any pattern is a `u8`.
         unsafe { core::slice::from_raw_parts(self.start(), self.0.bytes()) }
+    }
+
+    /// Bytes of the block, to write; none if there is no block.
+    ///
+    /// # Safety
+    /// They are bytes of it, if there is one.
+    #[inline(always)]
+    pub(super) unsafe fn part_mut(&mut self, start: usize, len: usize) -> Option<&mut [u8]> {
+        // No block starts at 0.
+        let block = NonNull::new(self.start())?;
+        // SAFETY: as in `bytes_mut`, of which these are a part by this function's contract.
+        Some(unsafe { core::slice::from_raw_parts_mut(block.add(start).as_ptr(), len) })
     }
 
     /// The bytes of the block if they are so many. Where `len` is a constant that takes less than to find out how

@@ -9,8 +9,9 @@
 //!
 //! The log is on the heap of an incarnation and ends with it: [`Store::abandon_changes`].
 
-use super::{Ranking, Store};
+use super::{Ranking, Road, Store};
 use crate::error::{Grow, Result};
+use crate::platform::crc32c::is_computed;
 use alloc::vec::Vec;
 
 /// Why a key changed.
@@ -132,11 +133,13 @@ impl Store {
         self.want_changes(false);
     }
 
-    /// Closes the usual road while a look at a key counts, or an overwritten one is to be told, or saved before.
+    /// Closes the usual road while a look at a key counts, or an overwritten one is to be told, or saved before; and on a
+    /// CPU that does not compute seals.
     pub(super) fn choose_road(&mut self) {
         let counts_uses = self.policy.ranking == Ranking::LeastFrequent;
-        self.is_usual_road_closed =
-            counts_uses || self.changes.is_wanted || self.snapshot.is_taken();
+        let is_closed =
+            counts_uses || self.changes.is_wanted || self.snapshot.is_taken() || !is_computed();
+        self.usual_road = if is_closed { Road::Closed } else { Road::Open };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::intent::Intent;
-use super::{DATABASES, Store};
+use super::{DATABASES, Lookup, Store};
 
 impl Store {
     /// What does not agree with the entries, if anything. Looks at every key: for recovery and tests.
@@ -40,9 +40,12 @@ impl Store {
         while let Some(handle) = self.arena.next_live(from) {
             from = Some(handle);
             let entry = Entry::at(&self.arena, handle);
+            if !entry.is_plausible() {
+                return Some("an entry is not as it was written");
+            }
             let index = entry.table();
-            let found = self.find_in(index, self.hash(entry.key()), entry.key());
-            if found.map(|found| found.handle) != Some(handle) {
+            let found = self.lookup(index, self.hash(entry.key()), entry.key());
+            if !matches!(found, Lookup::Done(Some(found)) if found.handle == handle) {
                 return Some("an entry is not where its key is looked for");
             }
             keys[index] += 1;

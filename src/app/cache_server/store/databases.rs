@@ -41,6 +41,9 @@ impl Store {
         if !self.tables[index].is_open() {
             return;
         }
+        self.settle_all(index, |table, see| {
+            table.iter().for_each(|link| see(link.handle))
+        });
         self.spoil_snapshot();
         self.record.flush(Some(index));
         for link in self.tables[index].iter() {
@@ -78,6 +81,9 @@ impl Store {
         loop {
             let index = usize::from(self.table_of[database]);
             let link = self.tables[index].random(&mut self.random)?;
+            if !self.can_trust(link.handle) {
+                continue;
+            }
             if self.is_expired(link.handle) {
                 self.remove_handle(link.handle);
                 self.events.expired_lazily += 1;
@@ -89,7 +95,10 @@ impl Store {
 
     /// One step of a scan: calls `see` with keys that are not expired; returns the next cursor, 0 at the
     /// end. See [`Table::scan`] for what is promised.
-    pub fn scan(&self, database: usize, cursor: u32, mut see: impl FnMut(&[u8])) -> u32 {
+    pub fn scan(&mut self, database: usize, cursor: u32, mut see: impl FnMut(&[u8])) -> u32 {
+        self.settle_all(usize::from(self.table_of[database]), |table, see| {
+            table.scan(cursor, |link| see(link.handle));
+        });
         self.table(database).scan(cursor, |link| {
             if !self.is_expired(link.handle) {
                 see(Entry::at(&self.arena, link.handle).key());
@@ -98,7 +107,11 @@ impl Store {
     }
 
     /// Calls `see` with every key of a database that is not expired.
-    pub fn keys(&self, database: usize, mut see: impl FnMut(&[u8])) {
+    pub fn keys(&mut self, database: usize, mut see: impl FnMut(&[u8])) {
+        let index = usize::from(self.table_of[database]);
+        self.settle_all(index, |table, see| {
+            table.iter().for_each(|link| see(link.handle))
+        });
         let links = self.table(database).iter();
         for link in links.filter(|link| !self.is_expired(link.handle)) {
             see(Entry::at(&self.arena, link.handle).key());

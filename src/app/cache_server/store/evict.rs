@@ -58,8 +58,10 @@ impl Store {
             let Some(victim) = self.choose_victim() else {
                 break;
             };
-            self.remove_handle(victim);
-            self.events.evicted += 1;
+            if self.can_trust(victim) {
+                self.remove_handle(victim);
+                self.events.evicted += 1;
+            }
         }
         before != self.arena.live_bytes()
     }
@@ -116,9 +118,17 @@ impl Store {
         let Some(slab) = self.arena.compactable() else {
             return false;
         };
+        let mut from = 0;
+        while let Some((handle, next)) = self.arena.first_live_slot(slab, from) {
+            if !self.can_trust(handle) {
+                // All was made again: there may be a better slab.
+                return true;
+            }
+            from = next;
+        }
         self.record.build(None);
         self.arena.close(slab);
-        let mut from = 0;
+        from = 0;
         while let Some((old, next)) = self.arena.first_live_slot(slab, from) {
             let (index, found) = self.locate(old);
             let bytes = Entry::at(&self.arena, old).bytes();
@@ -162,10 +172,10 @@ impl Store {
         for _ in 0..ROUNDS {
             self.sample_candidates()?;
             while let Some((score, handle)) = self.candidates.take_best() {
-                let Some(slot) = self.arena.live_slot(handle) else {
+                if self.arena.live_slot(handle).is_none() || !self.can_trust(handle) {
                     continue;
-                };
-                let entry = Entry::in_slot(slot);
+                }
+                let entry = Entry::at(&self.arena, handle);
                 let may_go = self.policy.scope == Scope::All || entry.expiry_position().is_some();
                 if may_go && self.score(entry) >= score {
                     return Some(handle);

@@ -12,6 +12,7 @@ use super::arena::{Arena, Handle};
 use super::blocks::{BlockVec, Held, in_order};
 use super::budget::Budget;
 use super::entry::{Entry, EntryMut};
+use super::seal::{self, add};
 use crate::cache::random::Random;
 use crate::error::Result;
 use crate::memory::frames::{Contents, Order};
@@ -24,7 +25,7 @@ const CHILDREN: usize = 4;
 const CHUNKS: usize = 8;
 
 /// The position that an entry has while the index is made again and its node has not been found.
-const UNSEEN: usize = u32::MAX as usize - 1;
+const UNSEEN: usize = i32::MAX as usize - 1;
 
 /// When an entry expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub(super) struct Node {
     /// The entry.
     pub(super) handle: Handle,
 }
+
+/// A node on the move, and where it was.
+type Moved = (Option<usize>, Node);
 
 /// Expiries, the soonest first.
 pub(super) struct Expiries {
@@ -58,6 +62,17 @@ impl Expiries {
     /// The entry at a position, if there is one.
     pub(super) fn handle_at(&self, position: usize) -> Option<Handle> {
         (position < self.len).then(|| self.node(position).handle)
+    }
+
+    /// The bytes of its nodes.
+    #[cfg(test)]
+    pub(super) fn stored(&mut self, see: &mut dyn FnMut(&mut [u8])) {
+        let used = self.len * NODE_BYTES;
+        (0..self.pages.len()).for_each(|index| {
+            let bytes = self.pages[index].bytes_mut();
+            let used = used.saturating_sub(index * bytes.len()).min(bytes.len());
+            see(&mut bytes[..used]);
+        });
     }
 
     /// Every place that may hold a block.
@@ -97,7 +112,7 @@ impl Expiries {
     /// Adds a node after [`Expiries::reserve`], and tells the entry its position.
     pub(super) fn insert(&mut self, node: Node, arena: &mut Arena) {
         self.len += 1;
-        self.sift_up(self.len - 1, node, arena);
+        self.sift_up(self.len - 1, (None, node), arena);
     }
 
     /// Changes the time at `position`.
@@ -108,16 +123,17 @@ impl Expiries {
             handle: node.handle,
         };
         if at_ms < node.at_ms {
-            self.sift_up(position, moved, arena);
+            self.sift_up(position, (Some(position), moved), arena);
         } else {
-            self.sift_down(position, moved, arena);
+            self.sift_down(position, (Some(position), moved), arena);
         }
     }
 
     /// Makes the node at `position` name the entry's new slot; its header moved with it.
     pub(super) fn rename(&mut self, position: usize, handle: Handle) {
+        let at_ms = self.node(position).at_ms;
         let [_, word] = self.words_mut(position);
-        *word = u64::from(handle.raw()).to_le_bytes();
+        *word = sealed(at_ms, handle);
     }
 
     /// Removes the node at `position`. The header of its entry is the caller's to change.
@@ -126,9 +142,9 @@ impl Expiries {
         let last = self.node(self.len);
         if position < self.len {
             if last.at_ms < self.node(position).at_ms {
-                self.sift_up(position, last, arena);
+                self.sift_up(position, (Some(self.len), last), arena);
             } else {
-                self.sift_down(position, last, arena);
+                self.sift_down(position, (Some(self.len), last), arena);
             }
         }
         // One page beyond need is kept, so that a border is not paid for twice a moment.
@@ -147,7 +163,7 @@ impl Expiries {
     }
 
     /// Makes the index again after a cut, from the live entries that say they have an expiry and the times
-    /// in the nodes; tells how many have none. `heir` takes the node of the first of the two, and the entry
+    /// in the nodes; tells how many have none, which are dropped. `heir` takes the node of the first of the two, and the entry
     /// `redone` may do without: the caller sets its expiry next.
     ///
     /// Only one node moves at a time. A place that another node is being written to names no entry, and what
@@ -155,7 +171,7 @@ impl Expiries {
     /// that ends, or the last, which stays behind the end.
     pub(super) fn rebuild(
         &mut self,
-        arena: &mut Arena,
+        (arena, budget): (&mut Arena, &mut Budget),
         heir: Option<(Handle, Handle)>,
         redone: Option<Handle>,
     ) -> u64 {
@@ -181,18 +197,24 @@ impl Expiries {
             );
             let wants = |slot| Entry::in_slot(slot).expiry_position() == Some(UNSEEN);
             if arena.live_slot(handle).is_some_and(wants) {
-                self.place(self.len, Node { at_ms, handle }, arena);
+                self.place(self.len, (Some(UNSEEN), Node { at_ms, handle }), arena);
                 self.len += 1;
                 unseen -= 1;
             }
         }
         for position in (0..self.len).rev() {
-            self.sift_down(position, self.node(position), arena);
+            self.sift_down(position, (Some(position), self.node(position)), arena);
         }
-        self.forget_unseen(arena, unseen, redone)
+        self.forget_unseen((arena, budget), unseen, redone)
     }
 
-    fn forget_unseen(&self, arena: &mut Arena, mut unseen: u64, redone: Option<Handle>) -> u64 {
+    /// An entry whose time is not known is dropped: it may be over.
+    fn forget_unseen(
+        &self,
+        (arena, budget): (&mut Arena, &mut Budget),
+        mut unseen: u64,
+        redone: Option<Handle>,
+    ) -> u64 {
         let (mut from, mut lost) = (None, 0);
         while unseen > 0
             && let Some(handle) = arena.next_live(from)
@@ -201,7 +223,10 @@ impl Expiries {
             if Entry::at(arena, handle).expiry_position() == Some(UNSEEN) {
                 EntryMut::at(arena, handle).set_expiry_position(None);
                 unseen -= 1;
-                lost += u64::from(redone != Some(handle));
+                if redone != Some(handle) {
+                    arena.free(handle, budget);
+                    lost += 1;
+                }
             }
         }
         lost
@@ -225,20 +250,20 @@ impl Expiries {
             .then_some("a node of an expiry is not its entry's, or out of order")
     }
 
-    fn sift_up(&mut self, mut position: usize, node: Node, arena: &mut Arena) {
+    fn sift_up(&mut self, mut position: usize, (from, node): Moved, arena: &mut Arena) {
         while position > 0 {
             let parent = (position - 1) / CHILDREN;
             let above = self.node(parent);
             if above.at_ms <= node.at_ms {
                 break;
             }
-            self.place(position, above, arena);
+            self.place(position, (Some(parent), above), arena);
             position = parent;
         }
-        self.place(position, node, arena);
+        self.place(position, (from, node), arena);
     }
 
-    fn sift_down(&mut self, mut position: usize, node: Node, arena: &mut Arena) {
+    fn sift_down(&mut self, mut position: usize, (from, node): Moved, arena: &mut Arena) {
         loop {
             let first = position * CHILDREN + 1;
             let children = first..(first + CHILDREN).min(self.len);
@@ -249,21 +274,22 @@ impl Expiries {
             if node.at_ms <= below.at_ms {
                 break;
             }
-            self.place(position, below, arena);
+            self.place(position, (Some(child), below), arena);
             position = child;
         }
-        self.place(position, node, arena);
+        self.place(position, (from, node), arena);
     }
 
-    fn place(&mut self, position: usize, node: Node, arena: &mut Arena) {
+    /// Puts a node at a position. What its entry says now need not be so, where nobody has verified it.
+    fn place(&mut self, position: usize, (from, node): Moved, arena: &mut Arena) {
         self.set(position, node);
-        EntryMut::at(arena, node.handle).set_expiry_position(Some(position));
+        EntryMut::at(arena, node.handle).move_expiry(from, Some(position));
     }
 
     #[inline]
     fn node(&self, position: usize) -> Node {
         let (at_ms, handle) = self.read(position);
-        let handle = handle.expect("a node names an entry");
+        let handle = handle.expect("a node names an entry, one flipped bit put right");
         Node { at_ms, handle }
     }
 
@@ -272,8 +298,16 @@ impl Expiries {
         let (nodes, _) = self.pages[position / NODES_PER_PAGE]
             .bytes()
             .as_chunks::<NODE_BYTES>();
-        let word = u128::from_le_bytes(nodes[position % NODES_PER_PAGE]);
-        (word as u64, Handle::from_raw((word >> 64) as u32))
+        open(nodes[position % NODES_PER_PAGE])
+    }
+
+    /// Puts a flipped bit of a node right; true if there was one.
+    pub(super) fn mend(&mut self, position: usize) -> bool {
+        if position >= self.len {
+            return false;
+        }
+        let node = self.words_mut(position).as_flattened_mut();
+        !is_sealed(node) && seal::mend(node, &is_sealed)
     }
 
     /// Sets a node: never, not even between two stores, to one entry with another's time.
@@ -284,7 +318,7 @@ impl Expiries {
         in_order();
         *at_ms = node.at_ms.to_le_bytes();
         in_order();
-        *handle = u64::from(node.handle.raw()).to_le_bytes();
+        *handle = sealed(node.at_ms, node.handle);
     }
 
     #[inline]
@@ -294,4 +328,31 @@ impl Expiries {
         let (words, _) = nodes[position % NODES_PER_PAGE].as_chunks_mut();
         words.first_chunk_mut().expect("a node is two words")
     }
+}
+
+/// The second word of a node.
+#[inline]
+fn sealed(at_ms: u64, handle: Handle) -> [u8; 8] {
+    let seal = add(add(0, at_ms), handle.raw().into());
+    (u64::from(seal) << 32 | u64::from(handle.raw())).to_le_bytes()
+}
+
+/// What a node says, one flipped bit put right; no entry if nothing does that.
+#[inline]
+fn open(mut node: [u8; NODE_BYTES]) -> (u64, Option<Handle>) {
+    let word = u128::from_le_bytes(node);
+    // A node that is being written names no entry.
+    if word >> 64 == 0 || !is_sealed(&node) && !seal::mend(&mut node, &is_sealed) {
+        return (0, None);
+    }
+    let word = u128::from_le_bytes(node);
+    (word as u64, Handle::from_raw((word >> 64) as u32))
+}
+
+/// True if a node is as it was written.
+#[inline]
+fn is_sealed(node: &[u8]) -> bool {
+    let word = |at| u64::from_le_bytes(*node[at..].first_chunk().expect("a node is two words"));
+    let seal = add(add(0, word(0)), word(8) & u64::from(u32::MAX));
+    u64::from(seal) == word(8) >> 32
 }

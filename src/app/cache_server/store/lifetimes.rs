@@ -68,8 +68,10 @@ impl Store {
         for _ in 0..limit {
             match self.expiries.soonest() {
                 Some(node) if node.at_ms < self.now_ms => {
-                    self.remove_handle(node.handle);
-                    self.events.expired_actively += 1;
+                    if self.can_trust(node.handle) {
+                        self.remove_handle(node.handle);
+                        self.events.expired_actively += 1;
+                    }
                 }
                 _ => return false,
             }

@@ -24,6 +24,9 @@ mod changes;
 mod check;
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod cut_tests;
+mod damage;
+#[cfg(test)]
+mod damage_tests;
 mod databases;
 mod entry;
 mod evict;
@@ -32,6 +35,7 @@ mod intent;
 mod lifetimes;
 mod recovery;
 mod restore;
+mod seal;
 mod size_classes;
 mod snapshot;
 #[cfg(test)]
@@ -54,7 +58,8 @@ use arena::{Arena, Handle};
 use budget::Budget;
 use changes::Changes;
 use core::hash::Hasher;
-use entry::Entry;
+use core::ops::Range;
+use entry::{Entry, EntryMut};
 use expiries::{Expiries, Node};
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -63,7 +68,8 @@ use snapshot::Snapshot;
 use table::{Link, Place, Table};
 
 pub use changes::{Cause, Change, ChangeLog};
-pub use entry::{Encoding, EntryMut};
+pub use damage::Damage;
+pub use entry::Encoding;
 pub use recovery::{Outcome, Recovery};
 pub use snapshot::Progress;
 
@@ -99,8 +105,8 @@ pub struct Value<'a> {
 
 /// What [`Store::look`] found.
 pub enum Look<'a> {
-    /// The entry of the key, which has not expired.
-    Found(EntryMut<'a>),
+    /// The value of the key, which has not expired.
+    Found(&'a [u8]),
     /// The key is not there.
     Missing,
     /// Nothing is known: [`Store::get`] has to look.
@@ -109,8 +115,8 @@ pub enum Look<'a> {
 
 /// What `look_at` found.
 enum LookAt<'a> {
-    /// The entry of the key, the access bits of a use now, and what it takes to rewrite it.
-    Found(EntryMut<'a>, u32, Handle, &'a mut Record),
+    /// The entry of the key and where its value lies in the slot, the access bits of a use now, and what it takes to rewrite it.
+    Found((EntryMut<'a>, Range<usize>), u32, Handle, &'a mut Record),
     Missing,
     Unsure,
 }
@@ -133,6 +139,8 @@ pub struct Events {
     pub expired_lazily: u64,
     /// Expired keys removed by [`Store::expire_due`].
     pub expired_actively: u64,
+    /// What was not as it was written.
+    pub damage: Damage,
 }
 
 /// Sizes of the keyspace.
@@ -157,6 +165,22 @@ struct Found {
     has_expiry: bool,
 }
 
+/// What a lookup came to.
+enum Lookup {
+    /// It went to its end: the key is there or not.
+    Done(Option<Found>),
+    /// This entry was on its way, and is not as it was written.
+    Damaged(Handle),
+}
+
+/// The ways of what is run most.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Road {
+    Open,
+    Closed,
+}
+
 /// The keyspace.
 pub struct Store {
     budget: Budget,
@@ -177,7 +201,7 @@ pub struct Store {
     lru_now: u32,
     policy: EvictionPolicy,
     /// [`Store::look`] and [`Store::overwrite`] leave all to the others ([`changes`]).
-    is_usual_road_closed: bool,
+    usual_road: Road,
     candidates: CandidatePool<Handle>,
     events: Events,
     record: Record,
@@ -210,7 +234,7 @@ impl Store {
             now_ms: 0,
             lru_now: 0,
             policy,
-            is_usual_road_closed: false,
+            usual_road: Road::Open,
             candidates: CandidatePool::new(),
             events: Events::default(),
             record: Record::new(),
@@ -274,9 +298,9 @@ impl Store {
     #[inline(always)]
     pub fn look(&mut self, database: usize, key: &[u8]) -> Look<'_> {
         match self.look_at(database, key) {
-            LookAt::Found(mut entry, access, ..) => {
+            LookAt::Found((mut entry, value), access, ..) => {
                 entry.set_access(access);
-                Look::Found(entry)
+                Look::Found(entry.into_bytes(value))
             }
             LookAt::Missing => Look::Missing,
             LookAt::Unsure => Look::Unsure,
@@ -289,18 +313,26 @@ impl Store {
         let index = usize::from(self.table_of[database % DATABASES]) % DATABASES;
         let hash = self.hash(key);
         let Some((_, handle)) = self.tables[index].first(hash) else {
-            return LookAt::Missing;
+            return match self.tables[index].is_surely_missing(hash) {
+                true => LookAt::Missing,
+                false => LookAt::Unsure,
+            };
         };
-        let entry = EntryMut::at(&mut self.arena, handle);
-        if !entry.entry().has_key(key) || self.is_usual_road_closed {
+        if self.usual_road == Road::Closed {
             return LookAt::Unsure;
         }
+        let Some(slot) = self.arena.slot_if(handle) else {
+            return LookAt::Unsure;
+        };
+        let Some((entry, value)) = EntryMut::of(slot, key, index) else {
+            return LookAt::Unsure;
+        };
         if let Some(position) = entry.entry().expiry_position()
             && self.expiries.at_ms(position) < self.now_ms
         {
             return LookAt::Unsure;
         }
-        LookAt::Found(entry, self.lru_now, handle, &mut self.record)
+        LookAt::Found((entry, value), self.lru_now, handle, &mut self.record)
     }
 
     /// Sets a key to a value in place and tells true, if that is the usual write: the same key again, with a
@@ -314,7 +346,7 @@ impl Store {
         encoding: Encoding,
     ) -> bool {
         match self.look_at(database, key) {
-            LookAt::Found(mut entry, access, handle, record) => {
+            LookAt::Found((mut entry, _), access, handle, record) => {
                 entry.overwrite(key.len(), (value, encoding), access, (handle, record))
             }
             LookAt::Missing | LookAt::Unsure => false,
@@ -336,9 +368,14 @@ impl Store {
             return;
         };
         let entry = Entry::at(&self.arena, found.handle);
-        if entry.encoding() == Encoding::Int {
-            let len = entry.value().len();
-            EntryMut::at(&mut self.arena, found.handle).set_len(len, Encoding::OwnInt);
+        let len = entry.value().len();
+        if entry.encoding() == Encoding::Int && len <= self.record.redo.len() {
+            self.record.redo[..len].copy_from_slice(entry.value());
+            self.record.rewrite(found.handle, Encoding::OwnInt, len);
+            let mut entry = EntryMut::at(&mut self.arena, found.handle);
+            entry.set_len(len, Encoding::OwnInt);
+            entry.seal();
+            self.record.end();
         }
     }
 
@@ -381,23 +418,44 @@ impl Store {
         (!self.remove_expired(index, found)).then_some(found)
     }
 
-    /// Finds a key, expired or not.
-    #[inline(always)]
-    fn find_in(&self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
-        let table = &self.tables[index];
-        let (mut place, mut handle) = table.first(hash)?;
+    /// Finds a key, expired or not. All that was looked at is as it was written, or has been put right.
+    #[inline(never)]
+    fn find_in(&mut self, index: usize, hash: u32, key: &[u8]) -> Option<Found> {
         loop {
+            self.events.damage.index_corrected += self.tables[index].mend(hash);
+            match self.lookup(index, hash, key) {
+                Lookup::Done(found) => {
+                    if found.is_some_and(|found| found.has_expiry) {
+                        self.mend_expiry(found?.handle);
+                    }
+                    return found;
+                }
+                Lookup::Damaged(damaged) => self.settle_damage(damaged),
+            }
+        }
+    }
+
+    /// Finds a key as the links say, or else an entry on the way that is not as it was written.
+    #[inline]
+    fn lookup(&self, index: usize, hash: u32, key: &[u8]) -> Lookup {
+        let table = &self.tables[index];
+        let mut next = table.first(hash);
+        while let Some((place, handle)) = next {
             let entry = Entry::at(&self.arena, handle);
+            if !entry.is_sealed() {
+                return Lookup::Damaged(handle);
+            }
             if entry.has_key(key) {
-                return Some(Found {
+                return Lookup::Done(Some(Found {
                     hash,
                     place,
                     handle,
                     has_expiry: entry.expiry_position().is_some(),
-                });
+                }));
             }
-            (place, handle) = table.next(hash, place)?;
+            next = table.next(hash, place);
         }
+        Lookup::Done(None)
     }
 
     /// The access bits of an entry that is used now.
@@ -460,11 +518,12 @@ impl Store {
         self.take_out_found(index, found);
     }
 
-    /// Finds the link of an entry.
-    fn locate(&self, handle: Handle) -> (usize, Found) {
+    /// Finds the link of an entry, which is as it was written.
+    fn locate(&mut self, handle: Handle) -> (usize, Found) {
         let entry = Entry::at(&self.arena, handle);
         let (index, hash) = (entry.table(), self.hash(entry.key()));
         let has_expiry = entry.expiry_position().is_some();
+        self.events.damage.index_corrected += self.tables[index].mend(hash);
         let table = &self.tables[index];
         let named = "an entry is named by one link";
         let (mut place, mut other) = table.first(hash).expect(named);

@@ -144,6 +144,7 @@ impl Store {
         let mut entry = EntryMut::at(&mut self.arena, handle);
         entry.set_len(value_len, encoding);
         entry.value_mut()[start..start + len].copy_from_slice(&self.record.redo[..len]);
+        entry.seal();
     }
 
     /// Ends a slot, if it is live.
@@ -154,7 +155,7 @@ impl Store {
     }
 
     /// Makes everything again from the live slots; tells how much could not be kept.
-    fn rebuild(&mut self, intent: Intent) -> u64 {
+    pub(super) fn rebuild(&mut self, intent: Intent) -> u64 {
         let (heir, expiry) = match intent {
             Intent::Change(Some(doomed)) => {
                 let heir = self.record.heir.map(|heir| (doomed, heir));
@@ -165,9 +166,12 @@ impl Store {
             }
             _ => (None, None),
         };
+        let mut lost = self.settle_slots();
         self.arena.rebuild(&mut self.budget);
         let redone = expiry.map(|(handle, _)| handle);
-        let mut lost = self.expiries.rebuild(&mut self.arena, heir, redone);
+        lost += self
+            .expiries
+            .rebuild((&mut self.arena, &mut self.budget), heir, redone);
         lost += self.relink();
         if let Some((handle, at_ms)) = expiry {
             let is_ready = at_ms.is_none() || self.expiries.reserve(&mut self.budget).is_ok();

@@ -7,7 +7,7 @@
 use super::entry::EntryMut;
 use super::table::Link;
 use super::write::checked_entry_bytes;
-use super::{DATABASES, Expiry, Store};
+use super::{DATABASES, Expiry, Lookup, Store};
 use crate::error::Result;
 use crate::storage::checkpoint::record::KeyRecord;
 
@@ -44,7 +44,9 @@ impl Store {
         let bytes = checked_entry_bytes(key.len(), value.len())?;
         let index = usize::from(self.table_of[record.database % DATABASES]) % DATABASES;
         let hash = self.hash(key);
-        if self.tables[index].first(hash).is_some() && self.find_in(index, hash, key).is_some() {
+        if self.tables[index].first(hash).is_some()
+            && matches!(self.lookup(index, hash, key), Lookup::Done(Some(_)))
+        {
             return Ok(true);
         }
         if ends.is_some() {

@@ -88,8 +88,8 @@ impl Snapshot {
 
     /// The number of a table with the mark of entries made now.
     #[inline(always)]
-    pub(super) fn stamp(&self, table: usize) -> usize {
-        table | usize::from(self.mark) << 4
+    pub(super) fn stamp(&self, table: usize) -> (usize, bool) {
+        (table, self.mark)
     }
 
     /// True while enough waits to be taken.
@@ -195,6 +195,10 @@ impl Store {
     }
 
     fn walk_bucket(&mut self) {
+        let (table, cursor) = (self.snapshot.table, self.snapshot.cursor);
+        self.settle_all(table, |table, see| {
+            table.scan(cursor, |link| see(link.handle));
+        });
         let Self {
             snapshot,
             tables,

@@ -83,7 +83,7 @@ fn marks_are_settled(store: &Store) -> bool {
     let mut from = None;
     while let Some(handle) = store.arena.next_live(from) {
         from = Some(handle);
-        if super::Entry::at(&store.arena, handle).mark() != (store.snapshot.stamp(0) != 0) {
+        if super::Entry::at(&store.arena, handle).mark() != store.snapshot.stamp(0).1 {
             return false;
         }
     }

@@ -6,15 +6,19 @@
 //! a link goes when its bucket is split.
 //!
 //! Always true: every link is in the bucket its hash names, or in that bucket's overflow chain; a link of
-//! 0 is an empty place. Buckets `0..bucket_count` exist, in pages of [`BUCKETS_PER_PAGE`].
+//! 0 is an empty place. Buckets `0..bucket_count` exist, in pages of [`BUCKETS_PER_PAGE`]. A bucket is sealed
+//! ([`super::seal`]), but for one that an operation under way is changing. A link that is found is not held against it: its
+//! entry says whose it is.
 //!
 //! A table that cannot grow for want of memory stays as it is, with longer chains, and tries again.
+
+mod resize;
 
 use super::arena::Handle;
 use super::blocks::Held;
 use super::buckets::{
-    BUCKETS_PER_OVERFLOW_PAGE, BUCKETS_PER_PAGE, Bucket, EMPTY, LINKS, OVERFLOW_PAGE_ORDER,
-    PAGE_ORDER, Pages,
+    BUCKETS_PER_OVERFLOW_PAGE, BUCKETS_PER_PAGE, Bucket, EMPTY, LINKS, PAGE_ORDER, Pages,
+    is_sealed, mend, seal_bucket,
 };
 use super::budget::Budget;
 use crate::cache::random::Random;
@@ -98,6 +102,8 @@ pub(super) struct Table {
     /// The bits of a hash that name a split bucket: `level + 1` of them.
     deep_mask: u32,
     len: usize,
+    /// Buckets of which a bit was put right, since they were counted.
+    mended: u64,
 }
 
 impl Table {
@@ -112,6 +118,7 @@ impl Table {
             level: BUCKETS_PER_PAGE.ilog2(),
             deep_mask: deep_mask(BUCKETS_PER_PAGE.ilog2()),
             len: 0,
+            mended: 0,
         }
     }
 
@@ -178,12 +185,38 @@ impl Table {
                 // An empty place looks like a link with the hash 0.
                 place
             }
+            // Behind the last link: the chain is gone through from its beginning, as it was written.
             None => Place {
-                bucket: overflow_of(bucket)?,
-                link: 0,
+                bucket: overflow_of(bucket).map(|_| number)?,
+                link: LINKS as u32,
             },
         };
         self.seek(hash, place)
+    }
+
+    /// True if a key with `hash` that was not found is not there: its bucket is as it was written, and has no chain.
+    #[inline]
+    pub(super) fn is_surely_missing(&self, hash: u32) -> bool {
+        let bucket = self
+            .pages
+            .find::<BUCKETS_PER_PAGE>(self.home(hash) as usize);
+        bucket.is_none_or(|bucket| is_sealed(bucket) && overflow_of(bucket).is_none())
+    }
+
+    /// Puts right what bits have flipped in the buckets where keys with `hash` are. Tells of how many buckets of the table
+    /// that was done since the last time.
+    pub(super) fn mend(&mut self, hash: u32) -> u64 {
+        if !self.is_open() {
+            return 0;
+        }
+        let mut next = Some(self.home(hash));
+        while let Some(number) = next {
+            if !is_sealed(self.raw(number)) {
+                self.bucket_mut(number);
+            }
+            next = overflow_of(self.raw(number));
+        }
+        core::mem::take(&mut self.mended)
     }
 
     /// Finds the link with `hash` that follows the one at `place`.
@@ -207,7 +240,7 @@ impl Table {
                 }
             }
             place = Place {
-                bucket: overflow_of(bucket)?,
+                bucket: overflow_of(&bucket)?,
                 link: 0,
             };
         }
@@ -230,13 +263,13 @@ impl Table {
     /// Makes the link at `place` name another entry of the same key.
     #[inline]
     pub(super) fn replace(&mut self, place: Place, link: Link) {
-        self.bucket_mut(place.bucket)[place.link as usize] = link.to_word();
+        self.change(place.bucket, place.link as usize, link.to_word());
     }
 
     /// Removes the link at `place`.
     #[inline]
     pub(super) fn remove(&mut self, place: Place, budget: &mut Budget) {
-        self.bucket_mut(place.bucket)[place.link as usize] = [0; 8];
+        self.change(place.bucket, place.link as usize, [0; 8]);
         self.len -= 1;
         if self.len == 0 && self.overflow_used > 0 {
             self.tidy_empty(budget);
@@ -308,7 +341,11 @@ impl Table {
     pub(super) fn close(&mut self, budget: &mut Budget) {
         self.pages.give_all(budget);
         self.overflow.give_all(budget);
-        *self = Self::new();
+        let mended = self.mended;
+        *self = Self {
+            mended,
+            ..Self::new()
+        };
     }
 
     /// Every place that may hold a block.
@@ -328,7 +365,7 @@ impl Table {
         self.bucket_count = self.bucket_count.clamp(least, room).max(BUCKETS_PER_PAGE);
         self.set_level(self.bucket_count.ilog2());
         for number in 0..room as u32 {
-            *self.bucket_mut(number) = EMPTY;
+            *self.raw_mut(number) = EMPTY;
         }
         (self.len, self.overflow_free, self.overflow_used) = (0, 0, 0);
         let overflow = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
@@ -347,6 +384,14 @@ impl Table {
         Ok(())
     }
 
+    /// The bytes of its buckets.
+    #[cfg(test)]
+    pub(super) fn stored(&mut self, see: &mut dyn FnMut(&mut [u8])) {
+        for pages in [&mut self.pages.blocks, &mut self.overflow.blocks] {
+            (0..pages.len()).for_each(|index| see(pages[index].bytes_mut()));
+        }
+    }
+
     /// What does not agree in its shape, if anything.
     pub(super) fn inconsistency(&self) -> Option<&'static str> {
         let pages = self.pages.blocks.len();
@@ -363,21 +408,29 @@ impl Table {
             return Some("a table's buckets are not those of its pages");
         }
         let total = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
+        let overflow = (0..total as u32).map(|index| index | OVERFLOW);
+        let mut buckets = (0..self.bucket_count as u32).chain(overflow);
+        if buckets.any(|number| !is_sealed(self.raw(number))) {
+            return Some("a bucket is not as it was written");
+        }
         let (mut free, mut index) = (0, self.overflow_free);
         while index != 0 && free <= total {
             free += 1;
-            index = u64::from_le_bytes(self.bucket((index - 1) | OVERFLOW)[0]) as u32;
+            index = u64::from_le_bytes(self.raw((index - 1) | OVERFLOW)[0]) as u32;
         }
         (free + self.overflow_used as usize != total).then_some("overflow buckets are miscounted")
     }
 
     /// Links of a bucket and its overflow chain.
     fn links(&self, number: u32) -> impl Iterator<Item = Link> {
-        let chain = core::iter::successors(Some(number), |&n| overflow_of(self.bucket(n)));
-        chain.flat_map(|n| {
-            self.bucket(n)[..LINKS]
-                .iter()
-                .filter_map(|word| Link::from_word(*word))
+        let chain = core::iter::successors(Some(self.bucket(number)), |bucket| {
+            overflow_of(bucket).map(|next| self.bucket(next))
+        });
+        chain.flat_map(|bucket| {
+            let (links, _) = bucket
+                .split_first_chunk::<LINKS>()
+                .expect("a bucket's links");
+            (*links).into_iter().filter_map(Link::from_word)
         })
     }
 
@@ -408,8 +461,37 @@ impl Table {
         }
     }
 
+    /// A bucket as it was written: with a flipped bit put right.
     #[inline]
-    fn bucket(&self, number: u32) -> &Bucket {
+    fn bucket(&self, number: u32) -> Bucket {
+        let mut bucket = *self.raw(number);
+        if !is_sealed(&bucket) {
+            assert!(mend(&mut bucket), "bucket {number} is damaged");
+        }
+        bucket
+    }
+
+    /// A bucket, to change before it is sealed again: a flipped bit is put right first.
+    #[inline]
+    fn bucket_mut(&mut self, number: u32) -> &mut Bucket {
+        if !is_sealed(self.raw(number)) {
+            assert!(mend(self.raw_mut(number)), "bucket {number} is damaged");
+            self.mended += 1;
+        }
+        self.raw_mut(number)
+    }
+
+    /// Sets a word of a bucket. The overflow number's seal is made anew.
+    #[inline]
+    fn change(&mut self, number: u32, word: usize, to: [u8; 8]) {
+        let bucket = self.bucket_mut(number);
+        bucket[word] = to;
+        seal_bucket(bucket);
+    }
+
+    /// A bucket as it is.
+    #[inline]
+    fn raw(&self, number: u32) -> &Bucket {
         if number & OVERFLOW == 0 {
             self.pages.bucket::<BUCKETS_PER_PAGE>(number as usize)
         } else {
@@ -419,7 +501,7 @@ impl Table {
     }
 
     #[inline]
-    fn bucket_mut(&mut self, number: u32) -> &mut Bucket {
+    fn raw_mut(&mut self, number: u32) -> &mut Bucket {
         if number & OVERFLOW == 0 {
             self.pages.bucket_mut::<BUCKETS_PER_PAGE>(number as usize)
         } else {
@@ -436,6 +518,7 @@ impl Table {
             let is_free = |word: &&mut [u8; 8]| u64::from_le_bytes(**word) == 0;
             if let Some(word) = bucket[..LINKS].iter_mut().find(is_free) {
                 *word = link.to_word();
+                seal_bucket(bucket);
                 return Ok(());
             }
             number = match overflow_of(bucket) {
@@ -443,121 +526,6 @@ impl Table {
                 None => self.append_overflow(number, budget)?,
             };
         }
-    }
-
-    /// Grows by one bucket: the next in turn gives those of its links to it whose hash says so.
-    #[cold]
-    fn split(&mut self, budget: &mut Budget) {
-        let new = self.bucket_count;
-        if new == self.pages.blocks.len() * BUCKETS_PER_PAGE
-            && self.pages.add(PAGE_ORDER, budget).is_err()
-        {
-            return;
-        }
-        let old = self.split_count() as u32;
-        *self.bucket_mut(new as u32) = EMPTY;
-        self.bucket_count += 1;
-        if self.bucket_count == 2 << self.level {
-            self.set_level(self.level + 1);
-        }
-        // The chain's own buckets are enough: two buckets hold what one and its chain held.
-        self.spread(old, budget);
-    }
-
-    /// Shrinks by one bucket: the last gives its links back to the one it was split from.
-    #[cold]
-    fn merge(&mut self, budget: &mut Budget) {
-        if self.overflow_free == 0 && self.add_overflow_page(budget).is_err() {
-            return;
-        }
-        if self.split_count() == 0 {
-            self.set_level(self.level - 1);
-        }
-        self.bucket_count -= 1;
-        let last = self.bucket_count as u32;
-        self.spread(last, budget);
-        if self.bucket_count <= (self.pages.blocks.len() - 1) * BUCKETS_PER_PAGE {
-            #[expect(unsafe_code, reason = "says what the page holds")]
-            // SAFETY: each of its buckets began as zeroes, and was made `EMPTY` by `spread` when it was the last.
-            unsafe {
-                self.pages.blocks.pop_zeroed_block(budget);
-            }
-        }
-        self.release_unused_overflow(budget);
-    }
-
-    /// Takes all links out of a bucket and its chain, frees the chain, and puts each link where its hash
-    /// says now.
-    fn spread(&mut self, number: u32, budget: &mut Budget) {
-        let mut bucket = core::mem::replace(self.bucket_mut(number), EMPTY);
-        loop {
-            for link in bucket[..LINKS]
-                .iter()
-                .filter_map(|word| Link::from_word(*word))
-            {
-                self.insert_without_growing(link, budget)
-                    .expect("a chain's own buckets, or the one set by, hold its links");
-            }
-            let Some(next) = overflow_of(&bucket) else {
-                return;
-            };
-            bucket = *self.bucket(next);
-            self.free_overflow(next);
-        }
-    }
-
-    #[cold]
-    fn append_overflow(&mut self, number: u32, budget: &mut Budget) -> Result<u32> {
-        if self.overflow_free == 0 {
-            self.add_overflow_page(budget)?;
-        }
-        let index = self.overflow_free - 1;
-        let new = index | OVERFLOW;
-        self.overflow_free = u64::from_le_bytes(self.bucket(new)[0]) as u32;
-        *self.bucket_mut(new) = EMPTY;
-        self.overflow_used += 1;
-        self.bucket_mut(number)[LINKS] = u64::from(index + 1).to_le_bytes();
-        Ok(new)
-    }
-
-    fn add_overflow_page(&mut self, budget: &mut Budget) -> Result<()> {
-        let first = self.overflow.blocks.len() * BUCKETS_PER_OVERFLOW_PAGE;
-        self.overflow.add(OVERFLOW_PAGE_ORDER, budget)?;
-        for index in (first..first + BUCKETS_PER_OVERFLOW_PAGE).rev() {
-            self.push_free_overflow(index as u32 | OVERFLOW);
-        }
-        Ok(())
-    }
-
-    fn push_free_overflow(&mut self, number: u32) {
-        let next = u64::from(self.overflow_free);
-        let bucket = self.bucket_mut(number);
-        *bucket = EMPTY;
-        bucket[0] = next.to_le_bytes();
-        self.overflow_free = (number & !OVERFLOW) + 1;
-    }
-
-    fn free_overflow(&mut self, number: u32) {
-        self.push_free_overflow(number);
-        self.overflow_used -= 1;
-    }
-
-    fn release_unused_overflow(&mut self, budget: &mut Budget) {
-        if self.overflow_used == 0 {
-            self.overflow.give_all(budget);
-            self.overflow_free = 0;
-        }
-    }
-
-    /// An emptied table drops its chains; overflow buckets emptied earlier wait for their bucket's next
-    /// split or merge, or are filled again.
-    #[cold]
-    fn tidy_empty(&mut self, budget: &mut Budget) {
-        for number in 0..self.bucket_count as u32 {
-            *self.bucket_mut(number) = EMPTY;
-        }
-        self.overflow_used = 0;
-        self.release_unused_overflow(budget);
     }
 }
 

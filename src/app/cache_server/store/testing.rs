@@ -20,6 +20,9 @@ struct HostFrames {
     live: Mutex<HashMap<u64, u8>>,
 }
 
+/// What blocks hold when they are given out.
+pub(in crate::app) const STALE: u8 = 0xa5;
+
 /// A source of `bytes` in all, leaked for the test's life.
 pub(in crate::app) fn host_frames(bytes: u64) -> &'static dyn FrameSource {
     let frames = bytes / PAGE_SIZE as u64;
@@ -44,6 +47,8 @@ unsafe impl FrameSource for HostFrames {
         }
         // SAFETY: the layout's size is not 0. Past the counting heap: it is not asked for by the tested.
         let start = unsafe { System.alloc(layout(order)) };
+        // SAFETY: it was just given out, of that size. What it held before is the same in each run.
+        unsafe { start.write_bytes(STALE, order.bytes()) };
         let first = Pfn::containing(start as usize);
         uncounted(|| live.insert(first.0, order.get()));
         Ok(first)

@@ -149,6 +149,7 @@ impl Store {
         let (source_at, target_at) = (HEADER_BYTES + from.1.len(), HEADER_BYTES + to.1.len());
         self.arena
             .copy((source, source_at), (new, target_at), value.0);
+        EntryMut::at(&mut self.arena, new).seal();
         self.link(index, hash, new)?;
         self.record.prepare(Some(new), target);
         self.record.change(Some(source));
@@ -221,6 +222,7 @@ impl Store {
         let stamp = self.snapshot.stamp(index);
         EntryMut::at(&mut self.arena, new).init(stamp, key, value, access);
         self.fill(new, None, write.source);
+        EntryMut::at(&mut self.arena, new).seal();
         self.link(index, hash, new)?;
         self.live_keys += 1;
         if let Expiry::AtMs(_) = write.expiry {
@@ -248,6 +250,7 @@ impl Store {
         if let Some(access) = write.access {
             EntryMut::at(&mut self.arena, new).set_access(access);
         }
+        EntryMut::at(&mut self.arena, new).seal();
         self.record.prepare(Some(new), None);
         self.record.expiry = redo_of(new, write.expiry);
         self.record.change(Some(old));
@@ -301,6 +304,7 @@ impl Store {
         self.record.rewrite_part(handle, Encoding::Raw, overwritten);
         entry.set_len(len, Encoding::Raw);
         entry.value_mut()[offset..beyond_at].copy_from_slice(over);
+        entry.seal();
         self.record.end();
         true
     }

@@ -2,7 +2,7 @@
 
 use super::super::budget::Budget;
 use super::super::size_classes::CLASSES;
-use super::{Arena, Class, NO_SLOT, OWN_BLOCK, Slab};
+use super::{Arena, Class, NO_SLOT, OWN_BLOCK, Slab, set_next_free};
 
 impl Arena {
     /// Makes counts, lists and free slots again from the first words of slots; gives empty slabs back.
@@ -24,7 +24,7 @@ impl Arena {
                     slab.used += 1;
                 } else {
                     let next = core::mem::replace(&mut slab.free, slot);
-                    slab.slot_mut(usize::from(slot))[4..6].copy_from_slice(&next.to_le_bytes());
+                    set_next_free(slab.slot_mut(usize::from(slot)), next);
                 }
             }
         }
@@ -64,10 +64,7 @@ impl Arena {
             }
             free_slots[usize::from(slab.class)] += u32::from(slab.slots - slab.used);
             listed += usize::from(!slab.is_full());
-            let next_of = |&slot: &u16| {
-                let link = slab.slot(usize::from(slot))[4..6].first_chunk();
-                Some(u16::from_le_bytes(*link?)).filter(|&slot| slot != NO_SLOT)
-            };
+            let next_of = |&slot: &u16| slab.next_free(slot).filter(|&slot| slot != NO_SLOT);
             let first = Some(slab.free).filter(|&slot| slot != NO_SLOT);
             let list = core::iter::successors(first, next_of).take(usize::from(slab.slots) + 1);
             if list.clone().any(|slot| slab.is_live(slot))
